@@ -1,0 +1,1 @@
+"""Interactions: preparing, reading, ordering and splitting them."""

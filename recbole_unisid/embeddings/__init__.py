@@ -1,0 +1,1 @@
+"""Item text to vectors: encoders behind one interface, and their cache."""

@@ -1,0 +1,1 @@
+"""The border to RecBole: every mend, subclass and lookup of the host stands here."""

@@ -1,0 +1,1 @@
+"""Item representation: semantic tokens and the ID token as one vector."""

@@ -1,0 +1,1 @@
+"""Scores: which candidates are scored for whom."""

@@ -1,0 +1,1 @@
+"""Sequence model: batches of whole sequences, the causal transformer, training losses."""

@@ -1,0 +1,1 @@
+"""Item text, read from the `.item` file without quoting traps."""

@@ -1,0 +1,1 @@
+"""Vectors to semantic IDs: the quantiser, tokenizers, collisions and health."""
