@@ -1,0 +1,100 @@
+"""Every user's items in order, as three flat arrays instead of a list of lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.files import fingerprint
+
+
+@dataclass(frozen=True)
+class UserSequences:
+    """Interactions grouped by user and ordered in time (compressed-row form).
+
+    Attributes
+    ----------
+    items : ndarray of int64, shape [interactions]
+        Item numbers 1 .. `n_items`; 0 is kept for padding, as in RecBole.
+    offsets : ndarray of int64, shape [users + 1]
+        User `u` owns ``items[offsets[u]:offsets[u + 1]]``, oldest first.
+    times : ndarray of float64, shape [interactions], or None
+        Seconds since 1970, or whatever unit the file has; None where the file gives an order alone.
+    user_ids : ndarray of str, shape [users]
+        The users' names in the files.
+    item_ids : ndarray of str, shape [n_items + 1]
+        The items' names in the files; entry 0 is ``[PAD]``.
+    """
+
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    times: NDArray[np.float64] | None
+    user_ids: NDArray[np.str_]
+    item_ids: NDArray[np.str_]
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, padding not counted."""
+        return len(self.item_ids) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of interactions of every user, shape [users]."""
+        return np.diff(self.offsets)
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """The user (0-based row) of every interaction, shape [interactions]."""
+        return np.repeat(np.arange(self.n_users), self.lengths)
+
+    def of(self, user: int) -> NDArray[np.int64]:
+        """The items of one user (0-based row), oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def fingerprint(self) -> str:
+        """Hash of everything here: another order, time, user or item gives another hash."""
+        times = np.empty(0) if self.times is None else self.times
+        names = "\n".join([*self.user_ids.tolist(), "", *self.item_ids.tolist()])
+        return fingerprint(self.items, self.offsets, times, names)
+
+
+def group_by_user(
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
+    times: NDArray[np.float64] | None,
+    user_ids: NDArray[np.str_],
+    item_ids: NDArray[np.str_],
+) -> UserSequences:
+    """Group loose interactions by user and order them by time, ties in the order given.
+
+    Parameters
+    ----------
+    users : ndarray of int64, shape [interactions]
+        0-based user rows.
+    items : ndarray of int64, shape [interactions]
+        Item numbers from 1.
+    times : ndarray of float64, shape [interactions], or None
+        Times; None keeps the order given.
+    user_ids : ndarray of str, shape [users]
+        Names of the users.
+    item_ids : ndarray of str, shape [n_items + 1]
+        Names of the items, padding first.
+
+    Returns
+    -------
+    UserSequences
+        The same interactions, each user's together.
+    """
+    # lexsort is stable: interactions of one user at one time stay in the order of the file.
+    order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
+    counts = np.bincount(users, minlength=len(user_ids))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    ordered_times = None if times is None else times[order]
+    return UserSequences(items[order], offsets, ordered_times, user_ids, item_ids)
