@@ -21,7 +21,8 @@ class Split:
     ----------
     phase : ndarray of int8, shape [interactions]
         One of `CONTEXT`, `TRAIN`, `VALID`, `TEST`, `UNUSED`. The history of a target is all that
-        stands before it in its user's sequence (validation items included, for a test target).
+        stands before it in its user's sequence (validation items included, for a test target);
+        a target always has one.
     name : str
         ``leave_one_out``, ``global_time`` or ``cold_items``.
     """

@@ -1,0 +1,77 @@
+"""The order of the items' names, and whether it comes from the source or from the numbering here."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.sequences import UserSequences
+
+#: Share of new items that must be named above all earlier ones for the names to be a numbering.
+#: Names that come from elsewhere set records with a frequency that falls to 0 (1 / n at item n).
+_RENUMBERED = 0.9
+
+
+def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Number the items in the order of their names.
+
+    Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number,
+    all others as text.
+
+    Parameters
+    ----------
+    item_ids : ndarray of str, shape [n_items + 1]
+        Names, padding first.
+
+    Returns
+    -------
+    ndarray of int64, shape [n_items + 1]
+        Place 1 .. n_items of each item; 0 for padding.
+
+    Examples
+    --------
+    >>> identifier_places(np.array(["[PAD]", "i10", "i9", "i11"]))
+    array([0, 2, 1, 3])
+    """
+    names = item_ids[1:].tolist()
+    parts = [re.fullmatch(r"(\D*)(\d+)", name) for name in names]
+    numbered = [(part[1], int(part[2])) for part in parts if part is not None]
+    if len(numbered) == len(names) and len({prefix for prefix, _ in numbered}) == 1:
+        order = np.argsort(np.array([number for _, number in numbered]), kind="stable")
+    else:
+        order = np.argsort(item_ids[1:], kind="stable")
+    places = np.zeros(len(item_ids), dtype=np.int64)
+    places[order + 1] = np.arange(1, len(item_ids))
+    return places
+
+
+def numbered_by_appearance(sequences: UserSequences) -> str | None:
+    """Tell whether the items' names only repeat the order in which the items appear.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions, users in the order of the file.
+
+    Returns
+    -------
+    str or None
+        One line that says why next-by-ID and previous-by-ID mean nothing here; None where the names
+        come from the source, so that these controls can show a leak.
+    """
+    places = identifier_places(sequences.item_ids)
+    orders = [sequences.items]
+    if sequences.times is not None:
+        orders.append(sequences.items[np.argsort(sequences.times, kind="stable")])
+    for items in orders:
+        _, first = np.unique(items, return_index=True)
+        appearing = places[items[np.sort(first)]]  # places of the items, in the order they appear
+        records = appearing == np.maximum.accumulate(appearing)
+        if len(records) > 1 and records.mean() > _RENUMBERED:
+            return (
+                "the items were numbered by first appearance, so next-by-ID and previous-by-ID "
+                "say nothing about this data set's order"
+            )
+    return None

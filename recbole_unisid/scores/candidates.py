@@ -1,0 +1,58 @@
+"""What a target is ranked against: the items that its user already had, and the phases' cases."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.sequences import UserSequences
+
+
+def case_users(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tell whose interactions these are.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    positions : ndarray of int64, shape [cases]
+        Flat positions in ``sequences.items``, as :meth:`Split.targets` gives them.
+
+    Returns
+    -------
+    ndarray of int64, shape [cases]
+        0-based user rows.
+    """
+    return (np.searchsorted(sequences.offsets, positions, side="right") - 1).astype(np.int64)
+
+
+def history_lengths(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the interactions before each target in its user's sequence, shape [cases]."""
+    return positions - sequences.offsets[case_users(sequences, positions)]
+
+
+def seen_pairs(
+    sequences: UserSequences, positions: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """List what stands before each target: the items that the filter of `full` takes out.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    positions : ndarray of int64, shape [cases]
+        Flat positions of the targets. Pass them in chunks: the answer is as long as all histories.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape [pairs]
+        The case (0 .. cases - 1), ascending.
+    items : ndarray of int64, shape [pairs]
+        An item of its history; one that was had twice stands here twice.
+    """
+    counts = history_lengths(sequences, positions)
+    rows = np.repeat(np.arange(len(positions)), counts)
+    # Pair p of case r is the (p - pairs before r)-th of the counts[r] items that end at the target.
+    ends = np.cumsum(counts)
+    items = sequences.items[np.arange(len(rows)) + np.repeat(positions - ends, counts)]
+    return rows, items
