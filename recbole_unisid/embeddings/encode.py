@@ -1,0 +1,169 @@
+"""Item texts to vectors, each text encoded once and never again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from recbole_unisid.embeddings.encoder import TextEncoder, open_encoder
+from recbole_unisid.embeddings.vector_file import is_vector_file, read_vectors
+from recbole_unisid.embeddings.vector_store import Shard, VectorStore, text_digests
+from recbole_unisid.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+#: Texts in a file of the cache; a killed run loses no more work than this.
+SHARD_TEXTS = 512
+
+
+def encode_texts(
+    texts: Sequence[str],
+    encoder: str,
+    cache_dir: Path,
+    ids: Sequence[str] | None = None,
+    batch_size: int = 256,
+    device: str = "cpu",
+    max_length: int | None = None,
+    prompt: str | None = None,
+    processes: int = 1,
+    show_progress: bool = True,
+    corpus: Sequence[str] | None = None,
+) -> NDArray[np.float32]:
+    """Encode texts, or fetch their vectors from the cache or a file.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        One an item; '' for an item without text.
+    encoder : str
+        ``offline`` (all-MiniLM-L6-v2 from a package), ``lsa`` (TF-IDF and SVD, no model), a
+        sentence-transformers name or folder, or a file of vectors
+        (:func:`recbole_unisid.embeddings.vector_file.read_vectors`), for which the texts do not matter.
+    cache_dir : Path
+        Where vectors are kept, by encoder, weights, limit, prompt and text.
+    ids : sequence of str, optional
+        The items' tokens, aligned with `texts`; a file of vectors needs them.
+    batch_size : int
+        Texts a forward pass.
+    device : str
+        Where a model runs.
+    max_length : int, optional
+        Tokens read of a text, the model's own limit by default. How many texts are cut is logged.
+    prompt : str, optional
+        Put before every text.
+    processes : int
+        Processes that encode.
+    show_progress : bool
+        Whether a progress bar is shown.
+    corpus : sequence of str, optional
+        For ``lsa``: the texts it learns from, by default `texts`. Give the texts of the first time to
+        encode new items as then.
+
+    Returns
+    -------
+    ndarray of float32, shape [texts, width]
+        A text that is empty (or blank) has the zero vector, whatever the encoder: no encoder knows
+        anything of it, and all such items are alike.
+
+    Raises
+    ------
+    UserError
+        When the encoder cannot be had or used, or gives a vector that is not finite.
+    """
+    if is_vector_file(encoder):
+        if ids is None or len(ids) != len(texts):
+            raise UserError(f"Vectors from {encoder} need the items' ids, one a text.")
+        return read_vectors(Path(encoder), ids)
+    bare = [text.strip() for text in texts]
+    model = open_encoder(
+        encoder, bare if corpus is None else [text.strip() for text in corpus],
+        batch_size, device, max_length, prompt, processes,
+    )  # fmt: skip
+    try:
+        return _encode_cached(bare, model, Path(cache_dir), show_progress)
+    finally:
+        model.close()
+
+
+def _encode_cached(
+    texts: Sequence[str], model: TextEncoder, cache_dir: Path, show_progress: bool
+) -> NDArray[np.float32]:
+    """Vectors of stripped texts, shape [texts, width]."""
+    distinct = [text for text in dict.fromkeys(texts) if text]
+    store = VectorStore(cache_dir / model.key)
+    known = _KnownVectors(distinct)
+    for shard in store:
+        known.take(shard)
+    missing = [distinct[row] for row in known.missing_rows()]
+    with tqdm(total=len(missing), desc="Encoding texts", disable=not (show_progress and missing)) as bar:
+        for shard in _encode(missing, model):
+            store.add(shard)
+            known.take(shard)
+            bar.update(len(shard.digests))
+    if not distinct:
+        return np.zeros((len(texts), model.width), dtype=np.float32)
+    known.log_cut_texts()
+    position = {text: row for row, text in enumerate(distinct)}
+    return known.vectors[[position.get(text, -1) for text in texts]]  # the last row is the zero vector
+
+
+class _KnownVectors:
+    """Vectors of some distinct texts, filled shard by shard."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._row_of = {digest: row for row, digest in enumerate(text_digests(texts))}
+        self._token_counts = np.full(len(texts), -1, dtype=np.int64)
+        self._token_limit: int | None = None
+        self.vectors = np.zeros((len(texts) + 1, 0), dtype=np.float32)
+
+    def take(self, shard: Shard) -> None:
+        """Keep those of a shard's vectors that are wanted."""
+        pairs = [(self._row_of[d], at) for at, d in enumerate(shard.digests) if d in self._row_of]
+        if not pairs:
+            return
+        if not self.vectors.shape[1]:
+            self.vectors = np.zeros((len(self._token_counts) + 1, shard.vectors.shape[1]), dtype=np.float32)
+        rows, kept = (list(column) for column in zip(*pairs, strict=True))
+        self.vectors[rows] = shard.vectors[kept]
+        self._token_counts[rows] = shard.token_counts[kept]
+        self._token_limit = shard.token_limit
+
+    def missing_rows(self) -> list[int]:
+        """Rows that no shard had."""
+        return [int(row) for row in np.flatnonzero(self._token_counts < 0)]
+
+    def log_cut_texts(self) -> None:
+        """Name the encoder's limit and how many texts it cuts."""
+        if self._token_limit is None:
+            return
+        cut = int((self._token_counts > self._token_limit).sum())
+        logger.info(
+            "The text encoder reads at most %d tokens a text: %d of %d distinct texts are longer and cut.",
+            self._token_limit, cut, len(self._token_counts),
+        )  # fmt: skip
+
+
+def _encode(texts: Sequence[str], model: TextEncoder) -> Iterator[Shard]:
+    """Encode texts shard by shard, long ones first.
+
+    Texts of like length share a batch, so little padding is computed. The order depends on the texts alone:
+    after a stop the same shards come out again, with the same rounding.
+    """
+    if not texts:
+        return
+    parts = range(0, len(texts), SHARD_TEXTS)
+    counts = np.concatenate([model.token_counts(texts[start : start + SHARD_TEXTS]) for start in parts])
+    order = np.argsort(-counts, kind="stable")
+    for start in parts:
+        rows = order[start : start + SHARD_TEXTS]
+        chosen = [texts[row] for row in rows]
+        vectors = model.encode(chosen)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(bad):
+            raise UserError(f"The text encoder gives no finite vector for the text {chosen[bad[0]][:60]!r}.")
+        yield Shard(text_digests(chosen), vectors, counts[rows], model.token_limit)

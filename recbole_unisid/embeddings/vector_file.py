@@ -1,0 +1,93 @@
+"""Ready-made item vectors from a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from recbole_unisid.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def is_vector_file(encoder: str) -> bool:
+    """Whether an encoder's name means a file of vectors."""
+    return encoder.endswith((".npy", ".safetensors"))
+
+
+def read_vectors(path: Path, item_ids: Sequence[str]) -> NDArray[np.float32]:
+    """Vectors of items from ``X.npy`` or ``X.safetensors`` and ``X.ids.txt`` beside it.
+
+    Parameters
+    ----------
+    path : Path
+        An .npy file with an array [rows, width], or a .safetensors file with one such array, or with
+        several of which one is called ``vectors``. The file of the same name with the ending ``.ids.txt``
+        holds the items' tokens, one a line (UTF-8), in the order of the rows.
+    item_ids : sequence of str
+        The items wanted.
+
+    Returns
+    -------
+    ndarray of float32, shape [items, width]
+        Zeros for an item that the file lacks (a warning tells how many).
+
+    Raises
+    ------
+    UserError
+        When a file is missing or damaged, has not one row an id, an id twice, a wanted vector that is not
+        finite, or none of the items.
+    """
+    path = Path(path)
+    vectors = _read_array(path)
+    ids_path = path.with_suffix(".ids.txt")
+    if not ids_path.is_file():
+        raise UserError(f"{path} needs {ids_path.name} beside it: the item ids of its rows, one a line.")
+    ids = ids_path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    ids = [item.removesuffix("\r") for item in ids]
+    if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype.kind not in "fiu":
+        raise UserError(f"{path} holds {vectors.dtype} of shape {vectors.shape}, not numbers [rows, width].")
+    if len(ids) != len(vectors):
+        raise UserError(
+            f"{path} has {len(vectors)} rows but {ids_path.name} has {len(ids)} ids; make them equal."
+        )
+    row_of = {item: row for row, item in enumerate(ids)}
+    if len(row_of) < len(ids):
+        raise UserError(f"{ids_path} names an item twice; keep one row an item.")
+    wanted = np.array([row_of.get(item, -1) for item in item_ids], dtype=np.int64)
+    missing = int((wanted < 0).sum())
+    if missing == len(wanted):
+        raise UserError(
+            f"{ids_path} names none of the dataset's items; write their tokens as the .inter file has them."
+        )
+    if missing:
+        logger.warning("%s lacks %d of %d items; they get zero vectors.", path, missing, len(wanted))
+    chosen = vectors[wanted].astype(np.float32)
+    chosen[wanted < 0] = 0
+    bad = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{path}: the vector of item {item_ids[bad[0]]!r} is not finite ({len(bad)} such items); mend it."
+        )
+    return chosen
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        arrays = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"No file of vectors at {path}.") from None
+    except (ValueError, OSError, EOFError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as vectors ({str(error).splitlines()[0]}).") from None
+    if "vectors" not in arrays and len(arrays) != 1:
+        raise UserError(f"{path} holds {sorted(arrays)}; call the wanted array 'vectors'.")
+    return np.asarray(arrays.get("vectors", next(iter(arrays.values()))))

@@ -1,0 +1,131 @@
+"""RecBole's atomic ``.item`` file, read as it stands: no quoting, no missing-value magic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recbole_unisid.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The items of a dataset and their columns, all as text.
+
+    Attributes
+    ----------
+    ids : list of str
+        Item tokens in the file's order, each once.
+    columns : dict of str to list of str
+        Every other column by its name, aligned with `ids`; '' where the file has nothing.
+    types : dict of str to str
+        RecBole's type of each column of `columns`: token, token_seq, float or float_seq.
+    """
+
+    ids: list[str]
+    columns: dict[str, list[str]]
+    types: dict[str, str]
+
+
+def read_item_file(
+    path: Path, separator: str = "\t", encoding: str = "utf-8", id_field: str = "item_id"
+) -> ItemTable:
+    """Read an ``.item`` file whose first line names the columns as ``name:type``.
+
+    RecBole itself reads with pandas, to which a ``"`` at the start of a field opens a quotation that may
+    swallow lines, and to which ``NA``, ``null`` and ``None`` are missing. Here they are ordinary text.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    separator : str
+        What stands between columns (RecBole's ``field_separator``).
+    encoding : str
+        How the file is encoded.
+    id_field : str
+        The column of item tokens (RecBole's ``ITEM_ID_FIELD``).
+
+    Returns
+    -------
+    ItemTable
+
+    Raises
+    ------
+    UserError
+        When the file is missing, empty, wrongly encoded, has a bad header, a line with the wrong number of
+        columns, an item twice, or no item at all.
+
+    Notes
+    -----
+    Lines end at ``\\n`` or ``\\r\\n`` only: ``str.splitlines`` would also cut at U+2028, U+0085 and others,
+    which real titles hold. Empty lines are skipped.
+    """
+    path = Path(path)
+    lines = _lines(path, encoding)
+    names, types = _header(path, lines[0], separator)
+    if id_field not in names:
+        raise UserError(f"{path}: no column {id_field!r}; it has {', '.join(names)}.{_hint(id_field, names)}")
+    rows: list[list[str]] = []
+    seen: dict[str, int] = {}
+    id_column = names.index(id_field)
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        cells = line.split(separator)
+        if len(cells) != len(names):
+            raise UserError(
+                f"{path}, line {number}: {len(cells)} columns where the header names {len(names)}; "
+                "a text must not hold the separator or a line break."
+            )
+        item = cells[id_column]
+        if item in seen:
+            raise UserError(
+                f"{path}: item {item!r} stands twice (lines {seen[item]} and {number}); keep one."
+            )
+        seen[item] = number
+        rows.append(cells)
+    if not rows:
+        raise UserError(f"{path} has a header but no item; add one line an item.")
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    others = [index for index in range(len(names)) if index != id_column]
+    return ItemTable(
+        ids=columns[id_column],
+        columns={names[index]: columns[index] for index in others},
+        types={names[index]: types[index] for index in others},
+    )
+
+
+def _lines(path: Path, encoding: str) -> list[str]:
+    """The file's lines without their ends; a byte order mark is dropped."""
+    try:
+        text = path.read_bytes().decode(encoding)
+    except FileNotFoundError:
+        raise UserError(f"No item file at {path}; it is needed for the items' texts.") from None
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{path} is not {encoding} text ({error}); set its encoding.") from None
+    text = text.removeprefix("\ufeff")
+    if not text.strip():
+        raise UserError(f"{path} is empty; its first line must name the columns as name:type.")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _header(path: Path, line: str, separator: str) -> tuple[list[str], list[str]]:
+    """Names and types of the columns."""
+    names, types = [], []
+    for cell in line.split(separator):
+        name, colon, kind = cell.rpartition(":")
+        if not colon or not name or kind not in ("token", "token_seq", "float", "float_seq"):
+            raise UserError(
+                f"{path}, line 1: {cell!r} is not name:type with type token, token_seq, float or float_seq."
+            )
+        names.append(name)
+        types.append(kind)
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"{path}, line 1: column {sorted(twice)[0]!r} stands twice; rename one.")
+    return names, types
+
+
+def _hint(name: str, known: list[str]) -> str:
+    return did_you_mean(name, known) or " Name it with ITEM_ID_FIELD."

@@ -1,0 +1,148 @@
+"""What of an item's columns becomes the text that is encoded."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.text.item_file import ItemTable
+
+#: UniSID's order (title; price; brand; categories), each with the names that common datasets use for it.
+DEFAULT_FIELDS: tuple[tuple[str, ...], ...] = (
+    ("title", "movie_title", "name", "item_name", "product_name"),
+    ("price",),
+    ("brand", "artist", "author", "store"),
+    ("categories", "category", "genres", "genre", "class"),
+    ("release_year", "year"),
+)
+CATEGORY_FIELDS = DEFAULT_FIELDS[3]
+
+#: A first category that this share of the categorised items has in common tells nothing: the root.
+ROOT_SHARE = 0.9
+
+
+def default_fields(table: ItemTable) -> list[str]:
+    """The columns that make an item's text when none are named.
+
+    Title, price, brand, categories, release year, whichever of them the table has. A description joins only
+    where there is no title, since it is long and the encoders read a few hundred tokens. A table with
+    none of the common names gives all its text columns (``token_seq``), failing these its tokens.
+
+    Raises
+    ------
+    UserError
+        When the table has no column that could be text.
+    """
+    present = [[name for name in names if name in table.columns][:1] for names in DEFAULT_FIELDS]
+    fields = [name for group in present for name in group]
+    if not present[0] and "description" in table.columns:
+        fields.append("description")
+    for kind in ("token_seq", "token"):
+        fields = fields or [name for name in table.columns if table.types[name] == kind]
+    if not fields:
+        raise UserError("The item file has no text column; name the columns to use with text_fields.")
+    return fields
+
+
+def item_texts(
+    table: ItemTable,
+    item_ids: Sequence[str],
+    fields: Sequence[str] | None = None,
+    template: str | None = None,
+) -> list[str]:
+    """The text of each item.
+
+    Parameters
+    ----------
+    table : ItemTable
+        The items' columns.
+    item_ids : sequence of str
+        Which items, in which order.
+    fields : sequence of str, optional
+        Columns to use, joined by ``"; "``, empty ones left out. By default :func:`default_fields`.
+    template : str, optional
+        Instead of the join: a text with ``{column}`` in it, such as ``"{title} by {brand}"``.
+        With `fields` too, it may name only these.
+
+    Returns
+    -------
+    list of str
+        Aligned with `item_ids`; '' for an item that the table lacks or whose fields are all empty.
+
+    Raises
+    ------
+    UserError
+        When a field or a name in the template is no column, or the template is malformed.
+
+    Notes
+    -----
+    Categories are written ``a; b; c`` without the root that nearly all items share (method: the text of an
+    item is title; price; brand; category; category; ...).
+    """
+    pieces = _template_pieces(template) if template is not None else []
+    names = [name for _, name in pieces if name] or list(fields or default_fields(table))
+    for name in [*names, *(fields or ())]:
+        if name not in table.columns:
+            known = list(table.columns)
+            raise UserError(
+                f"The item file has no column {name!r}; it has {', '.join(known)}.{did_you_mean(name, known)}"
+            )
+    if template is not None and fields is not None and not set(names) <= set(fields):
+        extra = sorted(set(names) - set(fields))[0]
+        raise UserError(f"The text template names {extra!r}, which text_fields leaves out; add it there.")
+    columns = {name: _readable(name, table.columns[name]) for name in names}
+    texts = {}
+    for row, item in enumerate(table.ids):
+        cells = [columns[name][row] for name in names]
+        if template is None or not any(cells):
+            texts[item] = "; ".join(cell for cell in cells if cell)
+        else:
+            texts[item] = "".join(literal + (columns[name][row] if name else "") for literal, name in pieces)
+    return [texts.get(item, "") for item in item_ids]
+
+
+def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
+    """The broadest category below the root of each item, '' where it has none; for judging tokens."""
+    field = next((name for name in CATEGORY_FIELDS if name in table.columns), None)
+    if field is None:
+        return [""] * len(item_ids)
+    first = {
+        item: path[0] if path else ""
+        for item, path in zip(table.ids, _paths(table.columns[field]), strict=True)
+    }
+    return [first.get(item, "") for item in item_ids]
+
+
+def _readable(name: str, column: list[str]) -> list[str]:
+    """A column as it goes into a text."""
+    if name not in CATEGORY_FIELDS:
+        return [cell.strip() for cell in column]
+    return ["; ".join(path) for path in _paths(column)]
+
+
+def _paths(column: list[str]) -> list[list[str]]:
+    """Comma-separated categories as lists, without a first one that nearly all items share."""
+    paths = [[part.strip() for part in cell.split(",") if part.strip()] for cell in column]
+    firsts = Counter(path[0] for path in paths if path)
+    if not firsts:
+        return paths
+    root, count = firsts.most_common(1)[0]
+    deep = any(len(path) > 1 for path in paths)
+    if not deep or count < ROOT_SHARE * firsts.total():
+        return paths
+    return [path[1:] if path and path[0] == root else path for path in paths]
+
+
+def _template_pieces(template: str) -> list[tuple[str, str]]:
+    """The template as (text, column after it) pairs; the last column may be ''."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UserError(f"The text template {template!r} is malformed ({error}); write {{column}}.") from None
+    if not any(name for _, name, _, _ in parts) or any(
+        name == "" or spec or how for _, name, spec, how in parts
+    ):
+        raise UserError(f"The text template {template!r} must name columns as {{column}}, and at least one.")
+    return [(literal, name or "") for literal, name, _, _ in parts]

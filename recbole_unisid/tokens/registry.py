@@ -1,0 +1,79 @@
+"""Tokenizers by name, as a config or a saved file asks for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.tokens.residual_kmeans import ResidualKMeans
+from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE, Tokenizer
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {kind.name: kind for kind in (ResidualKMeans,)}
+
+
+def build_tokenizer(
+    name: str,
+    codebook_sizes: Sequence[int] = (256, 256, 256),
+    distances: Sequence[str] | None = None,
+    seed: int = 2020,
+    **options: Any,
+) -> Tokenizer:
+    """Make a tokenizer that is yet to be fitted.
+
+    Parameters
+    ----------
+    name : str
+        One of `TOKENIZERS`.
+    codebook_sizes : sequence of int
+        Codes of each level.
+    distances : sequence of str, optional
+        ``cosine`` or ``euclidean`` for each level; by default cosine for all but the last.
+    seed : int
+        Of everything random.
+    **options
+        Further settings of that tokenizer.
+
+    Raises
+    ------
+    UserError
+        When the name or an option is unknown, or a value is out of range.
+    """
+    if name not in TOKENIZERS:
+        raise UserError(
+            f"No tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.{did_you_mean(name, TOKENIZERS)}"
+        )
+    kind = TOKENIZERS[name]
+    known = set(inspect.signature(kind).parameters) - {"codebook_sizes", "distances", "seed"}
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"Tokenizer {name!r} has no setting {option!r}; it has {', '.join(sorted(known)) or 'none'}."
+                f"{did_you_mean(option, known)}"
+            )
+    return kind(codebook_sizes, distances, seed, **options)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read a fitted tokenizer that :meth:`Tokenizer.save` wrote.
+
+    Raises
+    ------
+    UserError
+        When there is none in the folder or it is damaged.
+    """
+    path = Path(folder) / TOKENIZER_FILE
+    try:
+        state, about = load_arrays(path)
+        tokenizer = build_tokenizer(
+            about["name"], about["codebook_sizes"], about["distances"], about["seed"], **about["options"]
+        )
+        tokenizer.restore(state)
+    except FileNotFoundError:
+        raise UserError(f"No tokenizer at {path}; fit one first (recbole-unisid tokenize).") from None
+    except (DamagedFileError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no whole tokenizer ({error}); fit it again.") from None
+    return tokenizer

@@ -1,0 +1,196 @@
+"""What every tokenizer can do: fit, encode, decode, save."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from recbole_unisid.embeddings.array_file import Arrays, save_arrays
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.tokens.quantiser import DISTANCES, decode, quantise
+
+TOKENIZER_FILE = "tokenizer.safetensors"
+
+#: Vectors that are encoded at once; bounds the memory, not the result.
+_CHUNK = 8192
+
+
+class Tokenizer(ABC):
+    """Item vectors to code tuples and back, by residual quantisation unless a subclass says otherwise.
+
+    Parameters
+    ----------
+    codebook_sizes : sequence of int
+        Codes of each level.
+    distances : sequence of {"cosine", "euclidean"}, optional
+        How each level chooses; by default UniSID's, cosine at all levels but the last.
+    seed : int
+        Of everything random in `fit`.
+
+    Attributes
+    ----------
+    codebooks : list of ndarray of float32, shape [codes, latent width] each
+        After `fit`. Their chosen rows add up to the quantised latent.
+    mean : ndarray of float32, shape [width]
+        Taken off every vector before anything else.
+    """
+
+    name: ClassVar[str]
+    #: The distance of every level where a tokenizer has but one.
+    only_distance: ClassVar[str | None] = None
+
+    def __init__(
+        self, codebook_sizes: Sequence[int], distances: Sequence[str] | None = None, seed: int = 2020
+    ) -> None:
+        self.codebook_sizes = tuple(codebook_sizes)
+        self.distances = self._choose_distances(distances)
+        self.seed = seed
+        self.codebooks: list[NDArray[np.float32]] = []
+        self.mean: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        if not self.codebook_sizes or any(type(size) is not int or size < 1 for size in self.codebook_sizes):
+            raise UserError(
+                f"codebook_sizes={list(codebook_sizes)}: give whole numbers, 1 or more, one a level."
+            )
+
+    def fit(self, vectors: NDArray[np.float32], show_progress: bool = True) -> Self:
+        """Learn from the vectors of all items.
+
+        Parameters
+        ----------
+        vectors : ndarray of float32, shape [items, width]
+        show_progress : bool
+            Whether a progress bar is shown.
+
+        Returns
+        -------
+        Tokenizer
+            Itself.
+
+        Raises
+        ------
+        UserError
+            When the vectors are not finite numbers [items, width], or there are none.
+        """
+        vectors = check_vectors(vectors)
+        self.mean = self._choose_mean(vectors)
+        self._fit(vectors, show_progress)
+        return self
+
+    def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Codes of vectors, seen in `fit` or not, each by itself; shape [n, levels].
+
+        Raises
+        ------
+        UserError
+            When the vectors are not finite or of another width than in `fit`.
+        """
+        return np.concatenate([self.choose_codes(latents) for latents in self._latent_chunks(vectors)])
+
+    def latents(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is quantised: the centred vectors, or what a network makes of them; [n, latent width]."""
+        return np.concatenate(list(self._latent_chunks(vectors)))
+
+    def choose_codes(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Codes of latents, shape [n, levels]."""
+        return quantise(torch.from_numpy(latents), self._tensors(), self.distances).codes.numpy()
+
+    def decode(self, codes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors that codes stand for, shape [n, width]."""
+        return self.decode_latents(decode(torch.from_numpy(codes), self._tensors()).numpy())
+
+    def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Vectors of latents, shape [n, width]."""
+        vectors: NDArray[np.float32] = latents + self.mean
+        return vectors
+
+    def options(self) -> dict[str, Any]:
+        """The further settings of this tokenizer, as `build_tokenizer` takes them."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.safetensors`, whole or not at all; :func:`load_tokenizer` reads it."""
+        about = {
+            "name": self.name,
+            "codebook_sizes": list(self.codebook_sizes),
+            "distances": list(self.distances),
+            "seed": self.seed,
+            "options": self.options(),
+        }
+        save_arrays(Path(folder) / TOKENIZER_FILE, self.state(), about)
+
+    def state(self) -> Arrays:
+        """Every array that `fit` has made."""
+        return {"mean": self.mean, **{f"codebook.{level}": book for level, book in enumerate(self.codebooks)}}
+
+    def restore(self, state: Arrays) -> None:
+        """Take back what `state` gave."""
+        self.mean = state["mean"]
+        self.codebooks = [state[f"codebook.{level}"] for level in range(len(self.codebook_sizes))]
+
+    @abstractmethod
+    def _fit(self, vectors: NDArray[np.float32], show_progress: bool) -> None:
+        """Set `codebooks` from checked vectors; `mean` is known."""
+
+    def _choose_mean(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        mean: NDArray[np.float32] = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
+    def _encode_latents(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        latents: NDArray[np.float32] = vectors - self.mean
+        return latents
+
+    def _latent_chunks(self, vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        vectors = check_vectors(vectors, len(self.mean))
+        for start in range(0, len(vectors), _CHUNK):
+            yield self._encode_latents(vectors[start : start + _CHUNK])
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [torch.from_numpy(codebook) for codebook in self.codebooks]
+
+    def _choose_distances(self, distances: Sequence[str] | None) -> tuple[str, ...]:
+        levels = len(self.codebook_sizes)
+        if self.only_distance is not None:
+            return (self.only_distance,) * levels
+        if distances is None:
+            return ("cosine",) * (levels - 1) + ("euclidean",)
+        for distance in distances:
+            if distance not in DISTANCES:
+                raise UserError(
+                    f"distances: {distance!r} is none of {', '.join(DISTANCES)}."
+                    f"{did_you_mean(distance, DISTANCES)}"
+                )
+        if len(distances) != levels:
+            raise UserError(f"{len(distances)} distances for {levels} codebook sizes; give one a level.")
+        return tuple(distances)
+
+
+def check_vectors(vectors: NDArray[Any], width: int | None = None) -> NDArray[np.float32]:
+    """Vectors as contiguous float32 [n, width].
+
+    Raises
+    ------
+    UserError
+        When they are none, not finite, not two-dimensional, or not as wide as asked.
+    """
+    checked = np.ascontiguousarray(vectors, dtype=np.float32)
+    if checked.ndim != 2 or not checked.size:
+        raise UserError(
+            f"Item vectors must be an array [items, width] with items; got shape {checked.shape}."
+        )
+    if width is not None and checked.shape[1] != width:
+        raise UserError(
+            f"Item vectors are {checked.shape[1]} wide, the tokenizer knows {width}; use its text encoder."
+        )
+    bad = np.flatnonzero(~np.isfinite(checked.sum(axis=1, dtype=np.float64)))
+    if len(bad):
+        raise UserError(
+            f"The vector of item number {bad[0]} is not finite ({len(bad)} such); mend the vectors."
+        )
+    return checked
