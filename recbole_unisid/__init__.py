@@ -1,0 +1,25 @@
+"""ID, semantic, unified or generative? Sequential recommenders side by side in RecBole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "__version__", "run"]
+
+if TYPE_CHECKING:
+    from recbole_unisid.errors import UserError
+    from recbole_unisid.runs.api import run
+
+
+def __getattr__(name: str) -> Any:
+    # RecBole and torch take seconds to import: only for those who call.
+    if name == "run":
+        from recbole_unisid.runs.api import run
+
+        return run
+    if name == "UserError":
+        from recbole_unisid.errors import UserError
+
+        return UserError
+    raise AttributeError(f"module 'recbole_unisid' has no attribute '{name}'")

@@ -1,0 +1,77 @@
+"""The console command ``recbole-unisid``: one subcommand a stage."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import recbole_unisid
+from recbole_unisid.errors import UserError, did_you_mean
+
+#: Subcommand -> module of this package with `main(arguments)`, and what it does.
+SUBCOMMANDS = {
+    "run": ("run", "train and evaluate models on a data set"),
+}
+
+
+def usage() -> str:
+    """The text of ``recbole-unisid --help``."""
+    lines = [f"  {name:<10} {about}" for name, (_, about) in SUBCOMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: recbole-unisid SUBCOMMAND [--key=value ...]",
+            "",
+            "ID, semantic, unified or generative? Sequential recommenders side by side in RecBole.",
+            "",
+            *lines,
+            "",
+            "recbole-unisid SUBCOMMAND --help says more.",
+        ]
+    )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Defaults to the process's.
+
+    Returns
+    -------
+    int
+        Exit status: 0 when done, 2 for bad input (one line on standard error), 130 when stopped.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if not given or given[0] in {"-h", "--help"}:
+            print(usage())
+            return 0
+        if given[0] == "--version":
+            print(f"recbole_unisid {recbole_unisid.__version__}")
+            return 0
+        name = given[0]
+        if name not in SUBCOMMANDS:
+            raise UserError(f"There is no subcommand '{name}'.{did_you_mean(name, SUBCOMMANDS)} See --help.")
+        module = importlib.import_module(f"recbole_unisid.commands.{SUBCOMMANDS[name][0]}")
+        status: int = module.main(given[1:])
+        return status
+    except UserError as error:
+        print(f"recbole-unisid: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last finished epoch.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""``--key=value`` arguments to settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recbole_unisid.errors import UserError
+
+#: Flags that need no value.
+_FLAGS = {"help", "list-models", "version"}
+
+
+def parse_options(arguments: Sequence[str]) -> dict[str, str]:
+    """Read arguments of the form ``--key=value`` or ``--key value``.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Without the program's and the subcommand's name.
+
+    Returns
+    -------
+    dict of str
+        Key -> text of the value; flags have the text ``True``.
+
+    Raises
+    ------
+    UserError
+        For anything else, or a key given twice with different values.
+
+    Examples
+    --------
+    >>> parse_options(["--model=SASRec", "--epochs", "5", "--help"])
+    {'model': 'SASRec', 'epochs': '5', 'help': 'True'}
+    """
+    options: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "-h":
+            argument = "--help"
+        if not argument.startswith("--") or argument == "--":
+            raise UserError(f"'{argument}' is no option; write --key=value (see --help).")
+        key, equals, value = argument[2:].partition("=")
+        if key in _FLAGS and not equals:
+            value = "True"
+        elif not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UserError(f"--{key} has no value; write --{key}=value (see --help).")
+            value = rest.pop(0)
+        if options.get(key, value) != value:
+            raise UserError(f"--{key} is given twice: {options[key]} and {value}.")
+        options[key] = value
+    return options

@@ -1,0 +1,65 @@
+"""``recbole-unisid run``: train and evaluate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from recbole_unisid.commands.options import parse_options
+
+HELP = """\
+usage: recbole-unisid run [--model=M[,M...]] [--dataset=D] [--key=value ...]
+       python run_recbole_unisid.py   (the same)
+
+Train models on a data set and evaluate them under one protocol.
+
+  --model=UniSID          one or several, with commas: UniSID, ItemID, SemanticID, DenseText (ours),
+                          any RecBole sequential model by its name, Pop, ItemKNN, BPR
+  --dataset=ml-100k       a folder under --data_path with D.inter and D.item (RecBole atomic files)
+  --data_path=dataset     where data sets are
+  --seed=2020             or --seeds=5 (2020 ... 2024) or --seeds=7,8,9
+  --recipe=default        a named set of settings of the model
+  --config_files=F        YAML files of settings, with commas
+  --output_dir=runs       run folders go to OUTPUT_DIR/DATASET/MODEL/SEED-HASH
+  --use_gpu=true          a GPU is used where there is one
+  --list-models           show every model
+  --help                  show this
+
+Every setting of RecBole and of ours is a key, such as --epochs=20 --learning_rate=1e-3 --id_dim=16.
+Ours stand with their meaning in properties/overall.yaml and properties/model/. A finished run is not
+run again; a stopped one goes on with the same command.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the subcommand; see :data:`HELP`."""
+    options: dict[str, Any] = dict(parse_options(arguments))
+    if options.pop("help", None):
+        print(HELP, end="")
+        return 0
+    if options.pop("list-models", None):
+        print(model_list())
+        return 0
+    # The heavy imports come after --help.
+    from recbole_unisid.report.screen import summary_table
+    from recbole_unisid.runs.api import run
+
+    files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
+    model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
+    found = run(model, dataset, options, files)
+    results = found if isinstance(found, list) else [found]
+    print(summary_table(results))
+    return 0
+
+
+def model_list() -> str:
+    """All models by kind, one kind a paragraph."""
+    from recbole_unisid.host.registry import GENERAL_BASELINES, OWN_MODELS, sequential_models
+
+    kinds = {
+        "Ours, trained on whole sequences:": OWN_MODELS,
+        "RecBole's sequential models:": sequential_models(),
+        "RecBole's general baselines:": GENERAL_BASELINES,
+    }
+    return "\n".join(f"{title}\n  {', '.join(names)}" for title, names in kinds.items())

@@ -1,0 +1,143 @@
+"""RecBole's collector, mended, and recording our ranks from the very scores that it sees."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.evaluator import Collector
+
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.host.dataset import TARGET_POSITION
+from recbole_unisid.ranks.rank import ranks_from_scores
+from recbole_unisid.scores.candidates import case_users, seen_pairs
+
+
+@dataclass
+class RankRecorder:
+    """Ranks of every target of one phase, under all candidate sets, from one pass of scores.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    targets : ndarray of int64, shape [cases]
+        Flat positions of the targets, ascending.
+    negatives : ndarray of int64, shape [users, count]
+        The fixed sampled candidates of each user (0 = none).
+    user_field : str
+        Column of a batch with the user number (from 1).
+    masked : bool
+        Whether the scores come with seen items at minus infinity (RecBole's general models).
+    """
+
+    sequences: UserSequences
+    targets: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    user_field: str
+    masked: bool = False
+    _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list)
+
+    def record(self, scores: torch.Tensor, interaction: Any) -> None:
+        """Take one batch of scores, shape [batch, n_items + 1].
+
+        Raises
+        ------
+        ValueError
+            When a score is not a number.
+        """
+        position, rows = self._positions(interaction)
+        if not len(rows):
+            return
+        scores = scores if len(rows) == len(scores) else scores[torch.from_numpy(rows).to(scores.device)]
+        device = scores.device
+        seen = [torch.from_numpy(pairs).to(device) for pairs in seen_pairs(self.sequences, position)]
+        negatives = self.negatives[case_users(self.sequences, position)]
+        ranks = ranks_from_scores(
+            scores,
+            torch.from_numpy(self.sequences.items[position]).to(device),
+            seen=None if self.masked else (seen[0], seen[1]),
+            negatives=torch.from_numpy(negatives).to(device),
+        )
+        if self.masked:  # every rank among masked scores is a filtered one
+            ranks["full"] = ranks.pop("full_unfiltered")
+        self._parts.append(ranks | {"position": position})
+
+    def _positions(self, interaction: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Flat positions of the batch's targets and the rows of the batch that they belong to."""
+        if TARGET_POSITION in interaction:
+            position = interaction[TARGET_POSITION].cpu().numpy()
+            return position, np.arange(len(position))
+        # One row a user; users whom the protocol does not test (too short) are left out.
+        owner = case_users(self.sequences, self.targets)
+        case_of = np.full(self.sequences.n_users, -1)
+        case_of[owner] = np.arange(len(self.targets))
+        case = case_of[interaction[self.user_field].cpu().numpy() - 1]
+        return self.targets[case[case >= 0]], np.flatnonzero(case >= 0)
+
+    def result(self) -> dict[str, NDArray[np.int64]]:
+        """All ranks in the order of `targets`, one array a candidate set, shape [cases] each.
+
+        Raises
+        ------
+        RuntimeError
+            When some target was not scored.
+        """
+        joined = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
+        order = np.argsort(joined["position"])
+        if not np.array_equal(joined["position"][order], self.targets):
+            raise RuntimeError(f"{len(joined['position'])} of {len(self.targets)} test cases were scored")
+        return {key: values[order] for key, values in joined.items() if key != "position"}
+
+
+class RankCollector(Collector):
+    """RecBole's collector without its crash on counters, its second top-k and its users x items matrix.
+
+    ``get_data_struct`` calls ``.cpu()`` on integers and counters in 1.2.1 (#2191); the matrix of positives
+    is replaced by a comparison with the one positive of each row, which gives the same numbers.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.recorder: RankRecorder | None = None
+
+    def eval_batch_collect(
+        self,
+        scores_tensor: torch.Tensor,
+        interaction: Any,
+        positive_u: torch.Tensor,
+        positive_i: torch.Tensor,
+    ) -> None:
+        """Collect RecBole's resources from one batch of scores, and our ranks when asked for."""
+        if self.recorder is not None:
+            self.recorder.record(scores_tensor, interaction)
+        one_each = len(positive_u) == len(scores_tensor) and bool(
+            (positive_u == torch.arange(len(positive_u))).all()
+        )
+        others = {"rec.meanrank", "rec.score", "data.label"}
+        if not one_each or any(self.register.need(resource) for resource in others):
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+            return
+        _, top = torch.topk(scores_tensor, max(self.topk), dim=-1)  # [batch, k]
+        if self.register.need("rec.items"):
+            self.data_struct.update_tensor("rec.items", top)
+        if self.register.need("rec.topk"):
+            hit = (top == positive_i.to(top.device)[:, None]).int()
+            count = torch.ones(len(top), 1, dtype=torch.int, device=top.device)
+            self.data_struct.update_tensor("rec.topk", torch.cat((hit, count), dim=1))
+
+    def get_data_struct(self) -> Any:
+        """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""
+        held = self.data_struct._data_dict
+        for key, value in held.items():
+            if isinstance(value, torch.Tensor):
+                held[key] = value.cpu()
+        returned = copy.deepcopy(self.data_struct)
+        for key in ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label"):
+            if key in self.data_struct:
+                del self.data_struct[key]
+        return returned

@@ -1,0 +1,234 @@
+"""RecBole's Config with our models, our defaults and no silent keys."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.host import mends
+
+mends.mend()  # before RecBole's own modules read NumPy's names
+
+from recbole.config import Config  # noqa: E402
+from recbole.utils import ModelType  # noqa: E402
+
+from recbole_unisid.errors import UserError  # noqa: E402
+from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
+from recbole_unisid.host.keys import check_keys  # noqa: E402
+from recbole_unisid.host.properties import (  # noqa: E402
+    dataset_defaults,
+    model_defaults,
+    overall_defaults,
+    read_yaml,
+)
+from recbole_unisid.host.registry import is_own, model_class  # noqa: E402
+
+#: Keys that say where or how loudly a run happens, not what it computes.
+PLACE_KEYS = frozenset(
+    [
+        "data_path",
+        "output_dir",
+        "cache_dir",
+        "checkpoint_dir",
+        "config_files",
+        "config_file",
+        "device",
+        "gpu_id",
+        "use_gpu",
+        "local_rank",
+        "show_progress",
+        "state",
+        "verbose",
+        "worker",
+        "log_wandb",
+        "wandb_project",
+        "single_spec",
+        "seeds",
+        "tune",
+        "dataset_save_path",
+        "dataloaders_save_path",
+        "save_dataset",
+        "save_dataloaders",
+    ]
+)
+
+#: What RecBole works out from the other settings, and would refuse or ignore if it were given.
+_DERIVED = frozenset(
+    [
+        "MODEL_TYPE",
+        "MODEL_INPUT_TYPE",
+        "eval_type",
+        "device",
+        "single_spec",
+        "local_rank",
+        "valid_metric_bigger",
+        "valid_neg_sample_args",
+        "test_neg_sample_args",
+    ]
+)
+
+
+def parse_value(text: str) -> Any:
+    """Turn ``--key=value``'s text into a value: a Python literal, true/false, or the text itself.
+
+    RecBole evaluates the text as code; a literal is all that a setting needs.
+
+    Examples
+    --------
+    >>> parse_value("[256, 256]"), parse_value("1e-3"), parse_value("true"), parse_value("NDCG@10")
+    ([256, 256], 0.001, True, 'NDCG@10')
+    """
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if text.lower() in {"none", "null", "~"}:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+class UniSIDConfig(Config):
+    """A run's settings, resolved.
+
+    From weak to strong: RecBole's defaults, ours (overall, data set, model, recipe), config files, `settings`.
+
+    Parameters
+    ----------
+    model : str
+        A model of ours or of RecBole.
+    dataset : str
+        Name of the data set (its folder under `data_path`).
+    config_files : iterable of str
+        YAML files, later ones win.
+    settings : mapping, optional
+        Keys given from Python or the command line; strings are parsed as literals.
+
+    Raises
+    ------
+    UserError
+        For an unknown model, recipe or key, or a value that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dataset: str,
+        config_files: Iterable[str | Path] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = dict(settings or {})
+        external: dict[str, Any] = {}
+        for file in config_files:
+            external |= read_yaml(Path(file))
+        external |= self._convert_config_dict(given)
+        self._recipe = str(external.get("recipe", "default"))
+        model_class(model)  # an unknown model is named before an unknown key
+        check_keys(external, model)
+        try:
+            super().__init__(model=model, dataset=dataset, config_dict=external)
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
+            raise UserError(f"RecBole refuses these settings: {' '.join(str(error).split())}") from error
+
+    # --- what RecBole's constructor calls ---------------------------------------------------------
+
+    def compatibility_settings(self) -> None:
+        """RecBole writes removed NumPy names here; :mod:`~recbole_unisid.host.mends` did it safely."""
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        """The command line is read by our own parser, never from ``sys.argv`` behind a caller's back."""
+        return {}
+
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        return {key: parse_value(v) if isinstance(v, str) else v for key, v in config_dict.items()}
+
+    def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type[Any], str]:
+        return model, model_class(model), dataset
+
+    def _load_internal_config_dict(self, model: str, model_class: type[Any], dataset: str) -> None:
+        # RecBole extends its module-wide list of dataset keys at every call; ours stays per object.
+        shared: dict[str, list[str]] = self.parameters
+        self.parameters: dict[str, list[str]] = {kind: list(keys) for kind, keys in shared.items()}
+        super()._load_internal_config_dict(model, model_class, dataset)
+        own = overall_defaults() | dataset_defaults(dataset) | model_defaults(model, self._recipe)
+        self.internal_config_dict.update(own)
+        merged = self.internal_config_dict | self.external_config_dict
+        folder = self.dataset_folder(str(merged["data_path"]), dataset)
+        self._set_protocol(model_class.type)
+        self.internal_config_dict["load_col"] = {"inter": inter_columns(merged, folder)}
+        self.internal_config_dict.update(feature_settings(model, merged, folder))
+        self._set_negatives(merged, model_class)
+
+    def _set_protocol(self, model_type: ModelType) -> None:
+        """General models mask what a user had; sequential ones may recommend it again (RecBole's rule)."""
+        self.internal_config_dict["repeatable"] = model_type == ModelType.SEQUENTIAL
+
+    def _set_negatives(self, merged: dict[str, Any], model_class: type[Any]) -> None:
+        """A full softmax needs no sampled negatives; RecBole raises where its own default has them."""
+        full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
+        if model_class.type == ModelType.SEQUENTIAL and full_softmax:
+            self.internal_config_dict["train_neg_sample_args"] = None
+
+    def _init_device(self) -> None:
+        """Choose the device without hiding GPUs from the rest of the process, as RecBole does."""
+        import torch
+
+        settings = self.final_config_dict
+        gpu = str(settings["gpu_id"]).strip()
+        use_gpu = bool(settings["use_gpu"]) and gpu != "" and torch.cuda.is_available()
+        settings["device"] = torch.device(f"cuda:{gpu.split(',')[0]}" if use_gpu else "cpu")
+        settings["single_spec"], settings["local_rank"] = True, 0
+
+    # --- what the rest of the package asks --------------------------------------------------------
+
+    @staticmethod
+    def dataset_folder(data_path: str, dataset: str) -> Path:
+        """Where the atomic files are; ``ml-100k`` comes with RecBole's wheel unless the user has one."""
+        own = Path(data_path) / dataset
+        if dataset == "ml-100k" and not (own / "ml-100k.inter").is_file():
+            import recbole
+
+            return Path(recbole.__file__).parent / "dataset_example" / dataset
+        return own
+
+    def _set_default_parameters(self) -> None:
+        data_path = str(self.final_config_dict["data_path"])
+        super()._set_default_parameters()
+        self.final_config_dict["data_path"] = str(self.dataset_folder(data_path, self.dataset))
+        self.data_root = data_path
+
+    @property
+    def is_own_model(self) -> bool:
+        """Whether the model trains on whole sequences (ours) rather than on RecBole's prefix rows."""
+        return is_own(self.model)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the model reads a history rather than a user number."""
+        return bool(self.final_config_dict["MODEL_TYPE"] == ModelType.SEQUENTIAL)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain values, fit for YAML, to run the same again."""
+        plain = {k: v for k, v in self.final_config_dict.items() if k not in _DERIVED}
+        plain["data_path"] = self.data_root
+        if plain["train_neg_sample_args"]["distribution"] == "none":
+            plain["train_neg_sample_args"] = None  # as RecBole wants it given
+        return {key: _plain(plain[key]) for key in sorted(plain)}
+
+    def hashed(self) -> dict[str, Any]:
+        """The settings that decide the figures: no paths, device or verbosity."""
+        return {key: value for key, value in self.resolved().items() if key not in PLACE_KEYS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)

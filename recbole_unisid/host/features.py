@@ -1,0 +1,136 @@
+"""Which columns of the atomic files a run loads, by what the files have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.errors import UserError
+
+#: RecBole's models that read item features, with the key that names them. Their default is ml-100k's
+#: ``class``; other files call the same thing otherwise.
+FEATURE_KEYS = {
+    "FDSA": "selected_features",
+    "SASRecF": "selected_features",
+    "GRU4RecF": "selected_features",
+    "S3Rec": "item_attribute",
+}
+#: Names under which files carry an item's categories, in order of preference.
+CATEGORY_NAMES = ("class", "categories", "category", "genres", "genre", "brand")
+
+
+def header(path: Path, separator: str = "\t") -> dict[str, str]:
+    """Names and types of an atomic file's columns.
+
+    Parameters
+    ----------
+    path : Path
+        An atomic file; its first line reads ``name:type<separator>name:type``.
+    separator : str
+        Between columns.
+
+    Returns
+    -------
+    dict of str
+        Column name -> RecBole type (``token``, ``token_seq``, ``float``, ``float_seq``); empty when there
+        is no such file.
+
+    Raises
+    ------
+    UserError
+        When the first line is not such a header.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.readline().rstrip("\r\n")
+    columns = {}
+    for column in first.split(separator):
+        name, colon, kind = column.partition(":")
+        if not colon or kind not in {"token", "token_seq", "float", "float_seq"}:
+            raise UserError(
+                f"{path}, line 1: '{column[:60]}' is not 'name:type' with type token, token_seq, float or "
+                "float_seq, separated by tabs; mend the header."
+            )
+        columns[name] = kind
+    return columns
+
+
+def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
+    """Columns to load from the interactions: user, item and time, nothing else.
+
+    Every further column is copied into each prefix row of a sequential model and used by none.
+
+    Raises
+    ------
+    UserError
+        When the file lacks one of the three.
+    """
+    wanted = [settings["USER_ID_FIELD"], settings["ITEM_ID_FIELD"], settings["TIME_FIELD"]]
+    if settings.get("benchmark_filename"):
+        names = [f"{folder.name}.{part}.inter" for part in settings["benchmark_filename"]]
+        wanted = [*wanted[:2], wanted[1] + settings["LIST_SUFFIX"]]
+    else:
+        names = [f"{folder.name}.inter"]
+    for name in names:
+        columns = header(folder / name, settings["field_separator"])
+        for field in wanted if columns else []:
+            if field not in columns:
+                raise UserError(
+                    f"{folder / name} has no column '{field}' (it has: {', '.join(columns)}); add it, or name "
+                    f"yours with --{_field_key(settings, field)}=..."
+                )
+    return wanted
+
+
+def _field_key(settings: Mapping[str, Any], field: str) -> str:
+    keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+    return next((key for key in keys if settings[key] == field), "LIST_SUFFIX")
+
+
+def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Load the item features that a RecBole model reads, under the names that the file has.
+
+    Parameters
+    ----------
+    model : str
+        Model name.
+    settings : mapping
+        Settings merged so far.
+    folder : Path
+        Folder of the data set.
+
+    Returns
+    -------
+    dict
+        ``load_col`` and the model's feature key; empty for models without features.
+
+    Raises
+    ------
+    UserError
+        When the model wants features and the item file has none that fit.
+    """
+    columns = inter_columns(settings, folder)
+    if model not in FEATURE_KEYS:
+        return {}
+    key = FEATURE_KEYS[model]
+    names = settings[key] if isinstance(settings[key], list) else [settings[key]]
+    available = header(folder / f"{folder.name}.item", settings["field_separator"])
+    chosen = [_available_name(name, available, model, folder) for name in names]
+    return {
+        key: chosen if isinstance(settings[key], list) else chosen[0],
+        "load_col": {"inter": columns, "item": [settings["ITEM_ID_FIELD"], *chosen]},
+    }
+
+
+def _available_name(name: str, available: Mapping[str, str], model: str, folder: Path) -> str:
+    if name in available:
+        return name
+    for other in CATEGORY_NAMES:
+        if name == "class" and other in available:
+            return other
+    raise UserError(
+        f"{model} reads the item feature '{name}', but {folder / (folder.name + '.item')} has "
+        f"{', '.join(available) or 'no columns'}; set --{FEATURE_KEYS[model]} to one of them."
+    )

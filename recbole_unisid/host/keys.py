@@ -1,0 +1,77 @@
+"""Which settings exist: RecBole takes any key and gives None for a misspelt one, we do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
+from recbole_unisid.host.registry import OWN_MODELS
+
+#: Keys of the run itself, read before there is a Config.
+RUN_KEYS = frozenset({"model", "dataset", "seeds", "config_files", "verbose"})
+
+
+@cache
+def _recbole_folder() -> Path:
+    import recbole
+
+    return Path(recbole.__file__).parent
+
+
+@cache
+def _recbole_yaml_keys() -> frozenset[str]:
+    """Top-level keys of RecBole's YAML files, found without parsing them."""
+    files = [*(_recbole_folder() / "properties").rglob("*.yaml")]
+    files = [file for file in files if file.name not in {"url.yaml", "kg_url.yaml"}]
+    key = re.compile(r"^(\w+):", re.MULTILINE)
+    return frozenset(k for file in files for k in key.findall(file.read_text(encoding="utf-8")))
+
+
+@cache
+def _recbole_code_keys() -> frozenset[str]:
+    """Keys that RecBole's code reads but no YAML of its names."""
+    key = re.compile(r"""config\[\s*f?["'](\w+)["']\s*\]""")
+    files = _recbole_folder().rglob("*.py")
+    return frozenset(k for file in files for k in key.findall(file.read_text(encoding="utf-8")))
+
+
+@cache
+def own_keys() -> frozenset[str]:
+    """Keys of our own YAML files."""
+    keys = set(overall_defaults()) | RUN_KEYS
+    for model in OWN_MODELS:
+        if (properties_folder() / "model" / f"{model}.yaml").is_file():
+            keys |= set(model_defaults(model))
+            recipes = read_yaml(properties_folder() / "model" / f"{model}.yaml").get("recipes", {})
+            keys |= {key for recipe in recipes.values() for key in recipe}
+    return frozenset(keys)
+
+
+def check_keys(keys: Iterable[str], model: str) -> None:
+    """Refuse settings that nothing reads.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        Keys that somebody gave.
+    model : str
+        The model, for the message.
+
+    Raises
+    ------
+    UserError
+        For the first unknown key, with the nearest known names.
+    """
+    known = own_keys() | _recbole_yaml_keys()
+    for key in keys:
+        # The code is searched (a fraction of a second) only where the documented keys do not have it.
+        if key not in known and key not in _recbole_code_keys():
+            known |= _recbole_code_keys()
+            raise UserError(
+                f"There is no setting '{key}' for {model}.{did_you_mean(key, known)} "
+                "The settings are listed in properties/ and in RecBole's documentation."
+            )

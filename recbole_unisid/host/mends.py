@@ -1,0 +1,130 @@
+"""Everything that mends RecBole 1.2 on today's packages, in one place.
+
+Each function names the upstream issue (github.com/RUCAIBox/RecBole/issues). What can be mended by a
+subclass is mended there and only listed here:
+
+====================================  ============  ==========================================
+breakage                              upstream      mended in
+====================================  ============  ==========================================
+NumPy 2 removed ``np.float_`` ...     #2215, #1604  :func:`restore_numpy_names`
+anomaly mode left on by ``sine.py``   none found    :func:`switch_off_anomaly_mode`
+quotes in text columns swallow lines  #2218         :func:`unquoted_tables`
+TensorBoard events in the cwd         none found    :func:`tensorboard_in`
+``torch.load`` of pickled objects     #2212         ``host.trainer`` (no pickles at all)
+``.cpu()`` on integers, counters      #2191         ``host.collector``
+barrier without a process group       #1989, #2050  ``host.dataset`` (own download)
+ray imported by the quick start       #1820, #1518  ``recbole.quick_start`` is never imported
+float32 times lose seconds            #2204         ``host.dataset`` (``exact_times``)
+====================================  ============  ==========================================
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+# Names that RecBole still reads from the numpy module (metrics, interaction, dataset, hyper_tuning).
+_REMOVED_NUMPY_NAMES: dict[str, type] = {
+    "bool": np.bool_,
+    "int": np.int_,
+    "float": np.float64,
+    "complex": np.complex128,
+    "object": np.object_,
+    "str": np.str_,
+    "long": np.int_,
+    "unicode": np.str_,
+}
+
+
+def restore_numpy_names() -> None:
+    """Give NumPy back the aliases that RecBole reads (#2215, #1604)."""
+    for name, alias in _REMOVED_NUMPY_NAMES.items():
+        # NumPy 2 has its own np.bool and np.long: those stay. vars(), since NumPy 1.26 warns on getattr.
+        if name not in vars(np):
+            setattr(np, name, alias)
+
+
+def switch_off_anomaly_mode() -> None:
+    """Undo ``torch.autograd.set_detect_anomaly(True)``.
+
+    ``recbole/model/sequential_recommender/sine.py`` runs it at import, and the package imports that file
+    for every sequential model; it costs a third of a SASRec step. The package is imported first, so that
+    a later import cannot switch it on again.
+    """
+    import recbole.model.sequential_recommender  # noqa: F401
+
+    torch.autograd.set_detect_anomaly(False)
+
+
+class _UnquotedPandas:
+    """pandas as RecBole's dataset module sees it, with a `read_csv` that has no quoting."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pd, name)
+
+    @staticmethod
+    def read_csv(path: str, **options: Any) -> pd.DataFrame:
+        # A separator of one character needs no Python parser: C reads millions of lines in seconds.
+        options["engine"] = "python" if len(str(options.get("delimiter", ","))) > 1 else "c"
+        # An item called "NA" or "null" is an item; only an empty cell is missing.
+        table: pd.DataFrame = pd.read_csv(
+            path, quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=[""], **options
+        )
+        return table
+
+
+@contextmanager
+def unquoted_tables() -> Iterator[None]:
+    """Read atomic files without quoting while the block runs (#2218's family).
+
+    RecBole leaves pandas' quote character active: a ``"`` at the start of a field swallows lines.
+    """
+    from recbole.data.dataset import dataset as module
+
+    original = module.pd
+    module.pd = _UnquotedPandas()
+    try:
+        yield
+    finally:
+        module.pd = original
+
+
+@contextmanager
+def tensorboard_in(folder: Path) -> Iterator[None]:
+    """Let a RecBole trainer that is made in this block write its TensorBoard events to `folder`.
+
+    RecBole's own writer goes to ``./log_tensorboard``, wherever the process stands.
+    """
+    from recbole.trainer import trainer as module
+
+    def writer(_logger: logging.Logger) -> SummaryWriter:
+        return SummaryWriter(str(folder))
+
+    original = module.get_tensorboard
+    module.get_tensorboard = writer
+    try:
+        yield
+    finally:
+        module.get_tensorboard = original
+
+
+def silence_future_warnings() -> None:
+    """RecBole calls pandas and torch in ways that still work; its users can do nothing about them."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+
+
+def mend() -> None:
+    """Apply the mends that hold for the whole process; calling it again does nothing more."""
+    silence_future_warnings()
+    restore_numpy_names()
+    switch_off_anomaly_mode()

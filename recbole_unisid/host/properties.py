@@ -1,0 +1,99 @@
+"""The YAML files of `properties/`: where they are and what they hold."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_unisid.errors import UserError
+
+
+@cache
+def properties_folder() -> Path:
+    """The folder of defaults: inside the package when installed, beside it in a checkout.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the installation lost its data files.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "properties", package.parent / "properties"):
+        if (folder / "overall.yaml").is_file():
+            return folder
+    raise FileNotFoundError("properties/overall.yaml is missing from the installation of recbole_unisid")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with numbers such as ``1e-3`` understood as floats.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, is not YAML or holds no mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"There is no config file '{path}'.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"Config file '{path}' cannot be read: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"Config file '{path}' must hold 'key: value' lines, not a {type(content).__name__}.")
+    return content
+
+
+class _SafeLoader(yaml.SafeLoader):
+    """SafeLoader that takes ``1e-3`` for a number (YAML 1.1 wants ``1.0e-3``)."""
+
+
+def _teach_exponents() -> None:
+    import re
+
+    pattern = re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)$")
+    _SafeLoader.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789"))
+
+
+_teach_exponents()
+
+
+def overall_defaults() -> dict[str, Any]:
+    """Defaults for every model."""
+    return read_yaml(properties_folder() / "overall.yaml")
+
+
+def model_defaults(model: str, recipe: str = "default") -> dict[str, Any]:
+    """Defaults of one of our models; an empty mapping for RecBole's.
+
+    Parameters
+    ----------
+    model : str
+        Model name.
+    recipe : str
+        ``default``, or a name under the file's ``recipes:``, whose keys then win.
+
+    Raises
+    ------
+    UserError
+        When the model has no such recipe.
+    """
+    path = properties_folder() / "model" / f"{model}.yaml"
+    defaults = read_yaml(path) if path.is_file() else {}
+    recipes = defaults.pop("recipes", {})
+    if recipe != "default":
+        if recipe not in recipes:
+            names = ", ".join(["default", *recipes])
+            raise UserError(f"{model} has no recipe '{recipe}'; it has: {names}.")
+        defaults |= recipes[recipe]
+    return defaults
+
+
+def dataset_defaults(dataset: str) -> dict[str, Any]:
+    """Settings of a data set that we know; an empty mapping for any other."""
+    path = properties_folder() / "dataset" / f"{dataset}.yaml"
+    return read_yaml(path) if path.is_file() else {}

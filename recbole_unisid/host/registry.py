@@ -1,0 +1,74 @@
+"""Models by name: ours, and RecBole's sequential models and general baselines."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Any
+
+from recbole_unisid.errors import UserError, did_you_mean
+
+#: Our models and the modules that hold them.
+OWN_MODELS = {
+    "UniSID": "recbole_unisid.models.unisid",
+    "ItemID": "recbole_unisid.models.unisid",
+    "SemanticID": "recbole_unisid.models.unisid",
+    "DenseText": "recbole_unisid.models.unisid",
+}
+#: RecBole's general models that stand beside sequential ones on the same split.
+GENERAL_BASELINES = {
+    "Pop": "recbole.model.general_recommender.pop",
+    "ItemKNN": "recbole.model.general_recommender.itemknn",
+    "BPR": "recbole.model.general_recommender.bpr",
+}
+
+
+@cache
+def sequential_models() -> dict[str, str]:
+    """RecBole's sequential models, name -> module (each module holds the class of its own name)."""
+    import recbole.model.sequential_recommender as package
+
+    found = {}
+    for module_info in pkgutil.iter_modules(package.__path__):
+        for name in vars(package):
+            if name.lower() == module_info.name and isinstance(getattr(package, name), type):
+                found[name] = f"{package.__name__}.{module_info.name}"
+    return dict(sorted(found.items()))
+
+
+def known_models() -> dict[str, str]:
+    """Every model that ``--model`` takes, name -> module."""
+    return OWN_MODELS | sequential_models() | GENERAL_BASELINES
+
+
+def model_class(name: str) -> type[Any]:
+    """Find a model's class.
+
+    Parameters
+    ----------
+    name : str
+        A name of :func:`known_models`.
+
+    Returns
+    -------
+    type
+        A subclass of RecBole's ``AbstractRecommender``.
+
+    Raises
+    ------
+    UserError
+        When no model has that name; the nearest names are suggested.
+    """
+    models = known_models()
+    if name not in models:
+        raise UserError(
+            f"There is no model '{name}'.{did_you_mean(name, models)} --list-models shows all of them."
+        )
+    found: type[Any] = getattr(importlib.import_module(models[name]), name)
+    return found
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is this package's (trained on whole sequences) rather than RecBole's."""
+    return name in OWN_MODELS

@@ -1,0 +1,172 @@
+"""What a data set's items mean: text, vectors and tokens, made before the model is built."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.embeddings.encode import encode_texts
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.text.item_file import ItemTable, read_item_file
+from recbole_unisid.text.item_text import item_texts
+from recbole_unisid.tokens.tokenization import Tokenization, tokenize_items
+
+LOG = logging.getLogger("recbole_unisid")
+
+
+@dataclass
+class ItemSemantics:
+    """Text vectors and tokens of every item, in the order of item numbers (padding not counted).
+
+    Attributes
+    ----------
+    vectors : ndarray of float32, shape [n_items, d]
+        Text embeddings.
+    titles : list of str
+        A line to show for each item.
+    tokenization : Tokenization or None
+        Codes, for the models that read tokens.
+    seconds : dict of float
+        ``text_encoding`` and ``tokenizer``.
+    """
+
+    vectors: NDArray[np.float32]
+    titles: list[str]
+    tokenization: Tokenization | None
+    seconds: dict[str, float]
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Codes, shape [n_items, levels]."""
+        assert self.tokenization is not None
+        return self.tokenization.codes
+
+    @property
+    def codebooks(self) -> list[NDArray[np.float32]]:
+        """Code vectors of each level."""
+        assert self.tokenization is not None
+        return self.tokenization.codebooks
+
+    @property
+    def codebook_sizes(self) -> list[int]:
+        """Codes of each level."""
+        return [len(book) for book in self.codebooks]
+
+
+def cache_folder(config: UniSIDConfig) -> Path:
+    """Where vectors and tokenizers are kept between runs."""
+    if config["cache_dir"]:
+        return Path(config["cache_dir"])
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "recbole_unisid"
+
+
+def read_items(config: UniSIDConfig) -> ItemTable:
+    """Read the data set's ``.item`` file.
+
+    Raises
+    ------
+    UserError
+        When there is none: text needs it.
+    """
+    path = Path(config["data_path"]) / f"{config['dataset']}.item"
+    if not path.is_file():
+        raise UserError(
+            f"{config['model']} reads item text, but there is no {path}; add it (item_id:token, title:token_seq, "
+            "...), or give vectors with --text_encoder=FILE.npy."
+        )
+    return read_item_file(path, config["field_separator"], id_field=config["ITEM_ID_FIELD"])
+
+
+def text_vectors(
+    config: UniSIDConfig, dataset: Any, item_ids: list[str]
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Vectors and a title line of every item.
+
+    Raises
+    ------
+    UserError
+        When no item has any text, or the encoder cannot be had.
+    """
+    encoder = str(config["text_encoder"])
+    if encoder == "preload":
+        return _preloaded(config, dataset), item_ids
+    if encoder.endswith((".npy", ".safetensors")):
+        texts = [""] * len(item_ids)
+    else:
+        texts = item_texts(read_items(config), item_ids, config["text_fields"], config["text_template"])
+        empty = sum(not text.strip() for text in texts)
+        if empty == len(texts):
+            raise UserError(
+                f"No item of '{config['dataset']}' has any text in the chosen fields; name others with "
+                "--text_fields=[...], or use a model without text (ItemID, SASRec)."
+            )
+        if empty:
+            LOG.warning("%d of %d items have no text; their vector is zero", empty, len(texts))
+    vectors = encode_texts(
+        texts,
+        encoder,
+        cache_folder(config) / "embeddings",
+        ids=item_ids,
+        device=str(config["device"]),
+        show_progress=bool(config["show_progress"]),
+    )
+    return vectors, texts
+
+
+def _preloaded(config: UniSIDConfig, dataset: Any) -> NDArray[np.float32]:
+    """Vectors that RecBole has read by ``preload_weight`` (an ``.itememb`` file, say)."""
+    fields = [field for field in (config["preload_weight"] or {}) if field in dataset.alias["item_id"]]
+    if not fields:
+        raise UserError(
+            "text_encoder=preload needs RecBole's preload_weight: {FIELD: VECTORS} and alias_of_item_id: [FIELD]."
+        )
+    weights: NDArray[np.float32] = dataset.get_preload_weight(fields[0])[1:].astype(np.float32)
+    return weights
+
+
+def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemantics:
+    """Encode a data set's items, and tokenize them where the model reads tokens.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        ``text_*`` and tokenizer settings.
+    dataset : PrefixRowDataset
+        Loaded, so that items have numbers.
+    needs : {"tokens", "vectors"}
+        What the model reads.
+
+    Returns
+    -------
+    ItemSemantics
+        From the cache where nothing that it depends on has changed.
+    """
+    item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    started = time.perf_counter()
+    vectors, titles = text_vectors(config, dataset, item_ids)
+    encoded = time.perf_counter()
+    tokenization = None
+    if needs == "tokens":
+        tokenization = tokenize_items(
+            vectors,
+            item_ids,
+            tokenizer=str(config["tokenizer"]),
+            codebook_sizes=config["codebook_sizes"],
+            distances=config["distances"],
+            seed=config["seed"] if config["tokenizer_seed"] is None else config["tokenizer_seed"],
+            collisions=str(config["collisions"]),
+            cache_dir=cache_folder(config) / "tokenizers",
+            titles=titles,
+            show_progress=bool(config["show_progress"]),
+        )
+    seconds = {"text_encoding": encoded - started, "tokenizer": time.perf_counter() - encoded}
+    return ItemSemantics(vectors, titles, tokenization, seconds)

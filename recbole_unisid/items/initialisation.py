@@ -1,0 +1,79 @@
+"""Where item tables start: at the text's own principal directions rather than at noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+
+def principal_directions(
+    vectors: NDArray[np.float32], width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """The `width` directions in which vectors vary most.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape [n, d]
+        Item vectors.
+    width : int
+        Directions wanted.
+
+    Returns
+    -------
+    directions : ndarray of float32, shape [d, width]
+        Orthonormal columns; zero where the vectors vary in fewer than `width` directions.
+    mean : ndarray of float32, shape [d]
+        Mean of the vectors.
+    spread : float
+        Root mean square of a coordinate of the projected vectors (1.0 when they are all equal).
+    """
+    kept = min(width, *vectors.shape)
+    fitted = PCA(n_components=kept, svd_solver="covariance_eigh").fit(vectors)
+    directions = np.zeros((vectors.shape[1], width), dtype=np.float32)
+    directions[:, :kept] = fitted.components_.T
+    spread = float(np.sqrt(np.maximum(fitted.explained_variance_, 0).sum() / width))
+    return directions, fitted.mean_.astype(np.float32), spread if spread > 0 else 1.0
+
+
+def code_table_from_codebooks(
+    codes: NDArray[np.int64], codebooks: list[NDArray[np.float32]] | None, width: int, scale: float
+) -> NDArray[np.float32] | None:
+    """Project a tokenizer's code vectors to the item width.
+
+    Items then start where a PCA of their quantised text would put them.
+
+    Parameters
+    ----------
+    codes : ndarray of int64, shape [n_items, levels]
+        Codes of the items.
+    codebooks : list of ndarray of float32, shape [size, d] each, or None
+        Code vectors; None for codes without vectors (read from a file, random).
+    width : int
+        Columns of the table.
+    scale : float
+        Root mean square of an item vector's coordinates at the start.
+
+    Returns
+    -------
+    ndarray of float32, shape [sum of sizes, width], or None
+        The stacked tables of all levels; None without code vectors. Levels beyond the codebooks (a
+        collision level) start at zero.
+    """
+    if codebooks is None:
+        return None
+    quantised = sum(book[codes[:, level]] for level, book in enumerate(codebooks) if len(book))
+    directions, mean, spread = principal_directions(np.asarray(quantised, dtype=np.float32), width)
+    tables = [book @ directions for book in codebooks]
+    # The sum over levels is to be centred: the first level takes the mean off.
+    tables[0] = tables[0] - mean @ directions
+    return np.concatenate(tables).astype(np.float32) * np.float32(scale / spread)
+
+
+def projection_from_vectors(
+    vectors: NDArray[np.float32], width: int, scale: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight [width, d] and bias [width] of the linear map that is the vectors' scaled PCA."""
+    directions, mean, spread = principal_directions(vectors, width)
+    weight = (directions.T * np.float32(scale / spread)).astype(np.float32)
+    return weight, -(weight @ mean).astype(np.float32)

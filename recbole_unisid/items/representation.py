@@ -1,0 +1,116 @@
+"""One vector an item: semantic part and ID part, concatenated (UniSID, arXiv 2502.16474, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class SemanticTokens(nn.Module):
+    """The sum of one learned vector per code, as a residual quantiser reads its codes.
+
+    Parameters
+    ----------
+    codes : Tensor of int64, shape [n_items + 1, levels]
+        Codes of every item; row 0 (padding) is not used.
+    codebook_sizes : list of int
+        Codes of each level.
+    width : int
+        Width of the code vectors.
+    """
+
+    def __init__(self, codes: torch.Tensor, codebook_sizes: list[int], width: int) -> None:
+        super().__init__()
+        # One table for all levels: level l's code k is row k + (sizes before l). A gather, not a loop.
+        starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
+        self.register_buffer("rows", codes + starts, persistent=True)
+        self.rows: torch.Tensor
+        self.table = nn.Embedding(sum(codebook_sizes), width)
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Represent items, int64 [n] -> [n, width]."""
+        vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
+        return vectors
+
+
+class TextProjection(nn.Module):
+    """The item's text vector through a trained linear map: text without tokens (``DenseText``).
+
+    Parameters
+    ----------
+    vectors : Tensor of float32, shape [n_items + 1, text width]
+        Text embeddings; row 0 (padding) is not used.
+    width : int
+        Width of the result.
+    """
+
+    def __init__(self, vectors: torch.Tensor, width: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors, persistent=True)
+        self.vectors: torch.Tensor
+        self.projection = nn.Linear(vectors.shape[1], width)
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Represent items, int64 [n] -> [n, width]."""
+        projected: torch.Tensor = self.projection(self.vectors[items])
+        return projected
+
+
+class ItemRepresentation(nn.Module):
+    """``s = [semantic ; e_ID]``: either part may be absent, which makes the twins of UniSID.
+
+    =============  ===================  ============
+    model          semantic part        ID part
+    =============  ===================  ============
+    UniSID         code vectors, 64-d   8-d
+    SemanticID     code vectors, 64-d   none
+    ItemID         none                 64-d
+    DenseText      projected text       none, or as set
+    =============  ===================  ============
+
+    Parameters
+    ----------
+    n_items : int
+        Items, padding not counted.
+    semantic : Module or None
+        Maps item numbers [n] to [n, semantic width].
+    semantic_width : int
+        Width of the semantic part; 0 without one.
+    id_width : int
+        Width of the ID part; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        When both parts are absent.
+    """
+
+    def __init__(self, n_items: int, semantic: nn.Module | None, semantic_width: int, id_width: int) -> None:
+        super().__init__()
+        if semantic is None and id_width == 0:
+            raise ValueError("an item needs a semantic part or an ID part")
+        self.n_items = n_items
+        self.semantic = semantic
+        self.ids = nn.Embedding(n_items + 1, id_width, padding_idx=0) if id_width else None
+        self.width = (semantic_width if semantic is not None else 0) + id_width
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Represent items.
+
+        Parameters
+        ----------
+        items : Tensor of int64, shape [n]
+            Item numbers; 0 gives a vector that nothing reads.
+
+        Returns
+        -------
+        Tensor, shape [n, width]
+        """
+        parts = [part(items) for part in (self.semantic, self.ids) if part is not None]
+        return torch.cat(parts, dim=-1)
+
+    def all_items(self) -> torch.Tensor:
+        """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""
+        device = next(self.parameters()).device
+        vectors: torch.Tensor = self(torch.arange(self.n_items + 1, device=device))
+        return vectors

@@ -1,0 +1,234 @@
+"""UniSID and its twins: one backbone, one loss menu, four item representations."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.items.initialisation import code_table_from_codebooks, projection_from_vectors
+from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens, TextProjection
+from recbole_unisid.sequence.losses import (
+    binary_loss,
+    gbce_calibration,
+    log_expected_uniform,
+    sampled_softmax_loss,
+    softmax_loss,
+)
+from recbole_unisid.sequence.transformer import CausalTransformer, initialise
+
+LOSSES = ("sampled_softmax", "softmax", "bce", "gbce")
+
+
+class WholeSequenceRecommender(SequentialRecommender):
+    """A causal transformer over item vectors, trained at every position of whole sequences.
+
+    Subclasses say what an item's semantic part is. The contract is RecBole's: :meth:`calculate_loss`,
+    :meth:`predict`, :meth:`full_sort_predict`; prefix rows with one target work as well as whole sequences.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        See ``properties/model/``.
+    dataset : PrefixRowDataset
+        With ``semantics`` attached where the model reads text or tokens.
+    """
+
+    input_type = InputType.POINTWISE
+    #: What the model needs of the items' text: ``tokens``, ``vectors`` or None.
+    needs: str | None = None
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.loss_name, self.n_negatives = config["loss"], config["negatives"]
+        if self.loss_name not in LOSSES:
+            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(LOSSES)}.")
+        self.calibration = 1.0
+        if self.loss_name == "gbce":
+            self.calibration = gbce_calibration(self.n_items - 1, self.n_negatives, config["gbce_t"])
+        self.items = self._item_representation(config, dataset)
+        self.transformer = CausalTransformer(
+            self.items.width,
+            self.max_seq_length,
+            config["n_layers"],
+            config["n_heads"],
+            config["attention_dim"],
+            config["inner_size"],
+            config["hidden_dropout_prob"],
+            config["attn_dropout_prob"],
+            float(config["layer_norm_eps"]),
+        )
+        self.apply(partial(initialise, deviation=config["initializer_range"]))
+        self._initialise_items(config, dataset)
+        self._catalogue: torch.Tensor | None = None
+
+    def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
+        return ItemRepresentation(self.n_items - 1, None, 0, config["id_dim"])
+
+    def _initialise_items(self, config: Any, dataset: Any) -> None:
+        if self.items.ids is not None:
+            torch.nn.init.zeros_(self.items.ids.weight[0].data)
+
+    # --- RecBole's contract -----------------------------------------------------------------------
+
+    def calculate_loss(self, interaction: Any) -> torch.Tensor:
+        """Mean loss over the targets of a batch.
+
+        Parameters
+        ----------
+        interaction : Interaction
+            ``item_id_list`` int64 [batch, length] with ``target_list`` of the same shape (0 = no target), or
+            RecBole's prefix rows: ``item_id_list``, ``item_length`` and ``item_id`` [batch].
+
+        Returns
+        -------
+        Tensor, shape []
+        """
+        inputs = interaction[self.ITEM_SEQ]
+        if TARGET_LIST in interaction:
+            targets = interaction[TARGET_LIST]
+        else:
+            last = interaction[self.ITEM_SEQ_LEN] - 1
+            targets = torch.zeros_like(inputs).scatter(
+                1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
+            )
+        asked = targets > 0
+        wanted = targets[asked]  # [P]
+        if self.loss_name == "softmax":
+            catalogue = self.items.all_items()
+            return softmax_loss(self.transformer(catalogue[inputs])[asked], catalogue, wanted)
+        negatives = self._draw_negatives(len(wanted))
+        # Every distinct item of the batch is represented once, however often it occurs.
+        distinct, place = torch.unique(
+            torch.cat([inputs.flatten(), wanted, negatives.flatten()]), return_inverse=True
+        )
+        vectors = self.items(distinct)  # [distinct, width]
+        at_inputs, at_targets, at_negatives = place.split([inputs.numel(), len(wanted), negatives.numel()])
+        states = self.transformer(vectors[at_inputs].view(*inputs.shape, -1))[asked]  # [P, width]
+        positives, negative_vectors = vectors[at_targets], vectors[at_negatives]
+        if self.loss_name == "sampled_softmax":
+            log_expected = log_expected_uniform(self.n_items - 1, self.n_negatives)
+            return sampled_softmax_loss(states, positives, negative_vectors, wanted, negatives, log_expected)
+        return binary_loss(
+            states, positives, negative_vectors.view(*negatives.shape, -1), calibration=self.calibration
+        )
+
+    def _draw_negatives(self, positions: int) -> torch.Tensor:
+        """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
+        shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
+        return torch.randint(1, self.n_items, shape, device=self.device)
+
+    def predict(self, interaction: Any) -> torch.Tensor:
+        """Scores of one item per row, shape [batch]."""
+        items = self.items(interaction[self.ITEM_ID])  # [batch, width]
+        scores: torch.Tensor = (self._last_states(interaction) * items).sum(-1)
+        return scores
+
+    def full_sort_predict(self, interaction: Any) -> torch.Tensor:
+        """Scores of all items, shape [batch, n_items] (RecBole's n_items counts padding, column 0)."""
+        scores: torch.Tensor = self._last_states(interaction) @ self._item_vectors().T
+        return scores
+
+    def _last_states(self, interaction: Any) -> torch.Tensor:
+        inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        longest = max(1, int(lengths.max()))
+        states: torch.Tensor = self.transformer(self._item_vectors()[inputs[:, :longest]])
+        return states[torch.arange(len(states), device=states.device), lengths - 1]
+
+    def _item_vectors(self) -> torch.Tensor:
+        """The catalogue's vectors, kept between batches of one evaluation."""
+        if self.training or torch.is_grad_enabled():
+            return self.items.all_items()
+        if self._catalogue is None:
+            self._catalogue = self.items.all_items()
+        return self._catalogue
+
+    def train(self, mode: bool = True) -> WholeSequenceRecommender:
+        """Switch modes; vectors kept from an earlier evaluation are dropped, weights may have changed."""
+        self._catalogue = None
+        super().train(mode)
+        return self
+
+    # --- parameters -------------------------------------------------------------------------------
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Count parameters as ``result.json`` reports them.
+
+        Returns
+        -------
+        dict of int
+            ``tokens``: item tables that are learned (code vectors and IDs, padding not counted);
+            ``training``: everything that gets a gradient; ``checkpoint``: every number stored;
+            ``serving``: what scoring needs once items are folded to codes, tables and IDs.
+        """
+        tables = [] if self.items.ids is None else [self.items.n_items * self.items.ids.embedding_dim]
+        if isinstance(self.items.semantic, SemanticTokens):
+            tables.append(self.items.semantic.table.weight.numel())
+        stored = sum(value.numel() for value in self.state_dict().values())
+        return {
+            "tokens": sum(tables),
+            "training": sum(p.numel() for p in self.parameters() if p.requires_grad),
+            "checkpoint": stored,
+            "serving": stored,
+        }
+
+
+class ItemID(WholeSequenceRecommender):
+    """ID only: a learned vector per item (SASRec with this package's training)."""
+
+
+class UniSID(WholeSequenceRecommender):
+    """Unified: semantic tokens of the item's text beside a small ID token."""
+
+    needs = "tokens"
+
+    def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
+        semantics = dataset.semantics
+        codes = torch.from_numpy(semantics.codes)
+        codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
+        tokens = SemanticTokens(codes, semantics.codebook_sizes, config["semantic_dim"])
+        return ItemRepresentation(self.n_items - 1, tokens, config["semantic_dim"], config["id_dim"])
+
+    def _initialise_items(self, config: Any, dataset: Any) -> None:
+        super()._initialise_items(config, dataset)
+        tokens = self.items.semantic
+        if config["table_init"] == "text" and isinstance(tokens, SemanticTokens):
+            table = code_table_from_codebooks(
+                dataset.semantics.codes,
+                dataset.semantics.codebooks,
+                config["semantic_dim"],
+                config["table_scale"],
+            )
+            if table is not None:
+                tokens.table.weight.data.copy_(torch.from_numpy(table))
+
+
+class SemanticID(UniSID):
+    """Semantic only: the tokens without an ID; items of one tuple score the same."""
+
+
+class DenseText(WholeSequenceRecommender):
+    """The text vector through a trained projection, no codes; `id_dim` above 0 adds the ID token."""
+
+    needs = "vectors"
+
+    def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
+        vectors = torch.from_numpy(dataset.semantics.vectors)
+        vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
+        text = TextProjection(vectors, config["semantic_dim"])
+        return ItemRepresentation(self.n_items - 1, text, config["semantic_dim"], config["id_dim"])
+
+    def _initialise_items(self, config: Any, dataset: Any) -> None:
+        super()._initialise_items(config, dataset)
+        text = self.items.semantic
+        if config["table_init"] == "text" and isinstance(text, TextProjection):
+            weight, bias = projection_from_vectors(
+                dataset.semantics.vectors, config["semantic_dim"], config["table_scale"]
+            )
+            text.projection.weight.data.copy_(torch.from_numpy(weight))
+            text.projection.bias.data.copy_(torch.from_numpy(bias))

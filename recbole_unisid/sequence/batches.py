@@ -1,0 +1,176 @@
+"""Batches of whole sequences: every target once, little padding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import TRAIN, Split
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Pieces of user sequences, each at most `max_len` inputs long.
+
+    Window `w` reads ``items[start[w]:stop[w]]`` and is asked for ``items[start[w] + 1:stop[w] + 1]``; the
+    answers before `first_target` (flat positions) are another window's, or no training targets.
+
+    Attributes
+    ----------
+    items : ndarray of int64, shape [interactions]
+        Sequences, flat (in training without what is held out).
+    start, stop, first_target : ndarray of int64, shape [windows]
+        Flat positions.
+    user : ndarray of int64, shape [windows]
+        The user (0-based) of every window.
+    """
+
+    items: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    first_target: NDArray[np.int64]
+    user: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of inputs of every window, shape [windows]."""
+        return self.stop - self.start
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets that all windows together are trained on."""
+        return int((self.stop + 1 - self.first_target).sum())
+
+    def batch(self, index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pad some windows to the longest of them.
+
+        Parameters
+        ----------
+        index : ndarray of int64, shape [batch]
+            Which windows.
+
+        Returns
+        -------
+        inputs, targets : Tensor of int64, shape [batch, longest]
+            Item numbers; 0 pads on the right, and marks positions without a target of this window.
+        """
+        start, stop = self.start[index, None], self.stop[index, None]
+        position = start + np.arange((stop - start).max())  # [batch, longest]
+        inside = position < stop
+        asked = inside & (position + 1 >= self.first_target[index, None])
+        inputs = np.where(inside, self.items[np.where(inside, position, 0)], 0)
+        targets = np.where(asked, self.items[np.where(asked, position + 1, 0)], 0)
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+
+def training_windows(
+    sequences: UserSequences, split: Split, max_len: int, stride: int | None = None
+) -> Windows:
+    """Cut the training part of every sequence into windows, so that every target is trained once.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    split : Split
+        Which of them are training targets.
+    max_len : int
+        Inputs of a window at most.
+    stride : int, optional
+        New targets a further window brings; it starts with ``max_len - stride`` inputs whose answers an
+        earlier window had. None: half of `max_len`.
+
+    Returns
+    -------
+    Windows
+        Those of the users that have training targets.
+
+    Notes
+    -----
+    RecBole cuts a long history to its last `max_len` items for each target on its own. A window gives
+    its first targets less context than that; the stride is the price (in computing) of more.
+    """
+    step = max(1, max_len // 2 if stride is None else min(stride, max_len))
+    kept = split.phase <= TRAIN  # contexts and targets; what is held out is not even read
+    items, lengths = sequences.items[kept], np.bincount(sequences.users[kept], minlength=sequences.n_users)
+    ends = np.cumsum(lengths)
+    users = np.flatnonzero(lengths >= 2)
+    begin, end = (ends - lengths)[users], ends[users] - 1  # inputs begin .. end - 1, targets begin + 1 .. end
+    inputs = end - begin
+    extra = np.maximum(0, -(-(inputs - max_len) // step))  # windows after the first
+    window_user = np.repeat(np.arange(len(users)), extra + 1)
+    number = np.arange(len(window_user)) - np.repeat(np.cumsum(extra + 1) - extra - 1, extra + 1)
+    stop = np.minimum(begin[window_user] + max_len + number * step, end[window_user])
+    start = np.maximum(begin[window_user], stop - max_len)
+    earlier_stop = begin[window_user] + max_len + (number - 1) * step
+    first_target = np.where(number == 0, start + 1, earlier_stop + 1)
+    return Windows(items, start, stop, first_target, users[window_user])
+
+
+def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_len: int) -> Windows:
+    """The last `max_len` items before each target, as windows that ask for that target alone.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    targets : ndarray of int64, shape [cases]
+        Flat positions, none of them a user's first.
+    max_len : int
+        Inputs of a window at most.
+    """
+    user = np.searchsorted(sequences.offsets, targets, side="right") - 1
+    start = np.maximum(sequences.offsets[user], targets - max_len)
+    return Windows(sequences.items, start, targets, targets, user)
+
+
+def bucketed_batches(
+    lengths: NDArray[np.int64], positions: int, generator: np.random.Generator, pool: int = 64
+) -> Iterator[NDArray[np.int64]]:
+    """Shuffle, sort by length within pools of `pool` batches, shuffle the batches.
+
+    A batch holds a number of positions rather than of windows, as RecBole's holds a number of prefix
+    rows: a step then weighs the same on short sequences and on long ones.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64, shape [windows]
+        Positions of each window.
+    positions : int
+        Positions a batch holds at most (a longer window is a batch of its own).
+    generator : numpy.random.Generator
+        Source of both shuffles.
+    pool : int
+        Batches sorted together: more pad less, fewer mix lengths more.
+
+    Yields
+    ------
+    ndarray of int64, shape [batch]
+        Every window once.
+    """
+    order = generator.permutation(len(lengths))
+    pools = _cuts(lengths[order], positions * pool)
+    batches = []
+    for begin, end in itertools.pairwise(pools):
+        part = order[begin:end]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        cuts = _cuts(lengths[part], positions)
+        batches += [part[i:j] for i, j in itertools.pairwise(cuts)]
+    for number in generator.permutation(len(batches)):
+        yield batches[number]
+
+
+def _cuts(lengths: NDArray[np.int64], limit: int) -> list[int]:
+    """Where to cut so that each piece sums to at most `limit`; the first cut is 0, the last the end."""
+    ends = np.cumsum(lengths)
+    cuts = [0]
+    while cuts[-1] < len(lengths):
+        before = ends[cuts[-1] - 1] if cuts[-1] else 0
+        cuts.append(max(cuts[-1] + 1, int(np.searchsorted(ends, before + limit, side="right"))))
+    return cuts

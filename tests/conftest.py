@@ -1,0 +1,53 @@
+"""Data for the tests: a cut of ml-100k from RecBole's wheel, and the real sets where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def ml_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data path with `ml-mini`: the first 40 users of ml-100k with all columns of both files."""
+    import recbole
+
+    source = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
+    root = tmp_path_factory.mktemp("data")
+    folder = root / "ml-mini"
+    folder.mkdir()
+    head, *lines = (source / "ml-100k.inter").read_text().splitlines()
+    kept = [line for line in lines if int(line.split("\t")[0]) <= 40]
+    (folder / "ml-mini.inter").write_text("\n".join([head, *kept]) + "\n")
+    (folder / "ml-mini.item").write_text((source / "ml-100k.item").read_text())
+    return root
+
+
+@pytest.fixture
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder with an empty cache, so that nothing is left behind elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    return tmp_path
+
+
+def real_data_root() -> Path | None:
+    """Where the real data sets are: RECBOLE_UNISID_DATA, the checkout's dataset/, or beside the checkout."""
+    named = os.environ.get("RECBOLE_UNISID_DATA")
+    for root in ([Path(named)] if named else []) + [ROOT / "dataset", ROOT.parent / "shared" / "data"]:
+        if (root / "amazon-beauty" / "amazon-beauty.inter").is_file():
+            return root
+    return None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The data path with the real Amazon sets; the test is skipped where they are not at hand."""
+    root = real_data_root()
+    if root is None:
+        pytest.skip("the real Amazon data is not at hand (dataset/amazon-beauty/ or RECBOLE_UNISID_DATA)")
+    return root
