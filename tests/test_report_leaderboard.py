@@ -126,7 +126,13 @@ def test_the_screen_table_is_aligned(board):
     lines = to_screen(board).splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith("Model"))
     assert [line.split()[0] for line in lines[head + 1 : head + 4]] == ["UniSID", "ItemID", "Pop"]
-    assert len({len(line) for line in lines[head : head + 4]}) == 1
+    digits = [
+        [place for place, mark in enumerate(line) if mark == "."] for line in lines[head + 1 : head + 4]
+    ]
+    assert len(digits[0]) == 6
+    assert digits[0] == digits[1]
+    assert digits[2] == digits[0][:2]
+    assert max(map(len, lines[head : head + 4])) <= 120
     assert lines[-1] == "the order of this data leaks"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
@@ -81,17 +82,25 @@ def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
         The data gives an order alone.
     """
     require_times(sequences, "shuffling ties")
-    assert sequences.times is not None
     chance = np.random.default_rng(seed).random(len(sequences.items))
-    order = np.lexsort((chance, sequences.times, sequences.users))
-    return replace(sequences, items=sequences.items[order], times=sequences.times[order])
+    follows = _ties_with_previous(sequences)
+    group = np.cumsum(~follows)  # the interactions of one user and time share a number
+    tied = np.flatnonzero(follows | np.append(follows[1:], False))
+    items = sequences.items.copy()
+    items[tied] = items[tied[np.lexsort((chance[tied], group[tied]))]]
+    return replace(sequences, items=items)
 
 
 def tied_fraction(sequences: UserSequences) -> float:
     """Fraction of a user's neighbouring interactions that have the same time; 0 without times."""
-    if sequences.times is None or len(sequences.items) < 2:
-        return 0.0
-    users = sequences.users
-    neighbours = users[1:] == users[:-1]
-    tied = neighbours & (sequences.times[1:] == sequences.times[:-1])
-    return float(tied.sum() / max(1, neighbours.sum()))
+    pairs = np.maximum(sequences.lengths - 1, 0).sum()
+    return float(_ties_with_previous(sequences).sum() / pairs) if pairs else 0.0
+
+
+def _ties_with_previous(sequences: UserSequences) -> NDArray[np.bool_]:
+    """Does an interaction have the user and the time of the one before it? [interactions]"""
+    if sequences.times is None:
+        return np.zeros(len(sequences.items), dtype=bool)
+    follows = np.concatenate([[False], sequences.times[1:] == sequences.times[:-1]])[: len(sequences.items)]
+    follows[sequences.offsets[:-1][sequences.lengths > 0]] = False
+    return follows

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import Split
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_atomically
+from recbole_unisid.scores.candidates import case_users, history_lengths
 
 _PREFIX = "rank_"
 
@@ -36,6 +39,40 @@ class RankTable:
     ranks: dict[str, NDArray[np.int64]]
     history_length: NDArray[np.int64]
     target_popularity: NDArray[np.int64]
+
+    @staticmethod
+    def of_cases(
+        sequences: UserSequences,
+        split: Split,
+        positions: NDArray[np.int64],
+        ranks: dict[str, NDArray[np.int64]],
+    ) -> RankTable:
+        """Put names, history lengths and popularity beside the ranks of some targets.
+
+        Parameters
+        ----------
+        sequences : UserSequences
+            All interactions.
+        split : Split
+            Their phases; popularity is counted in its training part.
+        positions : ndarray of int64, shape [cases]
+            Flat positions of the targets in ``sequences.items``.
+        ranks : dict of ndarray of int64, shape [cases]
+            By candidate set.
+
+        Returns
+        -------
+        RankTable
+            In the order of `positions`.
+        """
+        targets = sequences.items[positions]
+        return RankTable(
+            sequences.user_ids[case_users(sequences, positions)],
+            sequences.item_ids[targets],
+            ranks,
+            history_lengths(sequences, positions),
+            split.training_counts(sequences)[targets],
+        )
 
     def save(self, path: str | Path) -> None:
         """Write ``ranks.npz``, atomically; the same table gives the same bytes."""

@@ -21,6 +21,8 @@ COLUMNS = (
     ("full_unfiltered", "ndcg@10"),
     ("sampled99", "hit@10"),
     ("sampled99", "ndcg@10"),
+    ("sampled100", "hit@10"),
+    ("sampled100", "ndcg@10"),
 )
 #: By which the default reference is the best ID-only model.
 HEADLINE = ("full", "ndcg@10")
@@ -31,7 +33,8 @@ CONTENT_MODELS = frozenset(
 #: What tells data sets of one name apart in ``result.json``.
 _SIZES = ("users", "items", "interactions")
 
-_Column = tuple[str, str]
+#: A candidate set and a metric.
+Column = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class Row:
     seeds: list[int]
     token_parameters: int | None
     seconds: float | None
-    spreads: dict[_Column, Spread]
-    comparisons: dict[_Column, Comparison]
+    spreads: dict[Column, Spread]
+    comparisons: dict[Column, Comparison]
     slices: dict[str, dict[str, Any]]
 
 
@@ -106,7 +109,7 @@ class Leaderboard:
     controls: dict[str, Any]
     notes: list[str]
 
-    def bold(self, column: _Column) -> str | None:
+    def bold(self, column: Column) -> str | None:
         """Name the best model of a column if it is significantly above the reference, else None."""
         known = [row for row in self.rows if column in row.spreads]
         if not known:
@@ -151,7 +154,7 @@ def make_leaderboard(
     spreads = {model: _spreads(group) for model, group in tables.items()}
     if reference is None:
         reference = _best_id_only(by_model, spreads)
-    compared: dict[str, dict[_Column, Comparison]] = {model: {} for model in by_model}
+    compared: dict[str, dict[Column, Comparison]] = {model: {} for model in by_model}
     for column in COLUMNS if reference is not None else ():
         for comparison in compare_runs(tables, str(reference), *column):
             compared[comparison.model][column] = comparison
@@ -201,7 +204,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
                 )
 
 
-def _spreads(tables: Sequence[RankTable]) -> dict[_Column, Spread]:
+def _spreads(tables: Sequence[RankTable]) -> dict[Column, Spread]:
     """Mean and deviation over seeds of every metric of every candidate set."""
     names = protocol_metrics(tables[0].ranks)
     return {
@@ -212,7 +215,7 @@ def _spreads(tables: Sequence[RankTable]) -> dict[_Column, Spread]:
 
 
 def _best_id_only(
-    by_model: Mapping[str, list[Run]], spreads: Mapping[str, dict[_Column, Spread]]
+    by_model: Mapping[str, list[Run]], spreads: Mapping[str, dict[Column, Spread]]
 ) -> str | None:
     """The ID-only model with the best headline, or None."""
     plain = [model for model, runs in by_model.items() if runs[0].result["model"] not in CONTENT_MODELS]
@@ -220,7 +223,7 @@ def _best_id_only(
 
 
 def _row(
-    model: str, runs: list[Run], spreads: dict[_Column, Spread], comparisons: dict[_Column, Comparison]
+    model: str, runs: list[Run], spreads: dict[Column, Spread], comparisons: dict[Column, Comparison]
 ) -> Row:
     results = [run.result for run in runs]
     seconds = [(result.get("seconds") or {}).get("training") for result in results]

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from recbole_unisid.files import write_text
 from recbole_unisid.ranks.slices import FEWEST_CASES
-from recbole_unisid.report.leaderboard import COLUMNS, Leaderboard, Row
+from recbole_unisid.ranks.statistics import Comparison
+from recbole_unisid.report.leaderboard import COLUMNS, Column, Leaderboard, Row
 
 #: How a candidate set is explained below a table.
 _CANDIDATES = {
     "full": "every item but those the user already had",
     "full_unfiltered": "every item",
     "sampled99": "the target and 99 uniform negatives outside the user's sequence, the same for all runs",
+    "sampled100": "the target and 100 such negatives (LLM-ESR's protocol)",
 }
+#: How a metric is written in the head of a table.
+_SHORT = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
 
+#: Writes one figure of a row.
+_Figure = Callable[[Leaderboard, Row, Column], str]
 _CSV_FIELDS = (
     *("dataset", "split", "order", "ties", "model", "seeds", "candidates", "metric", "mean", "deviation"),
     *("reference", "difference", "low", "high", "relative", "p", "p_holm", "significant"),
@@ -41,22 +47,26 @@ def write_leaderboard(board: Leaderboard, folder: str | Path) -> None:
 def to_markdown(board: Leaderboard) -> str:
     """Lay a leaderboard out in Markdown: figures, differences, slices, and the protocol of them all."""
     data = board.data
+    columns = [f"{_SHORT[metric]} {candidates}" for candidates, metric in _shown(board)]
+    head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
     parts = [
         f"# {board.dataset}",
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions. "
         f"{_protocol(board)}",
-        _grid(_head(board), [_cells(board, row, markdown=True) for row in board.rows]),
-        _legend(board),
+        _grid(head, [_cells(board, row, _markdown_cell) for row in board.rows]),
+        " ".join(
+            [*_legend(board), "± is the standard deviation over seeds. The best is bold where it is ▲."]
+        ),
     ]
     if board.reference is not None and len(board.rows) > 1:
         parts += [f"## Against {board.reference}", _grid(_DIFFERENCE_HEAD, _differences(board)), _STATISTICS]
     slices = [row for row in board.rows if row.slices]
     if slices:
-        parts += ["## NDCG@10 in slices (`full`)", _slice_grid(slices), _slice_rules(slices[0])]
+        parts += ["## NDCG@10 full, in slices", _slice_grid(slices), _slice_rules(slices[0])]
     if board.controls:
         parts += [
             "## Leak controls",
-            _grid(["Control", "R@10 `full_unfiltered`", "R@10 `full`"], _controls(board)),
+            _grid(["Control", "R@10 full_unfiltered", "R@10 full"], _controls(board)),
         ]
     parts += [f"> {note}" for note in board.notes]
     return "\n\n".join(parts) + "\n"
@@ -85,19 +95,20 @@ def to_csv(board: Leaderboard) -> str:
 
 
 def to_screen(board: Leaderboard) -> str:
-    """Lay a leaderboard out in columns of a fixed width, for a terminal."""
-    head = [name.replace("`", "") for name in _head(board)]
-    rows = [_cells(board, row, markdown=False) for row in board.rows]
-    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *rows]
+    """Lay a leaderboard out in columns for a terminal; spreads and intervals are left to the files."""
+    columns = _shown(board)
+    head = [
+        ["", "", "Token", *(candidates for candidates, _ in columns), "Training"],
+        ["Model", "Seeds", "parameters", *(_SHORT[metric] for _, metric in columns), "seconds"],
+    ]
+    lines = head + [_cells(board, row, _screen_cell) for row in board.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    body = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
     ]
     title = f"{board.dataset}. {_protocol(board)}"
-    return "\n".join([title, "", *lines, "", _legend(board, markdown=False), *board.notes]) + "\n"
+    return "\n".join([title, "", *body, "", *_legend(board), *board.notes]) + "\n"
 
 
 _DIFFERENCE_HEAD = [
@@ -117,34 +128,37 @@ _STATISTICS = (
 )
 
 
-def _shown(board: Leaderboard) -> list[tuple[str, str]]:
+def _shown(board: Leaderboard) -> list[Column]:
     """The columns that some model has."""
     return [column for column in COLUMNS if any(column in row.spreads for row in board.rows)]
 
 
-def _head(board: Leaderboard) -> list[str]:
-    names = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
-    columns = [f"{names[metric]} `{candidates}`" for candidates, metric in _shown(board)]
-    return ["Model", "Seeds", "Token parameters", *columns, "Training s"]
+def _cells(board: Leaderboard, row: Row, figure: _Figure) -> list[str]:
+    """One model's line of the main table."""
+    figures = [figure(board, row, column) if column in row.spreads else "–" for column in _shown(board)]
+    seconds = None if row.seconds is None else round(row.seconds)
+    return [row.model, str(len(row.seeds)), _number(row.token_parameters), *figures, _number(seconds)]
 
 
-def _cells(board: Leaderboard, row: Row, markdown: bool) -> list[str]:
-    """One model's line: mean and deviation over seeds, marked where it differs from the reference."""
-    cells = [row.model, str(len(row.seeds)), _number(row.token_parameters)]
-    for column in _shown(board):
-        spread, found = row.spreads.get(column), row.comparisons.get(column)
-        if spread is None:
-            cells.append("–")
-            continue
-        text = _decimal(spread.mean)
-        if markdown and board.bold(column) == row.model:
-            text = f"**{text}**"
-        if spread.deviation is not None:
-            text += f" ± {_decimal(spread.deviation)}"
-        if found is not None and found.significant:
-            text += " ▲" if found.difference.estimate > 0 else " ▼"
-        cells.append(text)
-    return [*cells, _number(None if row.seconds is None else round(row.seconds))]
+def _screen_cell(board: Leaderboard, row: Row, column: Column) -> str:
+    """The mean, and room for a mark so that the digits of a column stand below one another."""
+    return f"{_decimal(row.spreads[column].mean)} {_mark(row.comparisons.get(column)) or ' '}"
+
+
+def _markdown_cell(board: Leaderboard, row: Row, column: Column) -> str:
+    """The mean, bold or not, with its deviation over seeds and its mark."""
+    spread = row.spreads[column]
+    mean = _decimal(spread.mean)
+    text = f"**{mean}**" if board.bold(column) == row.model else mean
+    deviation = "" if spread.deviation is None else f"± {_decimal(spread.deviation)}"
+    return " ".join(filter(None, [text, deviation, _mark(row.comparisons.get(column))]))
+
+
+def _mark(found: Comparison | None) -> str:
+    """▲ or ▼ where a model is significantly above or below the reference."""
+    if found is None or not found.significant:
+        return ""
+    return "▲" if found.difference.estimate > 0 else "▼"
 
 
 def _differences(board: Leaderboard) -> list[list[str]]:
@@ -155,13 +169,13 @@ def _differences(board: Leaderboard) -> list[list[str]]:
             lines.append(
                 [
                     row.model,
-                    f"`{candidates}`",
+                    candidates,
                     metric,
                     _signed(found.difference.estimate),
                     f"{_signed(low)} .. {_signed(high)}",
                     "–" if found.relative is None else f"{100 * found.relative:+.1f} %",
                     f"{found.p_holm:.4f}",
-                    "" if not found.significant else "▲" if found.difference.estimate > 0 else "▼",
+                    _mark(found),
                 ]
             )
     return lines
@@ -205,17 +219,15 @@ def _protocol(board: Leaderboard) -> str:
     )
 
 
-def _legend(board: Leaderboard, markdown: bool = True) -> str:
-    quote = "`" if markdown else ""
+def _legend(board: Leaderboard) -> list[str]:
     sets = dict.fromkeys(candidates for candidates, _ in _shown(board))
-    lines = [f"{quote}{name}{quote}: {_CANDIDATES[name]}." for name in sets]
-    lines.append("Equal scores count against the model. ± is the standard deviation over seeds.")
+    lines = [f"{name}: {_CANDIDATES[name]}." for name in sets]
+    lines.append("Equal scores count against the model.")
     if board.reference is None:
         lines.append("No model here is ID-only, so nothing is compared: name a reference.")
     elif len(board.rows) > 1:
-        best = " The best of a column is bold where it is ▲." if markdown else ""
-        lines.append(f"▲ ▼ significantly above, below {board.reference} (Holm, 5 %).{best}")
-    return " ".join(lines) if markdown else "\n".join(lines)
+        lines.append(f"▲ ▼ significantly above, below {board.reference} (Holm, 5 %).")
+    return lines
 
 
 def _grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
