@@ -66,8 +66,9 @@ def numbered_by_appearance(sequences: UserSequences) -> str | None:
     if sequences.times is not None:
         orders.append(sequences.items[np.argsort(sequences.times, kind="stable")])
     for items in orders:
-        _, first = np.unique(items, return_index=True)
-        appearing = places[items[np.sort(first)]]  # places of the items, in the order they appear
+        first = np.full(len(places), len(items))
+        first[items[::-1]] = np.arange(len(items))[::-1]  # of equal indices the last one written stays
+        appearing = places[items[np.sort(first[first < len(items)])]]  # [items that occur]
         records = appearing == np.maximum.accumulate(appearing)
         if len(records) > 1 and records.mean() > _RENUMBERED:
             return (

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.ties import require_times
+from recbole_unisid.errors import UserError
 
-#: What an interaction is for. CONTEXT is seen in training but is no target (a user's first item).
+#: What an interaction is for. CONTEXT is seen in training but is no target (a user's first item);
+#: UNUSED is neither trained on nor a target, though it stands in the history of later targets.
 CONTEXT, TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3, 4
 
 
@@ -25,10 +28,14 @@ class Split:
         a target always has one.
     name : str
         ``leave_one_out``, ``global_time`` or ``cold_items``.
+    description : str
+        One line with every number that the split depends on: what tables show and a protocol's hash
+        covers.
     """
 
     phase: NDArray[np.int8]
     name: str
+    description: str = ""
 
     def targets(self, phase: int) -> NDArray[np.int64]:
         """Flat positions of the interactions of one phase, ascending."""
@@ -65,4 +72,119 @@ def leave_one_out(sequences: UserSequences) -> Split:
     phase[first[lengths > 0]] = CONTEXT
     phase[last[lengths >= 3]] = TEST
     phase[last[lengths >= 4] - 1] = VALID
-    return Split(phase, "leave_one_out")
+    return Split(
+        phase, "leave_one_out", "leave-one-out: each user's last item tested, the one before validated"
+    )
+
+
+def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: float = 0.1) -> Split:
+    """Train before one moment, validate between it and a second one, test from the second on.
+
+    The moments are the same for all users, so that no model has seen the future of others. Every
+    interaction of a period with something before it in its user's sequence is a target.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        Interactions with times.
+    valid_share, test_share : float
+        Shares of the interactions in the two later periods. Interactions of one time are in one
+        period, so coarse times make the periods somewhat longer.
+
+    Returns
+    -------
+    Split
+        Named ``global_time``.
+
+    Raises
+    ------
+    UserError
+        The data gives an order alone, or a period has no target.
+    """
+    if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
+        raise UserError(
+            f"split global_time cannot have valid_share {valid_share} and test_share {test_share}: "
+            "both must be above 0 and together below 1"
+        )
+    require_times(sequences, "split global_time")
+    assert sequences.times is not None
+    shares = [1 - test_share - valid_share, 1 - test_share]
+    # The interaction at this place in time begins the period, and all of its own time come with it.
+    ordered = np.sort(sequences.times)
+    valid_from, test_from = ordered[(np.array(shares) * len(ordered)).astype(np.int64)]
+    phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
+    phase[sequences.times >= valid_from] = VALID
+    phase[sequences.times >= test_from] = TEST
+    first = sequences.offsets[:-1][sequences.lengths > 0]
+    phase[first] = np.where(phase[first] == TRAIN, CONTEXT, UNUSED)
+    split = Split(
+        phase,
+        "global_time",
+        f"global time: validation from {valid_from:.15g} ({valid_share:g} of interactions), "
+        f"test from {test_from:.15g} ({test_share:g})",
+    )
+    _require_targets(split)
+    return split
+
+
+def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) -> Split:
+    """Keep a share of the items out of training altogether, and test on them.
+
+    The test targets are the last items of :func:`leave_one_out` that are cold; its validation
+    targets that are not cold choose the model, so that nothing is known of cold items before the
+    test. Cold items stand in histories, where a model may know them by their text alone.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    share : float
+        Share of the items that are cold, drawn uniformly.
+    seed : int
+        Of the draw; it belongs to the protocol.
+
+    Returns
+    -------
+    Split
+        Named ``cold_items``; the cold items are those with a training count of 0 (an item that
+        leave-one-out never trains either may be among them).
+
+    Raises
+    ------
+    UserError
+        The share leaves nothing to train or to test on.
+
+    References
+    ----------
+    TIGER's study of unseen items (Rajput et al., NeurIPS 2023, section 4.3) takes 5 % of the test
+    items out of training.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"split cold_items cannot have share {share}: it must be between 0 and 1")
+    drawn = np.random.default_rng(seed).permutation(sequences.n_items)[
+        : max(1, round(share * sequences.n_items))
+    ]
+    cold = np.isin(sequences.items, drawn + 1)
+    phase = leave_one_out(sequences).phase
+    phase[np.where(phase == TEST, ~cold, cold)] = UNUSED
+    # The first item that remains to a user in training is what CONTEXT means.
+    trained = np.flatnonzero(phase <= TRAIN)
+    owners = sequences.users[trained]
+    begins = np.flatnonzero(np.diff(owners, prepend=-1))
+    phase[trained] = TRAIN
+    phase[trained[begins]] = CONTEXT
+    split = Split(
+        phase,
+        "cold_items",
+        f"strict cold items: {len(drawn)} items ({share:g}, seed {seed}) never trained on, "
+        "tested where they are a user's last item",
+    )
+    _require_targets(split)
+    return split
+
+
+def _require_targets(split: Split) -> None:
+    """Refuse a split with nothing to train, validate or test on."""
+    for phase, name in ((TRAIN, "training"), (VALID, "validation"), (TEST, "test")):
+        if not (split.phase == phase).any():
+            raise UserError(f"split {split.name} leaves no {name} target in this data: change its shares")

@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 def bootstrap_mean(
     values: NDArray[np.float64],
-    users: NDArray[np.int64] | None = None,
+    users: NDArray[np.int64] | NDArray[np.str_] | None = None,
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -36,7 +36,7 @@ def bootstrap_mean(
     ----------
     values : ndarray of float64, shape [cases]
         A metric, or a difference of metrics, of every case.
-    users : ndarray of int64, shape [cases], optional
+    users : ndarray of int64 or str, shape [cases], optional
         Whose case it is; a user's cases are drawn together. By default each case is its own user.
     resamples : int
         Number of bootstrap samples.
@@ -66,18 +66,15 @@ def bootstrap_mean(
 
 
 def _resampled_means(
-    values: NDArray[np.float64], users: NDArray[np.int64] | None, resamples: int, seed: int
+    values: NDArray[np.float64], users: NDArray[np.int64] | NDArray[np.str_] | None, resamples: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
     """Yield chunks of bootstrap means; all of them together are `resamples`.
 
     A sample enters a mean only through how often each distinct user (sum and number of cases) is in
     it, and those counts are multinomial: users that look alike, most of them misses, cost nothing.
     """
-    if users is None:
-        sums, sizes = values, np.ones_like(values)
-    else:
-        owner = np.unique(users, return_inverse=True)[1]
-        sums, sizes = np.bincount(owner, values), np.bincount(owner).astype(np.float64)
+    owner = np.arange(len(values)) if users is None else np.unique(users, return_inverse=True)[1]
+    sums, sizes = np.bincount(owner, values), np.bincount(owner)
     distinct, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
     generator = np.random.default_rng(seed)
     chunk = max(1, _CELLS // len(counts))

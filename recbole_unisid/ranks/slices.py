@@ -136,7 +136,7 @@ def slice_metrics(
     target_popularity: NDArray[np.int64],
     history_length: NDArray[np.int64],
     slices: list[Slice],
-    users: NDArray[np.int64] | None = None,
+    users: NDArray[np.int64] | NDArray[np.str_] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, SliceFigures]:
@@ -152,7 +152,7 @@ def slice_metrics(
         Interactions before each target.
     slices : list of Slice
         As :func:`make_slices` states them.
-    users : ndarray of int64, shape [cases], optional
+    users : ndarray of int64 or str, shape [cases], optional
         Whose case it is; by default each is another user's.
     resamples, seed : int
         Of the bootstrap.

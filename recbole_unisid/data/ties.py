@@ -1,0 +1,106 @@
+"""Interactions of one user at one time: their order in a file is no order in time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.errors import UserError
+
+
+def order_only(sequences: UserSequences) -> str | None:
+    """Tell whether the data gives the order of a user's interactions but not their times.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+
+    Returns
+    -------
+    str or None
+        Why the times are none: absent, every user's positions (0, 1, 2 ... or 1, 2, 3 ...), or row
+        numbers of the file. None where they are times.
+    """
+    times = sequences.times
+    if times is None:
+        return "it has no times"
+    rows = np.arange(len(times))
+    position = rows - np.repeat(sequences.offsets[:-1], sequences.lengths)
+    for first in (0, 1):
+        if np.array_equal(times, position + first):
+            return f"its times are only each user's positions {first}, {first + 1}, {first + 2} ..."
+        if np.array_equal(times, rows + first):
+            return "its times are only the row numbers of the file"
+    return None
+
+
+def require_times(sequences: UserSequences, purpose: str) -> None:
+    """Refuse data that has no times.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    purpose : str
+        What needs times, as the beginning of the message.
+
+    Raises
+    ------
+    UserError
+        The data is :func:`order_only`.
+    """
+    reason = order_only(sequences)
+    if reason is not None:
+        raise UserError(
+            f"{purpose} needs times, and this data set gives an order alone ({reason}); "
+            "use split leave_one_out with ties raw, or a source with timestamps"
+        )
+
+
+def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
+    """Put each user's interactions of one time into a random order. Do it before any split.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        Interactions with times.
+    seed : int
+        The protocol's; the same seed gives the same order.
+
+    Returns
+    -------
+    UserSequences
+        The same interactions; what is not tied stands where it stood.
+
+    Raises
+    ------
+    UserError
+        The data gives an order alone.
+    """
+    require_times(sequences, "shuffling ties")
+    chance = np.random.default_rng(seed).random(len(sequences.items))
+    follows = _ties_with_previous(sequences)
+    group = np.cumsum(~follows)  # the interactions of one user and time share a number
+    tied = np.flatnonzero(follows | np.append(follows[1:], False))
+    items = sequences.items.copy()
+    items[tied] = items[tied[np.lexsort((chance[tied], group[tied]))]]
+    return replace(sequences, items=items)
+
+
+def tied_fraction(sequences: UserSequences) -> float:
+    """Fraction of a user's neighbouring interactions that have the same time; 0 without times."""
+    pairs = np.maximum(sequences.lengths - 1, 0).sum()
+    return float(_ties_with_previous(sequences).sum() / pairs) if pairs else 0.0
+
+
+def _ties_with_previous(sequences: UserSequences) -> NDArray[np.bool_]:
+    """Does an interaction have the user and the time of the one before it? [interactions]"""
+    if sequences.times is None:
+        return np.zeros(len(sequences.items), dtype=bool)
+    follows = np.concatenate([[False], sequences.times[1:] == sequences.times[:-1]])[: len(sequences.items)]
+    follows[sequences.offsets[:-1][sequences.lengths > 0]] = False
+    return follows

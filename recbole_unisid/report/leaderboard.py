@@ -1,0 +1,249 @@
+"""Many models and seeds under one protocol: means, spreads and what differs from a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.ranks.metrics import protocol_metrics
+from recbole_unisid.ranks.statistics import Comparison, Spread, compare_runs, metric_over_seeds
+from recbole_unisid.ranks.table import RankTable
+
+#: What the tables show and compare: candidate set and metric.
+COLUMNS = (
+    ("full", "recall@10"),
+    ("full", "ndcg@10"),
+    ("full_unfiltered", "recall@10"),
+    ("full_unfiltered", "ndcg@10"),
+    ("sampled99", "hit@10"),
+    ("sampled99", "ndcg@10"),
+    ("sampled100", "hit@10"),
+    ("sampled100", "ndcg@10"),
+)
+#: By which the default reference is the best ID-only model.
+HEADLINE = ("full", "ndcg@10")
+#: Models that know more of an item than its ID: no such model is the default reference.
+CONTENT_MODELS = frozenset(
+    ("UniSID", "SemanticID", "DenseText", "TIGER", "FDSA", "SASRecF", "S3Rec", "GRU4RecF", "GRU4RecKG", "KSR")
+)
+#: What tells data sets of one name apart in ``result.json``.
+_SIZES = ("users", "items", "interactions")
+
+#: A candidate set and a metric.
+Column = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its ``result.json`` and its ``ranks.npz``."""
+
+    result: Mapping[str, Any]
+    ranks: RankTable
+
+    @property
+    def label(self) -> str:
+        """The model's name, with its recipe where that is not the default."""
+        recipe = self.result.get("recipe") or "default"
+        model = str(self.result["model"])
+        return model if recipe == "default" else f"{model} ({recipe})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a leaderboard.
+
+    Attributes
+    ----------
+    model : str
+        Its label.
+    seeds : list of int
+        Of its runs.
+    token_parameters : int or None
+        Weights that represent the items.
+    seconds : float or None
+        Of training, mean over seeds.
+    spreads : dict of Spread
+        By candidate set and metric, all of them.
+    comparisons : dict of Comparison
+        With the reference, by the columns shown; empty for the reference itself.
+    slices : dict of dict
+        By name: ``rule``, ``n`` and the mean over seeds of ``ndcg@10`` (None where `n` is 0).
+    """
+
+    model: str
+    seeds: list[int]
+    token_parameters: int | None
+    seconds: float | None
+    spreads: dict[Column, Spread]
+    comparisons: dict[Column, Comparison]
+    slices: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Rows in the order of the headline, best first, and what they were measured under.
+
+    Attributes
+    ----------
+    rows : list of Row
+        One a model.
+    reference : str or None
+        The model that the others are compared with; None where no model is ID-only.
+    dataset : str
+        Its name.
+    protocol, data, controls : dict
+        As in ``result.json``; the same for all runs.
+    notes : list of str
+        Warnings to print with the table.
+    """
+
+    rows: list[Row]
+    reference: str | None
+    dataset: str
+    protocol: dict[str, Any]
+    data: dict[str, Any]
+    controls: dict[str, Any]
+    notes: list[str]
+
+    def bold(self, column: Column) -> str | None:
+        """Name the best model of a column if it is significantly above the reference, else None."""
+        known = [row for row in self.rows if column in row.spreads]
+        if not known:
+            return None
+        best = max(known, key=lambda row: row.spreads[column].mean)
+        comparison = best.comparisons.get(column)
+        above = comparison is not None and comparison.significant and comparison.difference.estimate > 0
+        return best.model if above else None
+
+
+def make_leaderboard(
+    runs: Sequence[Run], reference: str | None = None, notes: Sequence[str] = ()
+) -> Leaderboard:
+    """Gather finished runs of one data set and protocol.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Any models, any seeds, in any order.
+    reference : str, optional
+        Label of the model to compare with; by default the ID-only model with the best mean headline
+        on the test set, which makes claims over it hardest.
+    notes : sequence of str
+        Warnings to keep with the table, such as that of a leaking order.
+
+    Returns
+    -------
+    Leaderboard
+        Comparisons are corrected by Holm's method over the models of each column.
+
+    Raises
+    ------
+    UserError
+        No run, an unfinished one, the same model and seed twice, runs under different protocols or
+        data, or an unknown reference.
+    """
+    require_one_protocol(runs)
+    by_model: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: int(run.result["seed"])):
+        by_model.setdefault(run.label, []).append(run)
+    tables = {model: [run.ranks for run in group] for model, group in by_model.items()}
+    spreads = {model: _spreads(group) for model, group in tables.items()}
+    if reference is None:
+        reference = _best_id_only(by_model, spreads)
+    compared: dict[str, dict[Column, Comparison]] = {model: {} for model in by_model}
+    for column in COLUMNS if reference is not None else ():
+        for comparison in compare_runs(tables, str(reference), *column):
+            compared[comparison.model][column] = comparison
+    rows = [_row(model, by_model[model], spreads[model], compared[model]) for model in by_model]
+    rows.sort(key=lambda row: -row.spreads[HEADLINE].mean)
+    first = runs[0].result
+    return Leaderboard(
+        rows,
+        reference,
+        str(first["dataset"]),
+        dict(first["protocol"]),
+        dict(first["data"]),
+        dict(first.get("controls") or {}),
+        list(notes),
+    )
+
+
+def require_one_protocol(runs: Sequence[Run]) -> None:
+    """Refuse to put runs side by side that were not measured alike.
+
+    Raises
+    ------
+    UserError
+        There is no run, one is unfinished, a model and seed occur twice, or data set or protocol
+        differ.
+    """
+    if not runs:
+        raise UserError("there is no finished run to put on a leaderboard: give at least one model")
+    seen = set()
+    first = runs[0].result
+    for run in runs:
+        result = run.result
+        name = f"{run.label} with seed {result['seed']}"
+        if result.get("status") != "complete":
+            raise UserError(f"the run of {name} is not complete: finish it before it is compared")
+        if name in seen:
+            raise UserError(
+                f"{name} is on the leaderboard twice, with other settings: choose one of the runs"
+            )
+        seen.add(name)
+        for part in ("dataset", "protocol", *_SIZES):
+            its, theirs = (one["data"][part] if part in _SIZES else one[part] for one in (result, first))
+            if its != theirs:
+                raise UserError(
+                    f"{name} has {part} {its}, other runs have {theirs}: "
+                    "runs on different data or under different protocols never share a table"
+                )
+
+
+def _spreads(tables: Sequence[RankTable]) -> dict[Column, Spread]:
+    """Mean and deviation over seeds of every metric of every candidate set."""
+    names = protocol_metrics(tables[0].ranks)
+    return {
+        (candidates, metric): metric_over_seeds(tables, candidates, metric)[1]
+        for candidates, metrics in names.items()
+        for metric in metrics
+    }
+
+
+def _best_id_only(
+    by_model: Mapping[str, list[Run]], spreads: Mapping[str, dict[Column, Spread]]
+) -> str | None:
+    """The ID-only model with the best headline, or None."""
+    plain = [model for model, runs in by_model.items() if runs[0].result["model"] not in CONTENT_MODELS]
+    return max(plain, key=lambda model: spreads[model][HEADLINE].mean, default=None)
+
+
+def _row(
+    model: str, runs: list[Run], spreads: dict[Column, Spread], comparisons: dict[Column, Comparison]
+) -> Row:
+    results = [run.result for run in runs]
+    seconds = [(result.get("seconds") or {}).get("training") for result in results]
+    known = [float(value) for value in seconds if value is not None]
+    return Row(
+        model,
+        [int(result["seed"]) for result in results],
+        (results[0].get("parameters") or {}).get("tokens"),
+        float(np.mean(known)) if known else None,
+        spreads,
+        comparisons,
+        _mean_slices([result["test"].get("slices") or {} for result in results]),
+    )
+
+
+def _mean_slices(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Average each slice over seeds; the slices' cases are the same for all."""
+    table = {}
+    for name, first in per_seed[0].items():
+        values = [slices[name]["ndcg@10"] for slices in per_seed]
+        mean = None if first["n"] == 0 else float(np.mean(values))
+        table[name] = {"rule": first["rule"], "n": first["n"], "ndcg@10": mean}
+    return table
