@@ -96,12 +96,28 @@ def level_health(
     return levels
 
 
-def reconstruction_error(vectors: NDArray[np.float32], decoded: NDArray[np.float32]) -> float:
-    """Share of the vectors' variance that the codes lose: ``sum |x - x^|^2 / sum |x - mean|^2``.
-
-    0 is a perfect reconstruction, 1 that of the mean vector alone; 0 when there is no variance.
-    """
-    lost = float(np.square(vectors - decoded, dtype=np.float64).sum())
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    variance = float(np.square(vectors - mean, dtype=np.float64).sum())
-    return lost / variance if variance > 1e-12 * len(vectors) else 0.0
+def health_table(health: dict[str, Any]) -> str:
+    """The health of a tokenization as lines of text for the screen."""
+    lines = [f"{health['name']}: level  size  distance     used  dead  perplexity"]
+    indent = " " * (len(health["name"]) + 2)
+    for number, level in enumerate(health["levels"], start=1):
+        lines.append(
+            f"{indent}{number:>5}{level['size']:>6}  {level['distance']:<11}{level['used']:>6}"
+            f"{level['dead']:>6}{level['perplexity']:>12.1f}"
+        )
+    lines.append(
+        f"distinct tuples {health['distinct_fraction']:.2%} of items, alone in theirs "
+        f"{health['alone_fraction']:.2%}, largest collision {health['largest_collision']}"
+    )
+    lines += [f"  {item['item_id']}  {item['title']}" for item in health.get("largest_collision_items", [])]
+    lines.append(
+        f"variance lost {health['reconstruction_error']:.2%}, neighbours kept {health['neighbours_kept']:.2%}"
+    )
+    lines += [
+        f"category told by {part['levels']} level(s) {part['purity']:.2%}, "
+        f"by shuffled codes {part['shuffled']:.2%}"
+        for part in health["prefix_purity"]
+    ]
+    changes = {key: value for key, value in health["collisions"].items() if key != "strategy"}
+    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())
+    return "\n".join([*lines, f"collisions: {health['collisions']['strategy']}{': ' if told else ''}{told}"])

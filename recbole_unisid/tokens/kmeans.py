@@ -1,6 +1,8 @@
-"""k-means of one level: Lloyd's iterations under the level's own distance, every code in use."""
+"""k-means of one level under the level's own distance, with every code in use and about as often."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,54 +15,106 @@ from recbole_unisid.tokens.quantiser import directions, squared_distances
 #: k-means++ seeds codes from at most this many points a code.
 _SEEDING_POINTS = 64
 
+#: Scalings of rows and columns in turn, after which codes are nearly equally frequent.
+_SINKHORN_ROUNDS = 30
 
-def kmeans(
-    points: NDArray[np.float32],
-    size: int,
-    distance: str,
-    rng: np.random.Generator,
-    iterations: int = 100,
-    restarts: int = 1,
-) -> NDArray[np.float32]:
-    """Fit a codebook to points.
 
-    Parameters
+class KMeans(NamedTuple):
+    """How a codebook is fitted.
+
+    Attributes
     ----------
-    points : ndarray of float32, shape [n, width]
-    size : int
-        Codes of the codebook.
-    distance : {"cosine", "euclidean"}
-        With cosine the points are compared by direction (spherical k-means: Dhillon & Modha 2001) and the
-        codes have length 1.
-    rng : numpy.random.Generator
-        Draws the seeds.
     iterations : int
         Lloyd's iterations at most; fewer when nothing moves any more.
     restarts : int
         Fits from different seeds, of which the one with the smallest error is kept.
+    balance : float
+        0 is plain k-means. Above, `balanced_iterations` come first in which all codes get about as many
+        points: the share of the mean squared distance by which a point may be moved off its nearest
+        code is the larger, the larger this is.
+    balanced_iterations : int
+    """
+
+    iterations: int = 100
+    restarts: int = 1
+    balance: float = 0.0
+    balanced_iterations: int = 15
+
+    def fit(
+        self, points: NDArray[np.float32], size: int, distance: str, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Fit a codebook to points.
+
+        Parameters
+        ----------
+        points : ndarray of float32, shape [n, width]
+        size : int
+            Codes of the codebook.
+        distance : {"cosine", "euclidean"}
+            With cosine the points are compared by direction (spherical k-means: Dhillon & Modha 2001)
+            and the codes have length 1.
+        rng : numpy.random.Generator
+            Draws the seeds.
+
+        Returns
+        -------
+        ndarray of float32, shape [size, width]
+            With at least `size` distinct points every code is nearest to one of them. With fewer, each
+            distinct point is a code, and the codes left over repeat them.
+
+        Notes
+        -----
+        Seeds by k-means++ (Arthur & Vassilvitskii 2007). A code that loses all its points moves to the
+        point that is worst served. The last steps are always plain Lloyd, so that a Euclidean codebook
+        never has a larger error than no codebook.
+        """
+        tensor = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
+        tensor = directions(tensor) if distance == "cosine" else tensor
+        if len(points) <= _SEEDING_POINTS * size:
+            distinct = np.unique(tensor.numpy(), axis=0)
+            if len(distinct) <= size:
+                return np.resize(distinct, (size, distinct.shape[1]))
+        best, least = tensor[:0], float("inf")
+        for _ in range(self.restarts):
+            codebook = _seeds(tensor.numpy(), size, rng)
+            if self.balance > 0:
+                for _ in range(self.balanced_iterations):
+                    distances = squared_distances(tensor, codebook)
+                    codebook = _means(
+                        tensor, codebook, distances, balanced_codes(distances, self.balance), distance
+                    )
+            codebook, error = _lloyd(tensor, codebook, distance, self.iterations)
+            if error < least:
+                best, least = codebook, error
+        return best.numpy()
+
+
+def balanced_codes(distances: Tensor, softness: float) -> Tensor:
+    """Assign points to codes so that all codes get about as many.
+
+    Entropic optimal transport from points to equally frequent codes, by Sinkhorn's iteration (Cuturi 2013);
+    each point then takes its likeliest code.
+
+    Parameters
+    ----------
+    distances : Tensor, shape [n, codes]
+        Squared distances.
+    softness : float
+        The entropy's weight, in units of the mean squared distance to the nearest code.
 
     Returns
     -------
-    ndarray of float32, shape [size, width]
-        With at least `size` distinct points every code is nearest to one of them. With fewer, each
-        distinct point is a code, and the codes left over repeat them.
-
-    Notes
-    -----
-    Seeds by k-means++ (Arthur & Vassilvitskii 2007). A code that loses all its points moves to the point
-    that is worst served.
+    Tensor of int64, shape [n]
     """
-    points = np.ascontiguousarray(points, dtype=np.float32)
-    tensor = directions(torch.from_numpy(points)) if distance == "cosine" else torch.from_numpy(points)
-    distinct = np.unique(tensor.numpy(), axis=0) if len(points) <= 64 * size else tensor.numpy()
-    if len(distinct) <= size:
-        return np.resize(distinct, (size, distinct.shape[1]))
-    best, least = tensor[:0], float("inf")
-    for _ in range(restarts):
-        codebook, error = _lloyd(tensor, _seeds(tensor.numpy(), size, rng), distance, iterations)
-        if error < least:
-            best, least = codebook, error
-    return best.numpy()
+    least = distances.min(dim=1, keepdim=True).values
+    scale = softness * least.mean().clamp(min=1e-12)
+    kernel = torch.exp((least - distances) / scale)  # [n, codes], 1 at the nearest
+    column = torch.ones(distances.shape[1])
+    share = len(distances) / distances.shape[1]
+    for _ in range(_SINKHORN_ROUNDS):
+        row = 1 / (kernel @ column).clamp(min=1e-30)  # [n]
+        column = share / (kernel.T @ row).clamp(min=1e-30)  # [codes]
+    return (kernel * column).argmax(dim=1)
 
 
 def _seeds(points: NDArray[np.float32], size: int, rng: np.random.Generator) -> Tensor:
@@ -75,16 +129,24 @@ def _lloyd(points: Tensor, codebook: Tensor, distance: str, iterations: int) -> 
     """Alternate assignment and means; the codebook and its sum of squared distances."""
     before: Tensor | None = None
     for _ in range(iterations):
-        errors, nearest = squared_distances(points, codebook).min(dim=1)
-        counts = torch.bincount(nearest, minlength=len(codebook))
-        empty = torch.nonzero(counts == 0)[:, 0]
-        if before is not None and not len(empty) and torch.equal(nearest, before):
+        distances = squared_distances(points, codebook)
+        nearest = distances.argmin(dim=1)
+        if before is not None and torch.equal(nearest, before):
             break
-        sums = torch.zeros_like(codebook).index_add_(0, nearest, points)
-        codebook = sums / counts.clamp(min=1)[:, None]
-        if distance == "cosine":
-            codebook = directions(codebook)
-        codebook[empty] = points[errors.topk(len(empty)).indices]
+        codebook = _means(points, codebook, distances, nearest, distance)
         before = nearest
     errors = squared_distances(points, codebook).min(dim=1).values
     return codebook, float(errors.double().sum())
+
+
+def _means(points: Tensor, codebook: Tensor, distances: Tensor, chosen: Tensor, distance: str) -> Tensor:
+    """The mean of each code's points, its direction at a cosine level; an empty code takes a far point."""
+    counts = torch.bincount(chosen, minlength=len(codebook))
+    sums = torch.zeros_like(codebook).index_add_(0, chosen, points)
+    means = sums / counts.clamp(min=1)[:, None]
+    if distance == "cosine":
+        means = directions(means)
+    empty = torch.nonzero(counts == 0)[:, 0]
+    far = distances.min(dim=1).values.topk(len(empty)).indices
+    means[empty] = points[far]
+    return means

@@ -9,10 +9,22 @@ from typing import Any
 
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
+from recbole_unisid.tokens.opq import OptimisedProductQuantiser
+from recbole_unisid.tokens.published import PublishedCodes
 from recbole_unisid.tokens.residual_kmeans import ResidualKMeans
+from recbole_unisid.tokens.rqvae import Rqvae
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE, Tokenizer
 
-TOKENIZERS: dict[str, type[Tokenizer]] = {kind.name: kind for kind in (ResidualKMeans,)}
+_KINDS: tuple[type[Tokenizer], ...] = (
+    ResidualKMeans,
+    Rqvae,
+    OptimisedProductQuantiser,
+    PublishedCodes,
+    HyperplaneHashing,
+    RandomCodes,
+)
+TOKENIZERS: dict[str, type[Tokenizer]] = {kind.name: kind for kind in _KINDS}
 
 
 def build_tokenizer(

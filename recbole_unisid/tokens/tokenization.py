@@ -11,29 +11,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint
-from recbole_unisid.tokens.health import collision_health, level_health, reconstruction_error
+from recbole_unisid.tokens.collisions import Resolved, check_strategy, place_new_items, resolve_collisions
+from recbole_unisid.tokens.fidelity import neighbours_kept, prefix_purity, reconstruction_error
+from recbole_unisid.tokens.health import collision_health, level_health
 from recbole_unisid.tokens.registry import build_tokenizer, load_tokenizer
-from recbole_unisid.tokens.tokenizer import Tokenizer, check_vectors
+from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE, Tokenizer, check_vectors
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Tokenization:
-    """All items' codes.
+    """All items' codes, and what gives codes to further items.
 
     Attributes
     ----------
     item_ids : list of str
     codes : ndarray of int64, shape [items, levels]
+        With a suffix one level more than the tokenizer has.
     codebooks : list of ndarray of float32, shape [codes, latent width] each
-        One a level of `codes`.
+        One a level of `codes`; that of a suffix is zeros.
     tokenizer : Tokenizer
-        Fitted; gives codes to new items.
+        Fitted.
     health : dict
-        The ``tokenizer`` part of result.json, and more.
+        The ``tokenizer`` part of result.json and more, JSON-like.
+    collisions : str
+        The strategy.
     """
 
     item_ids: list[str]
@@ -41,6 +47,23 @@ class Tokenization:
     codebooks: list[NDArray[np.float32]]
     tokenizer: Tokenizer
     health: dict[str, Any]
+    collisions: str
+
+    def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Codes of new items' vectors, shape [new, levels]; those of the known items stay.
+
+        Nothing is fitted again, and the collision strategy holds for new items too
+        (:func:`place_new_items`).
+
+        Raises
+        ------
+        UserError
+            When the vectors are not finite or of another width.
+        """
+        latents = self.tokenizer.latents(vectors)
+        suffix_size = len(self.codebooks[-1]) if self.collisions == "suffix" else 0
+        codes = self.tokenizer.choose_codes(latents)
+        return place_new_items(self.collisions, codes, latents, self.codes, suffix_size, self.tokenizer)
 
 
 def tokenize_items(
@@ -53,40 +76,112 @@ def tokenize_items(
     collisions: str = "none",
     cache_dir: Path | None = None,
     titles: Sequence[str] | None = None,
+    categories: Sequence[str] | None = None,
     show_progress: bool = True,
     **options: Any,
 ) -> Tokenization:
-    """Fit a tokenizer to items and encode them, or fetch both from the cache."""
+    """Fit a tokenizer to items and encode them, or fetch both from the cache.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape [items, width]
+    item_ids : sequence of str
+        The items' tokens, aligned.
+    tokenizer, codebook_sizes, distances, seed, **options
+        As in :func:`build_tokenizer`.
+    collisions : {"none", "suffix", "balanced"}
+        What becomes of items that share a tuple.
+    cache_dir : Path, optional
+        Where results are kept, under a hash of everything they depend on.
+    titles, categories : sequence of str, optional
+        Of the items, for the health report.
+    show_progress : bool
+        Whether progress bars are shown.
+
+    Returns
+    -------
+    Tokenization
+
+    Raises
+    ------
+    UserError
+        When settings or vectors are wrong; see there.
+    """
     vectors = check_vectors(vectors)
     if len(vectors) != len(item_ids):
         raise UserError(f"{len(vectors)} vectors for {len(item_ids)} items; give one an item.")
+    check_strategy(collisions)
     model = build_tokenizer(tokenizer, codebook_sizes, distances, seed, **options)
-    key = fingerprint(
-        "tokenizer 1", model.name, model.codebook_sizes, model.distances, seed, model.options(), vectors
-    )
+    key = fingerprint("tokens 1", model.depends_on(), vectors, list(item_ids))
     folder = None if cache_dir is None else Path(cache_dir) / f"{model.name}-{key}"
-    fitted = _cached(folder)
+    fitted = _cached_tokenizer(folder)
     if fitted is None:
-        fitted = model.fit(vectors, show_progress)
+        fitted = model.fit(vectors, show_progress, item_ids)
         if folder is not None:
             fitted.save(folder)
-    codes = fitted.encode(vectors)
-    levels = level_health(codes, fitted.codebook_sizes, fitted.distances)
-    health = {
-        "name": fitted.name,
-        "levels": levels,
-        **collision_health(codes, item_ids, titles),
-        "reconstruction_error": reconstruction_error(vectors, fitted.decode(codes)),
+    resolved = _resolve(fitted, vectors, item_ids, collisions, folder)
+    codebooks = list(fitted.codebooks)
+    if resolved.suffix_size:
+        codebooks.append(np.zeros((resolved.suffix_size, codebooks[0].shape[1]), dtype=np.float32))
+    health = _health(fitted, vectors, resolved, item_ids, titles, categories)
+    return Tokenization(list(item_ids), resolved.codes, codebooks, fitted, health, collisions)
+
+
+def _health(
+    tokenizer: Tokenizer,
+    vectors: NDArray[np.float32],
+    resolved: Resolved,
+    item_ids: Sequence[str],
+    titles: Sequence[str] | None,
+    categories: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The health report."""
+    levels, distances = len(tokenizer.codebook_sizes), list(tokenizer.distances)
+    sizes = list(tokenizer.codebook_sizes)
+    if resolved.suffix_size:
+        sizes, distances = [*sizes, resolved.suffix_size], [*distances, "suffix"]
+    rng = np.random.default_rng(0)
+    decoded = tokenizer.decode(resolved.codes[:, :levels])
+    return {
+        "name": tokenizer.name,
+        "levels": level_health(resolved.codes, sizes, distances),
+        **collision_health(resolved.codes, item_ids, titles),
+        "reconstruction_error": reconstruction_error(vectors, decoded),
+        "neighbours_kept": neighbours_kept(vectors, decoded, rng),
+        "prefix_purity": prefix_purity(resolved.codes, categories or [""] * len(item_ids), rng),
+        "collisions": resolved.changes,
     }
-    return Tokenization(list(item_ids), codes, fitted.codebooks, fitted, health)
 
 
-def _cached(folder: Path | None) -> Tokenizer | None:
+def _resolve(
+    tokenizer: Tokenizer,
+    vectors: NDArray[np.float32],
+    item_ids: Sequence[str],
+    strategy: str,
+    folder: Path | None,
+) -> Resolved:
+    """Codes after the collision strategy, from the folder where they are there."""
+    path = None if folder is None else folder / f"codes-{strategy}.safetensors"
+    if path is not None and path.is_file():
+        try:
+            arrays, about = load_arrays(path)
+            return Resolved(arrays["codes"], about["suffix_size"], about["changes"])
+        except DamagedFileError as error:
+            logger.warning("%s: the items are encoded again.", error)
+    codes = tokenizer.item_codes(vectors, item_ids)
+    resolved = resolve_collisions(strategy, codes, vectors, tokenizer)
+    if path is not None:
+        about = {"suffix_size": resolved.suffix_size, "changes": resolved.changes}
+        save_arrays(path, {"codes": resolved.codes}, about)
+    return resolved
+
+
+def _cached_tokenizer(folder: Path | None) -> Tokenizer | None:
     """The tokenizer of a folder, None where there is none or it is damaged."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not (folder / TOKENIZER_FILE).is_file():
         return None
     try:
         return load_tokenizer(folder)
     except UserError as error:
-        logger.warning("%s It is fitted again.", error)
+        logger.warning("%s This is done now.", error)
         return None

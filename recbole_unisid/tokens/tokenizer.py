@@ -59,7 +59,9 @@ class Tokenizer(ABC):
                 f"codebook_sizes={list(codebook_sizes)}: give whole numbers, 1 or more, one a level."
             )
 
-    def fit(self, vectors: NDArray[np.float32], show_progress: bool = True) -> Self:
+    def fit(
+        self, vectors: NDArray[np.float32], show_progress: bool = True, item_ids: Sequence[str] | None = None
+    ) -> Self:
         """Learn from the vectors of all items.
 
         Parameters
@@ -67,6 +69,8 @@ class Tokenizer(ABC):
         vectors : ndarray of float32, shape [items, width]
         show_progress : bool
             Whether a progress bar is shown.
+        item_ids : sequence of str, optional
+            The items' tokens, by which published codes are found; row numbers by default.
 
         Returns
         -------
@@ -80,8 +84,13 @@ class Tokenizer(ABC):
         """
         vectors = check_vectors(vectors)
         self.mean = self._choose_mean(vectors)
-        self._fit(vectors, show_progress)
+        ids = [str(row) for row in range(len(vectors))] if item_ids is None else item_ids
+        self._fit(vectors, ids, show_progress)
         return self
+
+    def item_codes(self, vectors: NDArray[np.float32], item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Codes of items by vector or, where a tokenizer knows items, by token; shape [n, levels]."""
+        return self.encode(vectors)
 
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Codes of vectors, seen in `fit` or not, each by itself; shape [n, levels].
@@ -114,6 +123,10 @@ class Tokenizer(ABC):
         """The further settings of this tokenizer, as `build_tokenizer` takes them."""
         return {}
 
+    def depends_on(self) -> Any:
+        """Everything but the vectors that `fit` depends on, JSON-like; for cache keys."""
+        return [self.name, list(self.codebook_sizes), list(self.distances), self.seed, self.options()]
+
     def save(self, folder: Path) -> None:
         """Write `tokenizer.safetensors`, whole or not at all; :func:`load_tokenizer` reads it."""
         about = {
@@ -135,7 +148,7 @@ class Tokenizer(ABC):
         self.codebooks = [state[f"codebook.{level}"] for level in range(len(self.codebook_sizes))]
 
     @abstractmethod
-    def _fit(self, vectors: NDArray[np.float32], show_progress: bool) -> None:
+    def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
         """Set `codebooks` from checked vectors; `mean` is known."""
 
     def _choose_mean(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,72 @@
+"""Optimised product quantisation: parallel codes of a rotated vector, instead of residual ones."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.tokens.tokenizer import Tokenizer
+
+
+class OptimisedProductQuantiser(Tokenizer):
+    """Each level encodes its own part of the vector's dimensions, after a learned rotation (faiss).
+
+    Ge et al., "Optimized product quantization", CVPR 2013; as a tokenizer in VQ-Rec (arXiv 2210.12316).
+    The parts are orthogonal, so a code's vector, rotated back to full width, leaves the other parts alone:
+    residual Euclidean quantisation with these codebooks is product quantisation, and `encode` and
+    `decode` are those of every tokenizer.
+
+    Parameters
+    ----------
+    codebook_sizes, distances, seed
+        As in :class:`Tokenizer`; all sizes equal one power of two, the distances do not matter.
+
+    Raises
+    ------
+    UserError
+        When sizes are unequal or no power of two, the vectors' width is no multiple of the levels, there are
+        fewer items than codes, or faiss is not installed.
+    """
+
+    name = "opq"
+    only_distance = "euclidean"
+
+    def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
+        faiss = _faiss()
+        latents = self.latents(vectors)
+        levels, size, width = len(self.codebook_sizes), self.codebook_sizes[0], latents.shape[1]
+        if set(self.codebook_sizes) != {size} or size < 2 or size & (size - 1):
+            raise UserError(
+                f"codebook_sizes={list(self.codebook_sizes)}: opq needs one power of two for all."
+            )
+        if width % levels or len(latents) < size:
+            raise UserError(
+                f"opq cannot cut {len(latents)} vectors, {width} wide, into {levels} parts of {size} codes; "
+                "the width must be a multiple of the levels, the items at least as many as the codes."
+            )
+        rotation = faiss.OPQMatrix(width, levels)
+        rotation.pq = quantiser = faiss.ProductQuantizer(width, levels, size.bit_length() - 1)
+        quantiser.cp.seed = self.seed % 2**31
+        quantiser.cp.min_points_per_centroid = 1  # faiss's warnings would be repeated per iteration
+        rotation.verbose = show_progress
+        rotation.train(latents)
+        quantiser.train(rotation.apply(latents))
+        matrix = faiss.vector_to_array(rotation.A).reshape(width, width)  # rotated = matrix @ vector
+        parts = faiss.vector_to_array(quantiser.centroids).reshape(levels, size, width // levels)
+        rows = matrix.reshape(levels, width // levels, width)
+        self.codebooks = [
+            np.ascontiguousarray(part @ back, dtype=np.float32)
+            for part, back in zip(parts, rows, strict=True)
+        ]
+
+
+def _faiss() -> Any:
+    try:
+        return importlib.import_module("faiss")
+    except ImportError:
+        raise UserError("The tokenizer 'opq' needs faiss: pip install 'recbole_unisid[opq]'.") from None

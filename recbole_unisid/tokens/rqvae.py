@@ -1,0 +1,177 @@
+"""RQ-VAE: an autoencoder of the vectors with the residual quantiser in its middle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from recbole_unisid.embeddings.array_file import Arrays
+from recbole_unisid.errors import UserError
+from recbole_unisid.tokens.residual_quantiser import ResidualQuantiser
+from recbole_unisid.tokens.tokenizer import Tokenizer
+
+
+class Rqvae(Tokenizer):
+    """Residual-quantised autoencoder with UniSID's mixed-metric quantiser.
+
+    ``z = encoder(x)``, ``q`` as in :mod:`recbole_unisid.tokens.quantiser`, ``x^ = decoder(q)``, trained on
+    ``|x - x^|^2 + commitment * sum_l MSE(sg(q_l), r_l)`` and, with gradient codebooks,
+    ``+ sum_l MSE(q_l, sg(r_l))`` (Zeghidour et al., arXiv 2107.03312; Rajput et al., arXiv 2305.05065).
+
+    Parameters
+    ----------
+    codebook_sizes, distances, seed
+        As in :class:`Tokenizer`.
+    latent_width : int
+        Width of ``z``.
+    hidden : sequence of int
+        Widths between the vectors' and ``z``'s; the decoder mirrors them.
+    epochs, batch_size, learning_rate
+        Of Adam.
+    commitment : float
+        Weight of the commitment loss.
+    learning, estimator, code_length, decay, dead_below
+        Of the quantiser; see :class:`ResidualQuantiser`.
+    """
+
+    name = "rqvae"
+
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int],
+        distances: Sequence[str] | None = None,
+        seed: int = 2020,
+        latent_width: int = 64,
+        hidden: Sequence[int] = (512, 256),
+        epochs: int = 100,
+        batch_size: int = 1024,
+        learning_rate: float = 1e-3,
+        commitment: float = 1.0,
+        learning: str = "ema",
+        estimator: str = "straight_through",
+        code_length: str = "unit",
+        decay: float = 0.8,
+        dead_below: float = 0.2,
+    ) -> None:
+        super().__init__(codebook_sizes, distances, seed)
+        if min(latent_width, epochs, batch_size, *hidden) < 1 or learning_rate <= 0 or commitment < 0:
+            raise UserError(
+                "rqvae needs widths, epochs and a batch size of at least 1, and a learning rate above 0."
+            )
+        self.latent_width, self.hidden = latent_width, tuple(hidden)
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+        self.commitment = commitment
+        self.quantiser_options: dict[str, Any] = {
+            "learning": learning,
+            "estimator": estimator,
+            "code_length": code_length,
+            "decay": decay,
+            "dead_below": dead_below,
+        }
+        # Built once to refuse bad settings before any work.
+        self.quantiser = self._build_quantiser()
+        self.encoder, self.decoder = nn.Sequential(), nn.Sequential()
+
+    def options(self) -> dict[str, Any]:
+        """The settings beyond sizes, distances and seed."""
+        return {
+            "latent_width": self.latent_width,
+            "hidden": list(self.hidden),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "commitment": self.commitment,
+            **self.quantiser_options,
+        }
+
+    def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Vectors of latents, shape [n, width]."""
+        with torch.no_grad():
+            return super().decode_latents(self.decoder(torch.from_numpy(latents)).numpy())
+
+    def state(self) -> Arrays:
+        """The codebooks and both networks."""
+        networks = {"encoder": self.encoder, "decoder": self.decoder}
+        weights = {
+            f"{name}.{key}": tensor.detach().numpy()
+            for name, network in networks.items()
+            for key, tensor in network.state_dict().items()
+        }
+        return {**super().state(), **weights}
+
+    def restore(self, state: Arrays) -> None:
+        """Take back what `state` gave."""
+        super().restore(state)
+        self._build_networks(len(self.mean))
+        for name, network in (("encoder", self.encoder), ("decoder", self.decoder)):
+            prefix = f"{name}."
+            network.load_state_dict(
+                {
+                    key[len(prefix) :]: torch.from_numpy(a)
+                    for key, a in state.items()
+                    if key.startswith(prefix)
+                }
+            )
+
+    def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        self._build_networks(vectors.shape[1])
+        self._draw_weights(generator)
+        self.quantiser = self._build_quantiser().train()
+        inputs = torch.from_numpy(vectors - self.mean)  # [items, width]
+        modules = nn.ModuleList([self.encoder, self.decoder, self.quantiser])
+        trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.Adam(trained, lr=self.learning_rate)
+        for _ in tqdm(range(self.epochs), desc="Training RQ-VAE", disable=not show_progress):
+            order = torch.randperm(len(inputs), generator=generator)
+            for start in range(0, len(order), self.batch_size):
+                loss = self._loss(inputs[order[start : start + self.batch_size]])
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+        with torch.no_grad():
+            self.codebooks = [codebook.detach().clone().numpy() for codebook in self.quantiser.codebooks()]
+
+    def _loss(self, batch: Tensor) -> Tensor:
+        """The training loss of vectors, shape [n, width]."""
+        output = self.quantiser(self.encoder(batch))
+        reconstruction = (self.decoder(output.quantised) - batch).square().sum(dim=1).mean()
+        loss: Tensor = reconstruction + self.commitment * output.commitment_loss + output.codebook_loss
+        return loss
+
+    def _encode_latents(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            latents: NDArray[np.float32] = self.encoder(torch.from_numpy(vectors - self.mean)).numpy()
+        return latents
+
+    def _build_quantiser(self) -> ResidualQuantiser:
+        return ResidualQuantiser(
+            self.latent_width, self.codebook_sizes, self.distances, seed=self.seed, **self.quantiser_options
+        )
+
+    def _build_networks(self, width: int) -> None:
+        widths = [width, *self.hidden, self.latent_width]
+        with torch.device("meta"):  # weights are drawn or loaded later, never from the global generator
+            encoder, decoder = _mlp(widths), _mlp(widths[::-1])
+        self.encoder, self.decoder = encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu")
+
+    def _draw_weights(self, generator: torch.Generator) -> None:
+        for layer in [*self.encoder, *self.decoder]:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(layer.bias)
+
+
+def _mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers of these widths, ReLU between."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
