@@ -39,7 +39,9 @@ class Policy:
     until: float | None = None
 
 
-def apply_policy(interactions: Interactions, policy: Policy, dropped: Counter[str]) -> Interactions:
+def apply_policy(
+    interactions: Interactions, policy: Policy, dropped: Counter[str], skipped: Mapping[str, int]
+) -> Interactions:
     """Filter and order interactions.
 
     Parameters
@@ -50,6 +52,8 @@ def apply_policy(interactions: Interactions, policy: Policy, dropped: Counter[st
         What to leave out: first what lies outside the span, then repeats, then the rare.
     dropped : Counter
         How many each step leaves out is added here.
+    skipped : mapping of str to int
+        Why other rows could not be read; told when nothing is left.
 
     Returns
     -------
@@ -73,10 +77,10 @@ def apply_policy(interactions: Interactions, policy: Policy, dropped: Counter[st
         if before > len(interactions):
             dropped[reason] += before - len(interactions)
     if not len(interactions):
-        left_out = ", ".join(f"{number:,} {reason}" for reason, number in dropped.items())
+        reasons = ", ".join(f"{reason}: {number:,}" for reason, number in {**skipped, **dropped}.items())
         raise UserError(
             f"Nothing is left to prepare: {rows_read:,} usable interactions were read"
-            + (f", and dropped: {left_out}." if left_out else ".")
+            + (f"; skipped or dropped: {reasons}." if reasons else " from an empty file.")
         )
     return interactions.in_order()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 
+from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.sources.tables import Table
 from recbole_unisid.data.sources.values import number_in, seconds_of_date
 from recbole_unisid.errors import UserError, did_you_mean
@@ -96,8 +97,8 @@ def existing_column(table: Table, column: str) -> str:
     """Return `column` if the table has it; :class:`UserError` with the nearest names if not."""
     if column not in table.columns:
         raise UserError(
-            f"{table.path} has no column {column!r}.{did_you_mean(column, table.columns)} "
-            f"It has {', '.join(table.columns)}."
+            f"{table.path} has no column {column!r}.{did_you_mean(column, map(clean_text, table.columns))} "
+            f"It has {table.shown_columns}."
         )
     return column
 

@@ -94,8 +94,10 @@ class InteractionCollector:
             A finite number; anything else is taken for "none".
         """
         user_number = self._number(self._user_numbers, user, "user")
+        if user_number is None:
+            return  # one reason a row
         item_number = self._number(self._item_numbers, item, "item")
-        if user_number is None or item_number is None:
+        if item_number is None:
             return
         moment = finite_number(time) if self._timed else math.nan
         if moment is None:

@@ -82,11 +82,15 @@ def prepare_from_tables(
     check_roles(columns)
     policy = Policy(checked_duplicates(duplicates), core)
     table = open_table(Path(interactions))
-    text_columns = None if items is None else _TextColumns.of(open_table(Path(items)), table, columns)
+    log_columns = _LogColumns.of(table, columns)
+    text_columns = (
+        None if items is None else _TextColumns.of(open_table(Path(items)), log_columns.item, columns)
+    )
 
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
-    log = apply_policy(_collect(table, columns, skipped, progress), policy, dropped)
+    collected = log_columns.collect(table, skipped, progress)
     read = {"rows of interactions": skipped.pop("lines", 0)}
+    log = apply_policy(collected, policy, dropped, skipped)
     texts = None if text_columns is None else text_columns.texts_of(log, of_items, progress)
     if dry_run:
         coverage = {} if texts is None else measure_coverage(log, texts, of_items)
@@ -102,26 +106,39 @@ def prepare_from_tables(
     )
 
 
-def _collect(table: Table, columns: Mapping[str, str], counts: Counter[str], progress: bool) -> Interactions:
-    """Read the table of interactions."""
-    user, item = column_for(table, columns, "user"), column_for(table, columns, "item")
-    time, rating = column_for(table, columns, "time"), column_for(table, columns, "rating")
-    if user is None or item is None:
-        missing = "user" if user is None else "item"
-        raise UserError(
-            f"{table.path} has no column that is plainly the {missing}: say {missing}=... in columns; it has "
-            f"{', '.join(table.columns)}."
-        )
-    collector = InteractionCollector(counts, timed=time is not None)
-    used = [column for column in (user, item, time, rating) if column is not None]
-    for row in table.rows(counts, used, progress):
-        collector.add(
-            name_in(row.get(user)),
-            name_in(row.get(item)),
-            None if time is None else time_in(row.get(time)),
-            None if rating is None else rating_in(row.get(rating)),
-        )
-    return collector.collected()
+@dataclass(frozen=True)
+class _LogColumns:
+    """The columns of the table of interactions; None for what it does not have."""
+
+    user: str
+    item: str
+    time: str | None
+    rating: str | None
+
+    @classmethod
+    def of(cls, table: Table, columns: Mapping[str, str]) -> _LogColumns:
+        """Find them."""
+        user, item = column_for(table, columns, "user"), column_for(table, columns, "item")
+        if user is None or item is None:
+            missing = "user" if user is None else "item"
+            raise UserError(
+                f"{table.path} has no column that is plainly the {missing}: say {missing}=... in columns; it "
+                f"has {table.shown_columns}."
+            )
+        return cls(user, item, column_for(table, columns, "time"), column_for(table, columns, "rating"))
+
+    def collect(self, table: Table, counts: Counter[str], progress: bool) -> Interactions:
+        """Read the interactions."""
+        collector = InteractionCollector(counts, timed=self.time is not None)
+        used = [column for column in (self.user, self.item, self.time, self.rating) if column is not None]
+        for row in table.rows(counts, used, progress):
+            collector.add(
+                name_in(row.get(self.user)),
+                name_in(row.get(self.item)),
+                None if self.time is None else time_in(row.get(self.time)),
+                None if self.rating is None else rating_in(row.get(self.rating)),
+            )
+        return collector.collected()
 
 
 @dataclass(frozen=True)
@@ -133,9 +150,9 @@ class _TextColumns:
     texts: tuple[str, ...]
 
     @classmethod
-    def of(cls, table: Table, interactions: Table, columns: Mapping[str, str]) -> _TextColumns:
-        """Find the columns; a role or usual name, or the same name as in the interactions."""
-        key = _item_column(table, interactions, columns)
+    def of(cls, table: Table, item: str, columns: Mapping[str, str]) -> _TextColumns:
+        """Find them; the item's column has a role of its own, `item`'s name, or a usual one."""
+        key = _item_column(table, item, columns)
         if "text" in columns:
             texts = [existing_column(table, column.strip()) for column in columns["text"].split("+")]
         else:
@@ -164,18 +181,17 @@ class _TextColumns:
                 yield item, tuple(_text_in(row.get(column)) for column in self.texts)
 
 
-def _item_column(table: Table, interactions: Table, columns: Mapping[str, str]) -> str:
+def _item_column(table: Table, item: str, columns: Mapping[str, str]) -> str:
     """The column of the table of items that names the item."""
     if "item_in_items" in columns:
         return existing_column(table, columns["item_in_items"])
-    same = column_for(interactions, columns, "item")
-    if same is not None and same in table.columns:
-        return same
+    if item in table.columns:
+        return item
     usual = column_for(table, {}, "item")
     if usual is None:
         raise UserError(
             f"{table.path} has no column that is plainly the item: say item_in_items=... in columns; it has "
-            f"{', '.join(table.columns)}."
+            f"{table.shown_columns}."
         )
     return usual
 

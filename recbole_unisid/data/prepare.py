@@ -102,7 +102,7 @@ def _build(
     collector = InteractionCollector(skipped)
     known.layout.read_interactions(originals[0].path, collector, skipped, progress)
     read = {"lines of interactions": skipped.pop("lines", 0)}
-    interactions = apply_policy(collector.collected(), policy, dropped)
+    interactions = apply_policy(collector.collected(), policy, dropped, skipped)
     if published is not None:
         _assert_published(known.name, counts_of(interactions), published)
 

@@ -37,14 +37,14 @@ def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> I
     path : Path
         A text file; gzip is known by its first two bytes, whatever the name.
     counts : Counter
-        ``lines`` is counted up for every line, ``line too long`` for those that are skipped.
+        ``lines`` is counted up for every line, ``line too long`` and ``blank line`` for what is skipped.
     progress : bool
         Show a bar over the bytes of the file.
 
     Yields
     ------
     bytes
-        A line with its line break; blank lines are left out.
+        A line with its line break.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> I
             for line in _bounded_lines(stream, counts):
                 if counts["lines"] & 0xFFF == 0:
                     bar.update(raw.tell() - bar.n)
-                if not line.isspace():
+                if line.isspace():
+                    counts["blank line"] += 1
+                else:
                     yield line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(

@@ -7,9 +7,11 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.sources.lines import parse_json, read_lines
 from recbole_unisid.errors import UserError
 
@@ -17,6 +19,8 @@ from recbole_unisid.errors import UserError
 Row = Mapping[str, Any]
 
 _DELIMITERS = ",;\t|"
+_SHOWN_COLUMNS = 20
+_RECORDS_FOR_COLUMNS = 1000
 _ROWS_AT_ONCE = 16_384
 
 
@@ -29,7 +33,7 @@ class Table:
     path : Path
         The file.
     columns : sequence of str
-        Names of its columns; those of the first record for JSON lines.
+        Names of its columns; those of the first thousand records for JSON lines.
     rows : callable
         Called with a Counter for lines and skipped rows, the columns to read and whether to show a bar;
         returns an iterator of rows.
@@ -38,6 +42,12 @@ class Table:
     path: Path
     columns: Sequence[str]
     rows: Callable[[Counter[str], Sequence[str], bool], Iterator[Row]]
+
+    @property
+    def shown_columns(self) -> str:
+        """The columns' names for a message: on one line, and not too long a one."""
+        names = [clean_text(column)[:40] for column in self.columns]
+        return ", ".join(names[:_SHOWN_COLUMNS]) + (", ..." if len(names) > _SHOWN_COLUMNS else "")
 
 
 def open_table(path: Path) -> Table:
@@ -84,6 +94,7 @@ def _open_csv(path: Path) -> Table:
     def rows(counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
         reader = csv.reader(map(_text, read_lines(path, counts, progress=progress)), delimiter=delimiter)
         next(reader, None)
+        counts["lines"] -= 1  # the names
         while True:
             try:
                 cells = next(reader)
@@ -112,10 +123,12 @@ def _open_json_lines(path: Path) -> Table:
             if record is not None:
                 yield record
 
-    first = next(rows(Counter(), (), False), None)
-    if first is None:
-        raise UserError(f"{path} has no line that is a JSON object.")
-    return Table(path, list(first), rows)
+    columns: dict[str, None] = {}
+    for record in islice(rows(Counter(), (), False), _RECORDS_FOR_COLUMNS):
+        columns.update(dict.fromkeys(record))
+    if not columns:
+        raise UserError(f"{path} has no line that is a JSON object: write one record a line.")
+    return Table(path, list(columns), rows)
 
 
 def _open_parquet(path: Path) -> Table:
