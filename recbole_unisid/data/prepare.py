@@ -134,8 +134,12 @@ def _known(name: str, data_path: str | Path) -> KnownDataset:
     """The catalogue's entry, or the nearest names."""
     if name in CATALOGUE:
         return CATALOGUE[name]
+    raise _unknown(name, data_path)
+
+
+def _unknown(name: str, data_path: str | Path) -> UserError:
     there = data_sets_in(data_path)
-    raise UserError(
+    return UserError(
         f"Unknown data set {name!r}.{did_you_mean(name, [*CATALOGUE, IN_RECBOLE, *there])} "
         f"In {data_path} there {'are ' + ', '.join(there) if there else 'is no data set'}; "
         "your own tables become one with prepare and from_csv."
@@ -180,6 +184,24 @@ def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -
         return _folder_in_recbole()
     prepare(name, data_path, progress=progress)
     return folder
+
+
+def find_dataset(name: str, data_path: str | Path) -> Path:
+    """Return a data set's folder; unlike :func:`ensure_dataset` it fetches nothing.
+
+    Raises
+    ------
+    UserError
+        When it is not there, with the nearest names that are; for files that changed.
+    """
+    folder = dataset_folder(name, data_path)
+    if is_prepared(folder):
+        return folder
+    if name == IN_RECBOLE:
+        return _folder_in_recbole()
+    if name in CATALOGUE:
+        raise UserError(f"{name} is not in {data_path} yet: prepare it first.")
+    raise _unknown(name, data_path)
 
 
 def _folder_in_recbole() -> Path:
