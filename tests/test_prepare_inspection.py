@@ -40,8 +40,14 @@ def test_counts_ties_repeats_and_controls(tmp_path: Path) -> None:
         # u: b c d in order, the last two at once; v: c c; w: a b c d backwards in the file
         ["user_id:token item_id:token timestamp:float", "u b 5", "u c 7", "u d 7", "v c 1", "v c 1"]
         + [f"w {item} {time}" for item, time in zip("dcba", (90, 80, 70, 60), strict=True)],
-        ["item_id:token title:token_seq price:float", "a Apple 1", "b  2", 'c "Cherry 3', "z None 4"]
-        + ["z Z 5"],
+        [
+            "item_id:token title:token_seq price:float",
+            "a Apple 1",
+            "b  2",
+            'c "Cherry 3',
+            "z None 4",
+            "z Z 5",
+        ],
     )
     facts = inspect_dataset("small", tmp_path)
     assert (facts.users, facts.items, facts.interactions) == (3, 4, 9)
