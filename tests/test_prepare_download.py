@@ -336,6 +336,27 @@ def test_a_real_refusal_of_the_system(limit: int, reason: str) -> None:
         shutil.rmtree(root)
 
 
+def test_two_runs_at_once_fetch_once(serve, tmp_path: Path) -> None:
+    shelf = serve(dead=False)
+    script = (
+        "import sys\n"
+        "from recbole_unisid.data.prepare import prepare\n"
+        "prepare('amazon-beauty', sys.argv[1], mirrors=[sys.argv[2]], check_counts=False, progress=False)\n"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), shelf.url],
+            cwd=Path(__file__).resolve().parents[1],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    assert [run.communicate()[1] for run in runs] == ["", "", ""]
+    assert shelf.asked == [(REVIEWS, None), (META, None)]
+    assert is_prepared(tmp_path / "amazon-beauty")
+
+
 def test_a_killed_run_is_not_believed_and_the_next_one_works(serve, tmp_path: Path) -> None:
     prepare_from(tmp_path, serve())
     inter = tmp_path / "amazon-beauty" / "amazon-beauty.inter"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from recbole_unisid.data.assemble import Policy, apply_policy, counts_of, items_in, summarise
 from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, write_dataset
@@ -78,15 +81,29 @@ def prepare(
         since=known.since,
         until=known.until,
     )
-    originals = find_originals(
-        known,
-        folder / "originals",
-        raw=None if raw is None else Path(raw),
-        mirrors=mirrors,
-        progress=progress,
-    )
     published = known.published if check_counts and core is None and duplicates is None else None
-    return _build(known, folder, policy, originals, published, progress)
+    with _one_at_a_time(folder):
+        originals = find_originals(
+            known,
+            folder / "originals",
+            raw=None if raw is None else Path(raw),
+            mirrors=mirrors,
+            progress=progress,
+        )
+        return _build(known, folder, policy, originals, published, progress)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let a second process that prepares the same data set wait; a lock ends with its process."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".prepare.lock", is_singleton=True)  # so that it may be taken twice in a row
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _build(
@@ -182,7 +199,10 @@ def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -
         return folder
     if name == IN_RECBOLE:
         return _folder_in_recbole()
-    prepare(name, data_path, progress=progress)
+    _known(name, data_path)
+    with _one_at_a_time(folder):
+        if not is_prepared(folder):  # another process may have done it meanwhile
+            prepare(name, data_path, progress=progress)
     return folder
 
 

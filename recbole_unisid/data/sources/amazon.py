@@ -18,7 +18,7 @@ from typing import Any
 from recbole_unisid.data.interactions import InteractionCollector
 from recbole_unisid.data.sources.layout import Layout
 from recbole_unisid.data.sources.lines import parse_json, parse_literal, read_lines
-from recbole_unisid.data.sources.values import price_field, text_field
+from recbole_unisid.data.sources.values import price_field, web_text_field
 from recbole_unisid.errors import UserError
 
 # Most items of a category have no interactions in its core: their lines are passed over unparsed. A literal
@@ -97,35 +97,35 @@ def _item_reader(
 
 def _fields_2014(record: dict[str, Any]) -> tuple[str, ...]:
     return (
-        text_field(record.get("title")),
-        text_field(record.get("brand")),
-        text_field(record.get("categories"), ", "),
+        web_text_field(record.get("title")),
+        web_text_field(record.get("brand")),
+        web_text_field(record.get("categories"), ", "),
         price_field(record.get("price")),
-        text_field(record.get("description")),
+        web_text_field(record.get("description")),
     )
 
 
 def _fields_2018(record: dict[str, Any]) -> tuple[str, ...]:
-    title = text_field(record.get("title"))
+    title = web_text_field(record.get("title"))
     return (
         # Pages that the crawl failed to strip; the publishers advise to leave such titles out.
         "" if "getTime" in title else title,
-        text_field(record.get("brand")),
-        text_field(record.get("category"), ", "),
+        web_text_field(record.get("brand")),
+        web_text_field(record.get("category"), ", "),
         price_field(record.get("price")),
-        text_field(record.get("description")),
-        text_field(record.get("feature")),
+        web_text_field(record.get("description")),
+        web_text_field(record.get("feature")),
     )
 
 
 def _fields_2023(record: dict[str, Any]) -> tuple[str, ...]:
     return (
-        text_field(record.get("title")),
-        text_field(record.get("store")),
-        text_field(record.get("categories"), ", "),
+        web_text_field(record.get("title")),
+        web_text_field(record.get("store")),
+        web_text_field(record.get("categories"), ", "),
         price_field(record.get("price")),
-        text_field(record.get("description")),
-        text_field(record.get("features")),
+        web_text_field(record.get("description")),
+        web_text_field(record.get("features")),
     )
 
 

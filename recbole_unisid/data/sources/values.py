@@ -10,19 +10,43 @@ from datetime import datetime, timezone
 from recbole_unisid.data.atomic_text import clean_text, format_number
 from recbole_unisid.data.interactions import finite_number
 
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _PRICE = re.compile(r"\$?\s*(\d{1,3}(?:,\d{3})+|\d{1,9})(\.\d{1,4})?")
 
 
 def text_field(value: object, separator: str = " ") -> str:
     """Join the texts in a value (a text, or lists of them to any small depth) into one clean field.
 
+    Parameters
+    ----------
+    value : object
+        Anything that is no text is left out; so are texts met before.
+    separator : str
+        Goes between the texts.
+
+    Returns
+    -------
+    str
+        See :func:`~recbole_unisid.data.atomic_text.clean_text`.
+
     Examples
     --------
-    >>> text_field([["Beauty", "Nails"], ["Beauty", "Gifts &amp; Sets"]], ", ")
-    'Beauty, Nails, Gifts & Sets'
+    >>> text_field([["Beauty", "Nails"], ["Beauty", "Gifts"]], ", ")
+    'Beauty, Nails, Gifts'
     """
-    distinct = dict.fromkeys(clean_text(html.unescape(text)) for text in _texts(value, depth=3))
+    distinct = dict.fromkeys(map(clean_text, _texts(value, depth=3)))
     return clean_text(separator.join(text for text in distinct if text))
+
+
+def web_text_field(value: object, separator: str = " ") -> str:
+    """As :func:`text_field`, of texts cut out of web pages: entities are resolved, tags left out.
+
+    Examples
+    --------
+    >>> web_text_field(["Shea &amp; Cocoa<br />butter", "<span class='a'>4 oz</span>"])
+    'Shea & Cocoa butter 4 oz'
+    """
+    return text_field([_TAG.sub(" ", html.unescape(text)) for text in _texts(value, depth=3)], separator)
 
 
 def _texts(value: object, depth: int) -> Iterator[str]:
