@@ -1,0 +1,116 @@
+"""How fast, and in how much memory, a large dump of reviews is prepared.
+
+Writes a synthetic dump in the format of Amazon 2014 (gzip; reviews as JSON lines in the order of items with
+whole-day times, metadata as Python literals), prepares it in a process of its own and prints lines a second
+and the peak of resident memory::
+
+    python benchmarks/prepare.py --lines=5000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+REVIEWS, META = "reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"
+WORDS = ("works", "as", "it", "should", "and", "came", "soon", "though", "the", "colour", "is", "paler")
+LINES_PER_USER, LINES_PER_ITEM = 6, 25
+MIB = 1 << 20
+
+
+def write_reviews(path: Path, lines: int, generator: np.random.Generator) -> int:
+    """Write `lines` reviews with about 90 words each; return the number of items."""
+    n_users, n_items = lines // LINES_PER_USER, lines // LINES_PER_ITEM
+    # Squares of uniform numbers: a long tail of users and items.
+    items = np.sort((generator.random(lines) ** 2 * n_items).astype(np.int64))
+    users = (generator.random(lines) ** 2 * n_users).astype(np.int64)
+    days = generator.integers(12_000, 16_000, lines)
+    texts = [" ".join(generator.choice(WORDS, 90)) for _ in range(500)]
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as stream:
+        for row, (user, item, day) in enumerate(
+            zip(users.tolist(), items.tolist(), days.tolist(), strict=True)
+        ):
+            record = {
+                "reviewerID": f"A{user * 7919:013d}",
+                "asin": f"B{item:09d}",
+                "reviewerName": "Some One",
+                "helpful": [0, 0],
+                "reviewText": texts[row % 500],
+                "overall": 5.0,
+                "summary": "Works",
+                "unixReviewTime": day * 86_400,
+                "reviewTime": "02 28, 2014",
+            }
+            stream.write(json.dumps(record) + "\n")
+    return n_items
+
+
+def write_metadata(path: Path, n_items: int) -> None:
+    """Write two lines of metadata for every one item of the reviews."""
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as stream:
+        for item in range(2 * n_items):
+            record = {
+                "asin": f"B{item:09d}",
+                "title": f'Article {item}, 24" "new" and it\'s blue',
+                "price": item % 100 + 0.99,
+                "related": {"also_bought": [f"B{item + step:09d}" for step in range(60)]},
+                "brand": f"Brand {item % 997}",
+                "categories": [["Beauty", "Skin Care", f"Kind {item % 50}"]],
+                "description": " ".join(WORDS * 4),
+            }
+            stream.write(repr(record) + "\n")
+
+
+def prepare_here(raw: Path, data: Path) -> None:
+    """Prepare the dump in this process and print the figures as JSON."""
+    from recbole_unisid.data.prepare import prepare
+
+    started = time.perf_counter()
+    summary = prepare("amazon-beauty", data, raw=raw, check_counts=False, progress=False)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({"seconds": seconds, "peak": peak, **summary.as_json()}))
+
+
+def main() -> None:
+    """Make the dump, prepare it, print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lines", type=int, default=5_000_000, help="reviews in the dump")
+    parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.raw:
+        prepare_here(arguments.raw, arguments.data)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        raw, data = Path(folder) / "raw", Path(folder) / "data"
+        raw.mkdir()
+        write_metadata(raw / META, write_reviews(raw / REVIEWS, arguments.lines, np.random.default_rng(7)))
+        command = [sys.executable, __file__, f"--raw={raw}", f"--data={data}"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        figures = json.loads(run.stdout)
+        lines = figures["read"]["lines of interactions"] + figures["read"]["lines of items"]
+        sizes = [(raw / name).stat().st_size / MIB for name in (REVIEWS, META)]
+    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"originals: {sizes[0]:,.0f} MiB of reviews and {sizes[1]:,.0f} MiB of metadata, gzip")
+    print(f"lines: {lines:,} in {figures['seconds']:.1f} s: {lines / figures['seconds']:,.0f} a second")
+    print(f"peak of resident memory: {figures['peak'] / MIB:,.0f} MiB")
+    print(f"kept: {figures['users']:,} users, {figures['items']:,} items, {figures['interactions']:,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""RecBole's atomic files: written whole or not at all, beside a note that tells a changed file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.atomic_text import format_number
+from recbole_unisid.data.disk import sha256_of, writing_to
+from recbole_unisid.data.interactions import Interactions
+from recbole_unisid.errors import UserError
+from recbole_unisid.files import write_atomically, write_json
+
+#: The note beside the atomic files: sizes, checksums, counts and origins.
+NOTE = "prepared.json"
+
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class ItemTexts:
+    """The ``.item`` file to be.
+
+    Attributes
+    ----------
+    fields : tuple of str
+        Its columns after ``item_id:token``, as ``name:type``.
+    rows : iterable of (str, tuple of str)
+        Names and clean fields (:func:`~recbole_unisid.data.atomic_text.clean_text`); read once.
+    """
+
+    fields: tuple[str, ...]
+    rows: Iterable[tuple[str, tuple[str, ...]]]
+
+
+def write_dataset(
+    folder: Path,
+    interactions: Interactions,
+    texts: ItemTexts | None,
+    counts: Counter[str],
+    note: Mapping[str, Any],
+) -> dict[str, float]:
+    """Write ``.item``, the note and ``.inter``, in this order, each of them whole.
+
+    ``.inter`` is what a run looks for. It is put in place last, and an old one is taken away before anything
+    new appears, so that no crash leaves a mixture that a later run would believe.
+
+    Parameters
+    ----------
+    folder : Path
+        The data set's folder; its name names the files.
+    interactions : Interactions
+        In their final order.
+    texts : ItemTexts or None
+        None writes no ``.item`` file.
+    counts : Counter
+        Items met a second time are counted here.
+    note : mapping
+        What else the note should say.
+
+    Returns
+    -------
+    dict
+        Share of the items with a non-empty value, by field.
+
+    Raises
+    ------
+    UserError
+        When the disk refuses.
+    """
+    inter, item = folder / f"{folder.name}.inter", folder / f"{folder.name}.item"
+    with writing_to(folder), write_atomically(inter) as inter_part:
+        with inter_part.open("w", encoding="utf-8", newline="\n") as stream:
+            _write_interactions(stream, interactions)
+        parts = {inter.name: inter_part}
+        if texts is None:
+            inter.unlink(missing_ok=True)
+            item.unlink(missing_ok=True)
+            coverage: dict[str, float] = {}
+            _write_note(folder, parts, note)
+            return coverage
+        with write_atomically(item) as item_part:
+            with item_part.open("w", encoding="utf-8", newline="\n") as stream:
+                coverage = _write_items(stream, interactions, texts, counts)
+            parts[item.name] = item_part
+            inter.unlink(missing_ok=True)
+            _write_note(folder, parts, note)
+        return coverage
+
+
+def _write_interactions(stream: TextIO, interactions: Interactions) -> None:
+    """Write users, items, ratings where there are any, and times (positions where there are none)."""
+    rated = bool((~np.isnan(interactions.ratings)).any())
+    stream.write("user_id:token\titem_id:token\t" + ("rating:float\t" if rated else "") + "timestamp:float\n")
+    times = interactions.times if interactions.timed else positions_by_user(interactions.users)
+    for start in range(0, len(interactions), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        users = [interactions.user_ids[user] for user in interactions.users[rows].tolist()]
+        items = [interactions.item_ids[item] for item in interactions.items[rows].tolist()]
+        columns = [users, items]
+        if rated:
+            columns.append([format_number(rating) for rating in interactions.ratings[rows].tolist()])
+        columns.append([format_number(time) for time in times[rows].tolist()])
+        stream.write("".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)))
+
+
+def positions_by_user(users: NDArray[np.int32]) -> NDArray[np.float64]:
+    """1-based position of every row among the adjacent rows of its user, shape [interactions]."""
+    starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
+    lengths = np.diff(np.r_[starts, len(users)])
+    return (np.arange(len(users)) - np.repeat(starts, lengths) + 1).astype(np.float64)
+
+
+def _write_items(
+    stream: TextIO, interactions: Interactions, texts: ItemTexts, counts: Counter[str]
+) -> dict[str, float]:
+    """Write the items that have text as they come, then those without; return each field's coverage."""
+    stream.write("\t".join(("item_id:token", *texts.fields)) + "\n")
+    present = np.unique(interactions.items).tolist()
+    without_text = dict.fromkeys(interactions.item_ids[item] for item in present)
+    filled = [0] * len(texts.fields)
+    for item, fields in texts.rows:
+        if item not in without_text:
+            counts["item met before"] += 1
+            continue
+        del without_text[item]
+        stream.write("\t".join((item, *fields)) + "\n")
+        filled = [number + bool(field) for number, field in zip(filled, fields, strict=True)]
+    for item in without_text:
+        stream.write(item + "\t" * len(texts.fields) + "\n")
+    return {
+        field.partition(":")[0]: number / max(len(present), 1)
+        for field, number in zip(texts.fields, filled, strict=True)
+    }
+
+
+def measure_coverage(interactions: Interactions, texts: ItemTexts, counts: Counter[str]) -> dict[str, float]:
+    """Read all of `texts` and write nothing; parameters and result are those of :func:`write_dataset`."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        return _write_items(nowhere, interactions, texts, counts)
+
+
+def _write_note(folder: Path, parts: Mapping[str, Path], note: Mapping[str, Any]) -> None:
+    files = {name: {"bytes": part.stat().st_size, "sha256": sha256_of(part)} for name, part in parts.items()}
+    write_json(folder / NOTE, {"schema": 1, **note, "files": files})
+
+
+def is_prepared(folder: Path) -> bool:
+    """Tell whether a data set is there and whole.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<data_path>/<name>``. A data set that a person put there has no note: its ``.inter`` file is
+        enough.
+
+    Returns
+    -------
+    bool
+        True when it can be used.
+
+    Raises
+    ------
+    UserError
+        When a file is not of the size that its note says.
+    """
+    if not (folder / f"{folder.name}.inter").is_file():
+        return False
+    path = folder / NOTE
+    if not path.exists():
+        return True
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        changed = [name for name, entry in files.items() if _size(folder / name) != entry["bytes"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): prepare {folder.name} again.") from error
+    if changed:
+        raise UserError(
+            f"{folder / changed[0]} is not as it was prepared: prepare {folder.name} again, or delete {path} "
+            "to use it as it is."
+        )
+    return True
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

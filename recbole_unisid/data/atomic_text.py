@@ -1,0 +1,111 @@
+"""Text and identifiers as RecBole's atomic files can hold them.
+
+RecBole reads its tab-separated files through pandas' quoting and its list of words for "missing"; other
+readers split at tabs. What is written here reads the same either way.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Words that pandas' readers turn into a missing value (`pandas.read_csv`, `na_values`).
+MISSING_WORDS = frozenset(
+    [
+        "",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
+)
+
+#: Longest text of one field, in characters. Python's csv reader, and so RecBole, stops at 131,072.
+LONGEST_TEXT = 32_768
+
+#: Longest identifier, in characters.
+LONGEST_ID = 256
+
+# Control characters, the line breaks that `str.splitlines` knows, and halves of surrogate pairs.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def clean_text(text: str) -> str:
+    """Make a text safe for one field of an atomic file.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text on one line, with single blanks, ``''`` for every ``"`` (pandas would take a leading one for
+        a quoted field and swallow lines), at most `LONGEST_TEXT` characters. Words that pandas reads as
+        missing become the empty text, so that every reader sees the same.
+
+    Examples
+    --------
+    >>> clean_text('24"\\tMonitor\\n')
+    "24'' Monitor"
+    >>> clean_text("None")
+    ''
+    """
+    one_line = " ".join(_UNWRITABLE.sub(" ", text).split()).replace('"', "''")
+    return "" if one_line in MISSING_WORDS else one_line[:LONGEST_TEXT].rstrip()
+
+
+def usable_id(identifier: str) -> bool:
+    """Tell whether an identifier can be written unchanged and read back as itself.
+
+    Parameters
+    ----------
+    identifier : str
+        A user or item as the source names it.
+
+    Returns
+    -------
+    bool
+        False for the empty one, one with a control character, a ``"`` or blanks around it, one longer than
+        `LONGEST_ID`, one that pandas reads as missing and RecBole's ``[PAD]``.
+
+    Examples
+    --------
+    >>> usable_id("B004756YJA"), usable_id("a\\tb"), usable_id("null")
+    (True, False, False)
+    """
+    return (
+        len(identifier) <= LONGEST_ID
+        and identifier not in MISSING_WORDS
+        and identifier != "[PAD]"
+        and '"' not in identifier
+        and identifier == identifier.strip()
+        and _UNWRITABLE.search(identifier) is None
+    )
+
+
+def format_number(value: float) -> str:
+    """Write a float so that it reads back exactly: whole numbers without a point, NaN as the empty field.
+
+    Examples
+    --------
+    >>> format_number(1393545600.0), format_number(1631250589.584), format_number(float("nan"))
+    ('1393545600', '1631250589.584', '')
+    """
+    if value != value:
+        return ""
+    return str(int(value)) if value.is_integer() else repr(value)

@@ -1,0 +1,135 @@
+"""Which column of a person's own table means what, and what its cells say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+
+from recbole_unisid.data.atomic_text import clean_text
+from recbole_unisid.data.sources.tables import Table
+from recbole_unisid.data.sources.values import number_in, seconds_of_date
+from recbole_unisid.errors import UserError, did_you_mean
+
+#: What a column can be named for, and the names that are tried where none is given.
+USUAL_NAMES: dict[str, tuple[str, ...]] = {
+    "user": ("user_id", "user", "userid", "uid", "reviewerid"),
+    "item": ("item_id", "item", "itemid", "iid", "parent_asin", "asin", "product_id"),
+    "time": ("timestamp", "time", "datetime", "date", "unixreviewtime"),
+    "rating": ("rating", "score", "stars", "overall"),
+}
+
+_ROLES = (*USUAL_NAMES, "text", "item_in_items")
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Parse ``user=...,item=...,time=...,text=...`` as it is typed.
+
+    Parameters
+    ----------
+    text : str
+        Roles and column names. Several text columns are joined with ``+``. ``item_in_items`` names the
+        item's column in the table of items where it differs.
+
+    Returns
+    -------
+    dict
+        Column by role.
+
+    Raises
+    ------
+    UserError
+        For a part without ``=`` and an unknown role.
+
+    Examples
+    --------
+    >>> parse_columns("user=customer,item=sku,text=title+description")
+    {'user': 'customer', 'item': 'sku', 'text': 'title+description'}
+    """
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column:
+            raise UserError(f"{part!r} in columns is not of the form role=column, such as user=customer_id.")
+        columns[role] = column
+    check_roles(columns)
+    return columns
+
+
+def check_roles(columns: Mapping[str, str]) -> None:
+    """Refuse a role that does not exist, with the nearest one that does."""
+    for role in columns:
+        if role not in _ROLES:
+            raise UserError(
+                f"Unknown role {role!r} in columns: use {', '.join(_ROLES)}.{did_you_mean(role, _ROLES)}"
+            )
+
+
+def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | None:
+    """Find the column of a table that plays a role.
+
+    Parameters
+    ----------
+    table : Table
+        Where to look.
+    columns : mapping of str to str
+        What the person said.
+    role : str
+        One of `USUAL_NAMES`; without a word from the person, those names are tried.
+
+    Returns
+    -------
+    str or None
+        Its name; None where nobody said and no usual name is there.
+
+    Raises
+    ------
+    UserError
+        When the person named a column that is not there.
+    """
+    if role in columns:
+        return existing_column(table, columns[role])
+    by_fold = {column.lower(): column for column in reversed(table.columns)}
+    return next((by_fold[name] for name in USUAL_NAMES[role] if name in by_fold), None)
+
+
+def existing_column(table: Table, column: str) -> str:
+    """Return `column` if the table has it; :class:`UserError` with the nearest names if not."""
+    if column not in table.columns:
+        raise UserError(
+            f"{table.path} has no column {column!r}.{did_you_mean(column, map(clean_text, table.columns))} "
+            f"It has {table.shown_columns}."
+        )
+    return column
+
+
+def name_in(cell: object) -> object:
+    """A user's or item's name as text: numbers are written out, anything else stays and will be refused."""
+    if isinstance(cell, str):
+        return cell.strip() or None
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))  # whole numbers become floats in tables with gaps
+    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
+
+
+def time_in(cell: object) -> object:
+    """A time as a number: numbers as they are, dates as seconds since 1970; else the cell itself."""
+    if isinstance(cell, str):
+        if not cell.strip():
+            return None
+        number = number_in(cell)
+        if number is None:
+            number = seconds_of_date(cell)
+        return cell if number is None else number
+    if isinstance(cell, Decimal):
+        return float(cell)
+    if isinstance(cell, date) and not isinstance(cell, datetime):
+        cell = datetime.combine(cell, time(), timezone.utc)
+    if isinstance(cell, datetime):
+        return (cell if cell.tzinfo else cell.replace(tzinfo=timezone.utc)).timestamp()
+    return cell
+
+
+def rating_in(cell: object) -> object:
+    """A rating as a number; texts that are none stay and count as no rating."""
+    return number_in(cell) if isinstance(cell, str) else float(cell) if isinstance(cell, Decimal) else cell

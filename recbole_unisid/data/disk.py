@@ -1,0 +1,69 @@
+"""Folders and files of a data set; trouble with the disk is said in one line."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recbole_unisid.errors import UserError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some of your quota and run again",
+    errno.EACCES: "choose a folder you may write to with data_path",
+    errno.EPERM: "choose a folder you may write to with data_path",
+    errno.EROFS: "choose a folder you may write to with data_path",
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into a :class:`UserError` that names `place` and the way out."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check the disk and run again")
+        raise UserError(f"Cannot write to {place}: {error.strerror or error}; {advice}.") from error
+
+
+def dataset_folder(name: str, data_path: str | Path) -> Path:
+    """The folder of a data set.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set: letters, digits, ``.``, ``_`` and ``-``.
+    data_path : str or Path
+        Folder of all data sets.
+
+    Returns
+    -------
+    Path
+        ``data_path/name``.
+
+    Raises
+    ------
+    UserError
+        When the name could lead out of `data_path`.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be the name of a data set: use letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit."
+        )
+    return Path(data_path) / name
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,302 @@
+"""What a data set holds, and what in it will break a run or flatter a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.assemble import tied_share
+from recbole_unisid.data.atomic_files import positions_by_user
+from recbole_unisid.data.atomic_reader import read_interactions
+from recbole_unisid.data.interactions import Interactions
+from recbole_unisid.data.item_fields import ItemFacts, item_facts
+from recbole_unisid.data.leaks import LeakControls, leak_controls
+from recbole_unisid.data.prepare import find_dataset
+from recbole_unisid.data.sequences import UserSequences, group_by_user
+from recbole_unisid.data.split import leave_one_out
+from recbole_unisid.errors import UserError
+
+_DAY_SECONDS = 86_400
+_MANY_TIES = 0.05
+# Share of higher names from which on the order of names is called a leak, given enough cases to tell.
+_LEAKING_SHARE = 0.55
+_ENOUGH_CASES = 200
+
+
+@dataclass(frozen=True)
+class TimeFacts:
+    """The times of a data set.
+
+    Attributes
+    ----------
+    kind : str
+        ``order only``, ``whole days`` or ``exact``.
+    first, last : str
+        ISO dates, where the times are seconds since 1970; else the numbers as they are.
+    tied, tied_float32 : float
+        Share of adjacent interactions of a user with the same time: as written, and as RecBole keeps it.
+    """
+
+    kind: str
+    first: str
+    last: str
+    tied: float
+    tied_float32: float
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The facts about one data set.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    folder : str
+        Where it is.
+    users, items, interactions : int
+        How many.
+    lengths, popularity : dict of str to float
+        Least, median, mean, 90th percentile and most interactions of a user, of an item.
+    length_histogram, popularity_curve : list of list of float
+        To draw: ``[interactions, users]`` pairs; ``[share of items, most popular first, share of
+        interactions]`` pairs.
+    times : TimeFacts
+        See there.
+    duplicates : dict of str to int
+        ``same user, item and time``, ``same user and item``, ``same item twice in a row``.
+    text : ItemFacts or None
+        None without an ``.item`` file.
+    controls : LeakControls
+        Content-free rules on the leave-one-out test items.
+    warnings : tuple of str
+        What will break a run, or flatter a model.
+    """
+
+    name: str
+    folder: str
+    users: int
+    items: int
+    interactions: int
+    lengths: dict[str, float]
+    popularity: dict[str, float]
+    length_histogram: list[list[float]]
+    popularity_curve: list[list[float]]
+    times: TimeFacts
+    duplicates: dict[str, int]
+    text: ItemFacts | None
+    controls: LeakControls
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """All facts as JSON-like values."""
+        return {**asdict(self), "warnings": list(self.warnings)}
+
+    def as_table(self) -> str:
+        """The facts as lines for a screen."""
+        rows = list(_screen_rows(self))
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
+    """Read a data set and describe it.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    data_path : str or Path
+        Folder of all data sets. Nothing is fetched: what is not there is an error.
+
+    Returns
+    -------
+    Inspection
+        See there.
+
+    Raises
+    ------
+    UserError
+        When it is not there or cannot be read.
+    """
+    folder = find_dataset(name, data_path)
+    skipped = Counter[str]()
+    log = read_interactions(folder / f"{name}.inter", skipped)
+    skipped.pop("lines", None)
+    if not len(log):
+        raise UserError(f"{folder / f'{name}.inter'} has no interaction that can be used.")
+    ordered = log.in_order()
+    sequences = _sequences(ordered)
+    split = leave_one_out(sequences)
+    item_path = folder / f"{name}.item"
+    names = frozenset(sequences.item_ids[1:].tolist())
+    text = item_facts(item_path, names, sequences.n_items) if item_path.is_file() else None
+    times = _time_facts(ordered)
+    controls = leak_controls(sequences, split)
+    item_counts = np.bincount(sequences.items, minlength=sequences.n_items + 1)[1:]
+    return Inspection(
+        name=name,
+        folder=str(folder),
+        users=sequences.n_users,
+        items=sequences.n_items,
+        interactions=len(ordered),
+        lengths=_spread(sequences.lengths),
+        popularity=_spread(item_counts),
+        length_histogram=_histogram(sequences.lengths),
+        popularity_curve=_concentration(item_counts),
+        times=times,
+        duplicates=_duplicates(ordered),
+        text=text,
+        controls=controls,
+        warnings=tuple(_warnings(sequences, times, text, controls, skipped)),
+    )
+
+
+def _sequences(log: Interactions) -> UserSequences:
+    """The interactions as sequences; names without a row left out."""
+    users, user_rows = np.unique(log.users, return_inverse=True)
+    items, item_rows = np.unique(log.items, return_inverse=True)
+    return group_by_user(
+        user_rows.astype(np.int64),
+        item_rows.astype(np.int64) + 1,
+        log.times if log.timed else None,
+        np.array([log.user_ids[user] for user in users.tolist()]),
+        np.array(["[PAD]", *(log.item_ids[item] for item in items.tolist())]),
+    )
+
+
+def _time_facts(log: Interactions) -> TimeFacts:
+    if not log.timed or bool((log.times == positions_by_user(log.users)).all()):
+        return TimeFacts("order only", "", "", 0.0, 0.0)
+    whole_days = bool((log.times % _DAY_SECONDS == 0).all())
+    rounded = log.times.astype(np.float32)
+    same_user = log.users[1:] == log.users[:-1]
+    tied_float32 = float((same_user & (rounded[1:] == rounded[:-1])).sum() / max(int(same_user.sum()), 1))
+    first, last = float(log.times.min()), float(log.times.max())
+    return TimeFacts(
+        "whole days" if whole_days else "exact", _date(first), _date(last), tied_share(log), tied_float32
+    )
+
+
+def _date(seconds: float) -> str:
+    """An ISO date for what may be seconds between 1980 and 2100, the number itself for anything else."""
+    if 315_532_800 <= seconds < 4_102_444_800:
+        return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
+    return f"{seconds:g}"
+
+
+def _spread(counts: NDArray[np.int64]) -> dict[str, float]:
+    return {
+        "least": float(counts.min()),
+        "median": float(np.median(counts)),
+        "mean": float(counts.mean()),
+        "90th percentile": float(np.percentile(counts, 90)),
+        "most": float(counts.max()),
+    }
+
+
+def _histogram(lengths: NDArray[np.int64]) -> list[list[float]]:
+    """Pairs of a number of interactions and how many users have it."""
+    values, users = np.unique(lengths, return_counts=True)
+    return [[float(value), float(number)] for value, number in zip(values, users, strict=True)]
+
+
+def _concentration(counts: NDArray[np.int64]) -> list[list[float]]:
+    """Share of the interactions that the most popular items have, at every 5 % of the items."""
+    descending = np.sort(counts)[::-1]
+    reached = np.concatenate([[0.0], np.cumsum(descending) / descending.sum()])
+    shares = np.linspace(0, 1, 21)
+    return [[float(share), float(reached[round(share * len(counts))])] for share in shares]
+
+
+def _duplicates(log: Interactions) -> dict[str, int]:
+    order = np.lexsort((log.times, log.items, log.users))
+    users, items, times = log.users[order], log.items[order], log.times[order]
+    pairs = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
+    in_a_row = (log.users[1:] == log.users[:-1]) & (log.items[1:] == log.items[:-1])
+    return {
+        "same user, item and time": int((pairs & (times[1:] == times[:-1])).sum()),
+        "same user and item": int(pairs.sum()),
+        "same item twice in a row": int(in_a_row.sum()),
+    }
+
+
+def _warnings(
+    sequences: UserSequences,
+    times: TimeFacts,
+    text: ItemFacts | None,
+    controls: LeakControls,
+    skipped: Counter[str],
+) -> Iterator[str]:
+    """Say in plain words what will break or flatter."""
+    for reason, number in skipped.items():
+        yield f".inter: {number:,} rows skipped ({reason})"
+    short = int((sequences.lengths < 3).sum())
+    if short:
+        yield f"{short:,} users have fewer than 3 interactions: never tested"
+    if times.kind == "order only":
+        yield "no times: tie shuffling and time splits are refused"
+    elif times.tied > _MANY_TIES:
+        yield f"{times.tied:.0%} of the steps tie: shuffle ties before you trust the order of events"
+    if times.tied_float32 > times.tied + 0.001:
+        yield f"RecBole's float32 times tie {times.tied_float32:.0%} of the steps, not {times.tied:.0%}"
+    if not controls.ids_from_source:
+        yield "items are numbered by first appearance: next-by-ID and previous-by-ID mean nothing here"
+    elif controls.cases >= _ENOUGH_CASES and controls.next_higher > _LEAKING_SHARE:
+        yield (
+            f"{controls.next_higher:.0%} of the test items have the higher name: the order of ties leaks, "
+            "and a model may learn it"
+        )
+    yield from _text_warnings(text)
+
+
+def _text_warnings(text: ItemFacts | None) -> Iterator[str]:
+    if text is None:
+        yield "no .item file: models that need text will not run"
+        return
+    if text.missing:
+        yield f"{text.missing:,} items are not in the .item file: they have no text"
+    if text.without_text > text.missing:
+        yield f"{text.without_text - text.missing:,} items of the .item file have no text at all"
+    for trouble, number in text.troubles.items():
+        yield f".item: {trouble}, {number:,} times"
+
+
+def _screen_rows(facts: Inspection) -> Iterator[tuple[str, str]]:
+    yield "data set", f"{facts.name} in {facts.folder}"
+    yield (
+        "users / items / interactions",
+        f"{facts.users:,} / {facts.items:,} / {facts.interactions:,} "
+        f"({facts.interactions / facts.users / facts.items:.4%} of all pairs)",
+    )
+    for label, spread in (("per user", facts.lengths), ("per item", facts.popularity)):
+        yield label, ", ".join(f"{what} {value:,.10g}" for what, value in _rounded(spread).items())
+    times = facts.times
+    if times.kind == "order only":
+        yield "times", "order only"
+    else:
+        yield "times", f"{times.kind}, {times.first} to {times.last}"
+        yield "same time as the one before", f"{times.tied:.1%} ({times.tied_float32:.1%} in float32)"
+    yield "repeats", ", ".join(f"{what}: {number:,}" for what, number in facts.duplicates.items())
+    for field in facts.text.fields if facts.text else ():
+        yield f"text: {field.name}", f"{field.coverage:.2%} of items, {field.words:.1f} words"
+    controls = facts.controls
+    yield (
+        f"R@10 of rules, {controls.cases:,} cases",
+        f"popularity {controls.popularity:.4f}, next ID {controls.next_id:.4f}, previous ID "
+        f"{controls.previous_id:.4f}, repeat last {controls.repeat_last:.4f}",
+    )
+    yield "test item has the higher name", f"{controls.next_higher:.1%} (50 % expected)"
+    for warning in facts.warnings:
+        yield "warning", warning
+
+
+def _rounded(spread: dict[str, float]) -> dict[str, float]:
+    return {what: round(value, 1) for what, value in spread.items()}

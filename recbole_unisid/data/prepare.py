@@ -1,0 +1,249 @@
+"""Data sets by name: fetched, filtered, joined with their text and written as RecBole's atomic files."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from recbole_unisid.data.assemble import Policy, apply_policy, counts_of, items_in, summarise
+from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, write_dataset
+from recbole_unisid.data.atomic_reader import read_interactions
+from recbole_unisid.data.disk import dataset_folder, writing_to
+from recbole_unisid.data.filters import checked_duplicates
+from recbole_unisid.data.interactions import InteractionCollector
+from recbole_unisid.data.sources.catalogue import CATALOGUE, KnownDataset
+from recbole_unisid.data.sources.originals import FoundOriginal, find_originals
+from recbole_unisid.data.summary import Summary
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.files import write_atomically
+
+#: The data set that RecBole carries in its own package.
+IN_RECBOLE = "ml-100k"
+
+
+def prepare(
+    name: str,
+    data_path: str | Path,
+    *,
+    raw: str | Path | None = None,
+    mirrors: Sequence[str] = (),
+    core: int | None = None,
+    duplicates: str | None = None,
+    check_counts: bool = True,
+    progress: bool = True,
+) -> Summary:
+    """Prepare a public data set from its originals.
+
+    Parameters
+    ----------
+    name : str
+        RecBole's name, such as ``amazon-beauty``, ``amazon-video-games-18`` or ``ml-1m``. ``yelp`` needs the
+        person's own download.
+    data_path : str or Path
+        Folder of all data sets; this one gets ``data_path/name``, its originals ``originals`` in there.
+    raw : str or Path or None
+        A folder that has the originals already; then nothing is fetched.
+    mirrors : sequence of str
+        Addresses of folders with the originals, tried before the known ones.
+    core : int or None
+        Another k for the k-core; None takes the one the set was published with.
+    duplicates : str or None
+        Another policy for repeats (:data:`~recbole_unisid.data.filters.Duplicates`).
+    check_counts : bool
+        Whether the published numbers must come out; never asked of another `core` or `duplicates`.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    Summary
+        What was read, left out and written.
+
+    Raises
+    ------
+    UserError
+        In one line: an unknown name, originals that cannot be had or read, other counts than published, a
+        disk that refuses. The data set is then as it was before.
+    """
+    folder = dataset_folder(name, data_path)
+    if name == IN_RECBOLE:
+        return _copy_from_recbole(folder)
+    known = _known(name, data_path)
+    policy = Policy(
+        duplicates=known.duplicates if duplicates is None else checked_duplicates(duplicates),
+        core=known.core if core is None else core,
+        since=known.since,
+        until=known.until,
+    )
+    published = known.published if check_counts and core is None and duplicates is None else None
+    with _one_at_a_time(folder):
+        originals = find_originals(
+            known,
+            folder / "originals",
+            raw=None if raw is None else Path(raw),
+            mirrors=mirrors,
+            progress=progress,
+        )
+        return _build(known, folder, policy, originals, published, progress)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let a second process that prepares the same data set wait; a lock ends with its process."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".prepare.lock", is_singleton=True)  # so that it may be taken twice in a row
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(
+    known: KnownDataset,
+    folder: Path,
+    policy: Policy,
+    originals: tuple[FoundOriginal, FoundOriginal],
+    published: tuple[int, int, int] | None,
+    progress: bool,
+) -> Summary:
+    """Read, filter, check, join, write."""
+    skipped, dropped = Counter[str](), Counter[str]()
+    collector = InteractionCollector(skipped)
+    known.layout.read_interactions(originals[0].path, collector, skipped, progress)
+    read = {"lines of interactions": skipped.pop("lines", 0)}
+    interactions = apply_policy(collector.collected(), policy, dropped, skipped)
+    if published is not None:
+        _assert_published(known.name, counts_of(interactions), published)
+
+    of_items = Counter[str]()
+    texts = known.layout.read_items(originals[1].path, items_in(interactions), of_items, progress)
+    note = {
+        "originals": [original.as_json() for original in originals],
+        "policy": {"core": policy.core, "duplicates": policy.duplicates},
+        "counts": counts_of(interactions),
+    }
+    coverage = write_dataset(folder, interactions, ItemTexts(known.layout.fields, texts), of_items, note)
+    read["lines of items"] = of_items.pop("lines", 0)
+    read["items without interactions"] = of_items.pop("without interactions", 0)
+    skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
+    return summarise(folder, interactions, read=read, skipped=skipped, dropped=dropped, coverage=coverage)
+
+
+def _assert_published(name: str, counts: tuple[int, int, int], published: tuple[int, int, int]) -> None:
+    """Refuse what is not the set that everyone else reports on."""
+    if counts != published:
+        raise UserError(
+            f"{name} came out with {counts[0]:,} users, {counts[1]:,} items and {counts[2]:,} interactions, "
+            f"published are {published[0]:,}, {published[1]:,} and {published[2]:,}: the originals are not "
+            "the published ones. Nothing was written; check_counts=False prepares them all the same."
+        )
+
+
+def _known(name: str, data_path: str | Path) -> KnownDataset:
+    """The catalogue's entry, or the nearest names."""
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    raise _unknown(name, data_path)
+
+
+def _unknown(name: str, data_path: str | Path) -> UserError:
+    there = data_sets_in(data_path)
+    return UserError(
+        f"Unknown data set {name!r}.{did_you_mean(name, [*CATALOGUE, IN_RECBOLE, *there])} "
+        f"In {data_path} there {'are ' + ', '.join(there) if there else 'is no data set'}; "
+        "your own tables become one with prepare and from_csv."
+    )
+
+
+def data_sets_in(data_path: str | Path) -> list[str]:
+    """Names of the data sets in a folder: folders that hold an ``.inter`` file of their own name."""
+    root = Path(data_path)
+    if not root.is_dir():
+        return []
+    return sorted(path.parent.name for path in root.glob("*/*.inter") if path.stem == path.parent.name)
+
+
+def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -> Path:
+    """Return a data set's folder, preparing the set first where it is missing.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    data_path : str or Path
+        Folder of all data sets.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    Path
+        The folder with ``<name>.inter``; for ml-100k that of RecBole's package, unless `data_path` has one.
+
+    Raises
+    ------
+    UserError
+        For an unknown name that is not in `data_path` either (with the nearest names), for one that cannot
+        be had (with the files to put where), for files that changed since they were prepared.
+    """
+    folder = dataset_folder(name, data_path)
+    if is_prepared(folder):
+        return folder
+    if name == IN_RECBOLE:
+        return _folder_in_recbole()
+    _known(name, data_path)
+    with _one_at_a_time(folder):
+        if not is_prepared(folder):  # another process may have done it meanwhile
+            prepare(name, data_path, progress=progress)
+    return folder
+
+
+def find_dataset(name: str, data_path: str | Path) -> Path:
+    """Return a data set's folder; unlike :func:`ensure_dataset` it fetches nothing.
+
+    Raises
+    ------
+    UserError
+        When it is not there, with the nearest names that are; for files that changed.
+    """
+    folder = dataset_folder(name, data_path)
+    if is_prepared(folder):
+        return folder
+    if name == IN_RECBOLE:
+        return _folder_in_recbole()
+    if name in CATALOGUE:
+        raise UserError(f"{name} is not in {data_path} yet: prepare it first.")
+    raise _unknown(name, data_path)
+
+
+def _folder_in_recbole() -> Path:
+    """Where RecBole's package keeps ml-100k; the package is not imported for that."""
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UserError(f"{IN_RECBOLE} comes with RecBole, which is not installed: pip install recbole.")
+    return Path(spec.origin).parent / "dataset_example" / IN_RECBOLE
+
+
+def _copy_from_recbole(folder: Path) -> Summary:
+    """Copy ml-100k out of RecBole's package, ``.inter`` last, and give its account."""
+    source = _folder_in_recbole()
+    with writing_to(folder):
+        for path in sorted(source.glob(f"{IN_RECBOLE}.*"), key=lambda path: path.suffix == ".inter"):
+            with write_atomically(folder / path.name) as part:
+                shutil.copyfile(path, part)
+    return _account_of_copy(folder)
+
+
+def _account_of_copy(folder: Path) -> Summary:
+    counts = Counter[str]()
+    interactions = read_interactions(folder / f"{IN_RECBOLE}.inter", counts).in_order()
+    read = {"lines of interactions": counts.pop("lines")}
+    return summarise(folder, interactions, read=read, skipped=counts, dropped={}, coverage={})
