@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def ml_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data path with `ml-mini`: the first 40 users of ml-100k with all columns of both files."""
+    """A data path with `ml-mini`: 40 users of ml-100k and up to 40 interactions of each."""
     import recbole
 
     source = Path(recbole.__file__).parent / "dataset_example" / "ml-100k"
@@ -20,8 +20,13 @@ def ml_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "ml-mini"
     folder.mkdir()
     head, *lines = (source / "ml-100k.inter").read_text().splitlines()
-    kept = [line for line in lines if int(line.split("\t")[0]) <= 40]
-    (folder / "ml-mini.inter").write_text("\n".join([head, *kept]) + "\n")
+    kept: dict[str, list[str]] = {}
+    for line in lines:
+        user = line.split("\t")[0]
+        if int(user) <= 40 and len(kept.setdefault(user, [])) < 40:
+            kept[user].append(line)
+    rows = [line for user in kept for line in kept[user]]
+    (folder / "ml-mini.inter").write_text("\n".join([head, *rows]) + "\n")
     (folder / "ml-mini.item").write_text((source / "ml-100k.item").read_text())
     return root
 
