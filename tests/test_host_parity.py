@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "MAX_ITEM_LIST_LENGTH": 10,
     # Deep and with many digits, so that one swapped pair of items shows.
     "topk": [20, 500],
+    "valid_metric": "NDCG@20",
     "metric_decimal_place": 8,
     "show_progress": False,
     "use_gpu": False,

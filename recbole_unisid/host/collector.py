@@ -122,7 +122,10 @@ class RankCollector(Collector):
         if not one_each or any(self.register.need(resource) for resource in others):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
-        _, top = torch.topk(scores_tensor, max(self.topk), dim=-1)  # [batch, k]
+        listed = min(max(self.topk), scores_tensor.shape[1])
+        _, top = torch.topk(scores_tensor, listed, dim=-1)  # [batch, k]
+        # A catalogue shorter than the list: the rest of it is padding, which is nobody's target.
+        top = torch.nn.functional.pad(top, (0, max(self.topk) - listed))
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", top)
         if self.register.need("rec.topk"):

@@ -14,6 +14,7 @@ mends.mend()  # before RecBole's own modules read NumPy's names
 from recbole.config import Config  # noqa: E402
 from recbole.utils import ModelType  # noqa: E402
 
+from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.host.keys import check_keys  # noqa: E402
@@ -21,57 +22,30 @@ from recbole_unisid.host.properties import (  # noqa: E402
     dataset_defaults,
     model_defaults,
     overall_defaults,
+    parse_yaml,
     read_yaml,
 )
 from recbole_unisid.host.registry import is_own, model_class  # noqa: E402
 
 #: Keys that say where or how loudly a run happens, not what it computes.
 PLACE_KEYS = frozenset(
-    [
-        "data_path",
-        "output_dir",
-        "cache_dir",
-        "checkpoint_dir",
-        "config_files",
-        "config_file",
-        "device",
-        "gpu_id",
-        "use_gpu",
-        "local_rank",
-        "show_progress",
-        "state",
-        "verbose",
-        "worker",
-        "log_wandb",
-        "wandb_project",
-        "single_spec",
-        "seeds",
-        "tune",
-        "dataset_save_path",
-        "dataloaders_save_path",
-        "save_dataset",
-        "save_dataloaders",
-    ]
+    """
+    data_path output_dir cache_dir checkpoint_dir config_files config_file device gpu_id use_gpu local_rank
+    single_spec worker show_progress state verbose log_wandb wandb_project seeds
+    """.split()  # noqa: SIM905 (a list of this length is harder to read)
 )
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(
-    [
-        "MODEL_TYPE",
-        "MODEL_INPUT_TYPE",
-        "eval_type",
-        "device",
-        "single_spec",
-        "local_rank",
-        "valid_metric_bigger",
-        "valid_neg_sample_args",
-        "test_neg_sample_args",
-    ]
+    """
+    MODEL_TYPE MODEL_INPUT_TYPE eval_type device single_spec local_rank valid_metric_bigger
+    valid_neg_sample_args test_neg_sample_args
+    """.split()  # noqa: SIM905
 )
 
 
 def parse_value(text: str) -> Any:
-    """Turn ``--key=value``'s text into a value: a Python literal, true/false, or the text itself.
+    """Turn ``--key=value``'s text into a value: a literal of Python or YAML, or the text itself.
 
     RecBole evaluates the text as code; a literal is all that a setting needs.
 
@@ -79,6 +53,8 @@ def parse_value(text: str) -> Any:
     --------
     >>> parse_value("[256, 256]"), parse_value("1e-3"), parse_value("true"), parse_value("NDCG@10")
     ([256, 256], 0.001, True, 'NDCG@10')
+    >>> parse_value("[cosine, euclidean]")  # a shell eats quotes: YAML does without
+    ['cosine', 'euclidean']
     """
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
@@ -87,7 +63,7 @@ def parse_value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+        return parse_yaml(text) if text[:1] in {"[", "{"} else text
 
 
 class UniSIDConfig(Config):
@@ -158,6 +134,7 @@ class UniSIDConfig(Config):
         self.internal_config_dict.update(own)
         merged = self.internal_config_dict | self.external_config_dict
         folder = self.dataset_folder(str(merged["data_path"]), dataset)
+        self._make_ready(folder, merged)
         self._set_protocol(model_class.type)
         self.internal_config_dict["load_col"] = {"inter": inter_columns(merged, folder)}
         self.internal_config_dict.update(feature_settings(model, merged, folder))
@@ -185,6 +162,18 @@ class UniSIDConfig(Config):
 
     # --- what the rest of the package asks --------------------------------------------------------
 
+    def _make_ready(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Prepare the data set if it is not there yet; the columns to load depend on its files."""
+        parts = settings.get("benchmark_filename")
+        if not parts:
+            ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
+            return
+        for part in parts:
+            if not (folder / f"{folder.name}.{part}.inter").is_file():
+                raise UserError(
+                    f"benchmark_filename names '{part}', but there is no {folder.name}.{part}.inter in {folder}."
+                )
+
     @staticmethod
     def dataset_folder(data_path: str, dataset: str) -> Path:
         """Where the atomic files are; ``ml-100k`` comes with RecBole's wheel unless the user has one."""
@@ -198,8 +187,20 @@ class UniSIDConfig(Config):
     def _set_default_parameters(self) -> None:
         data_path = str(self.final_config_dict["data_path"])
         super()._set_default_parameters()
+        self._check_valid_metric()
         self.final_config_dict["data_path"] = str(self.dataset_folder(data_path, self.dataset))
         self.data_root = data_path
+
+    def _check_valid_metric(self) -> None:
+        """RecBole finds out after the first epoch that it does not compute the metric it is to stop by."""
+        settings = self.final_config_dict
+        metric, _, cutoff = str(settings["valid_metric"]).partition("@")
+        cutoffs = [str(k) for k in settings["topk"]]
+        if metric.lower() not in [name.lower() for name in settings["metrics"]] or cutoff not in cutoffs:
+            raise UserError(
+                f"valid_metric={settings['valid_metric']} is none of the metrics {settings['metrics']} at "
+                f"topk={settings['topk']}; add it there or choose another."
+            )
 
     @property
     def is_own_model(self) -> bool:

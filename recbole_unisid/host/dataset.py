@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,22 +156,4 @@ def load_dataset(config: UniSIDConfig) -> PrefixRowDataset | InteractionDataset:
     UserError
         When files are missing or cannot be read.
     """
-    folder = Path(config["data_path"])
-    if not folder.is_dir():
-        raise UserError(missing_dataset(config))
     return (PrefixRowDataset if config.is_sequential else InteractionDataset)(config)
-
-
-def missing_dataset(config: UniSIDConfig) -> str:
-    """Say what is missing and what is there instead."""
-    from recbole_unisid.errors import did_you_mean
-
-    root = Path(config.data_root)
-    present = (
-        sorted(p.name for p in root.iterdir() if (p / f"{p.name}.inter").is_file()) if root.is_dir() else []
-    )
-    known = [*present, "ml-100k", "amazon-beauty"]
-    return (
-        f"There is no data set '{config['dataset']}' under {root}/.{did_you_mean(config['dataset'], known)} "
-        f"Found there: {', '.join(present) or 'none'}; ml-100k is built in. Name another place with --data_path=..."
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,13 @@ from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
 from recbole_unisid.host.registry import OWN_MODELS
 
+#: RecBole's settings that load or leave pickles, and what does their work here.
+PICKLED = {
+    "save_dataset": "data sets are read in seconds",
+    "dataset_save_path": "data sets are read in seconds",
+    "save_dataloaders": "a stopped run resumes by itself",
+    "dataloaders_save_path": "a stopped run resumes by itself",
+}
 #: Keys of the run itself, read before there is a Config.
 RUN_KEYS = frozenset({"model", "dataset", "seeds", "config_files", "verbose"})
 
@@ -51,23 +58,25 @@ def own_keys() -> frozenset[str]:
     return frozenset(keys)
 
 
-def check_keys(keys: Iterable[str], model: str) -> None:
+def check_keys(keys: Mapping[str, object], model: str) -> None:
     """Refuse settings that nothing reads.
 
     Parameters
     ----------
-    keys : iterable of str
-        Keys that somebody gave.
+    keys : mapping
+        Settings that somebody gave.
     model : str
         The model, for the message.
 
     Raises
     ------
     UserError
-        For the first unknown key, with the nearest known names.
+        For the first unknown key, with the nearest known names, or one that would load a pickle.
     """
     known = own_keys() | _recbole_yaml_keys()
     for key in keys:
+        if key in PICKLED and keys[key]:
+            raise UserError(f"'{key}' is RecBole's pickle of a data set and not supported: {PICKLED[key]}.")
         # The code is searched (a fraction of a second) only where the documented keys do not have it.
         if key not in known and key not in _recbole_code_keys():
             known |= _recbole_code_keys()

@@ -48,6 +48,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def parse_yaml(text: str) -> Any:
+    """Read one value, such as ``[cosine, euclidean]``; text that is not YAML is returned as it is."""
+    try:
+        return yaml.load(text, Loader=_SafeLoader)
+    except yaml.YAMLError:
+        return text
+
+
 class _SafeLoader(yaml.SafeLoader):
     """SafeLoader that takes ``1e-3`` for a number (YAML 1.1 wants ``1.0e-3``)."""
 

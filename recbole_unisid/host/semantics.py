@@ -86,6 +86,15 @@ def read_items(config: UniSIDConfig) -> ItemTable:
     return read_item_file(path, config["field_separator"], id_field=config["ITEM_ID_FIELD"])
 
 
+def as_list(value: Any) -> list[Any] | None:
+    """Read a setting that is a list, given as one, as one value or as values with commas between."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
 def text_vectors(
     config: UniSIDConfig, dataset: Any, item_ids: list[str]
 ) -> tuple[NDArray[np.float32], list[str]]:
@@ -102,7 +111,8 @@ def text_vectors(
     if encoder.endswith((".npy", ".safetensors")):
         texts = [""] * len(item_ids)
     else:
-        texts = item_texts(read_items(config), item_ids, config["text_fields"], config["text_template"])
+        fields = as_list(config["text_fields"])
+        texts = item_texts(read_items(config), item_ids, fields, config["text_template"])
         empty = sum(not text.strip() for text in texts)
         if empty == len(texts):
             raise UserError(
@@ -160,8 +170,8 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
             vectors,
             item_ids,
             tokenizer=str(config["tokenizer"]),
-            codebook_sizes=config["codebook_sizes"],
-            distances=config["distances"],
+            codebook_sizes=as_list(config["codebook_sizes"]) or [],
+            distances=as_list(config["distances"]),
             seed=config["seed"] if config["tokenizer_seed"] is None else config["tokenizer_seed"],
             collisions=str(config["collisions"]),
             cache_dir=cache_folder(config) / "tokenizers",

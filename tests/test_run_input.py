@@ -1,0 +1,202 @@
+"""Bad input is one clear line; awkward input is a right result."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recbole_unisid
+from recbole_unisid.commands.main import main
+from recbole_unisid.commands.options import parse_options
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.dataset import load_dataset
+
+QUICK = ["--text_encoder=lsa", "--codebook_sizes=[8,8,8]", "--epochs=1", "--show_progress=false"]
+
+
+@pytest.fixture
+def data(ml_mini: Path, in_empty_folder: Path) -> Path:
+    """A data path of one's own, with ml-mini in it, to spoil."""
+    shutil.copytree(ml_mini / "ml-mini", in_empty_folder / "dataset" / "ml-mini")
+    return in_empty_folder / "dataset"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command; it must end with one line and status 2."""
+    capsys.readouterr()
+    assert main(["run", *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("recbole-unisid: ")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model=SASRek"], ["SASRek", "Did you mean SASRec"]),
+        (["--datset=x"], ["datset", "Did you mean dataset"]),
+        (["--dataset=nope"], ["nope", "ml-mini"]),
+        (["--dataset=ml-mimi"], ["ml-mimi", "Did you mean ml-mini"]),
+        (["--learning_rat=1"], ["learning_rat", "Did you mean learning_rate"]),
+        (["--dataset=ml-mini", "--recipe=best"], ["recipe", "best"]),
+        (["--dataset=ml-mini", "--model=ItemID", "--loss=hinge"], ["hinge", "sampled_softmax"]),
+        (["--dataset=ml-mini", "--valid_metric=NDCG@7"], ["NDCG@7", "topk"]),
+        (["--dataset=ml-mini", "--text_fields=[titel]"], ["titel"]),
+        (["--dataset=ml-mini", "--save_dataset=true"], ["save_dataset", "pickle"]),
+        (["--dataset=ml-mini", "--seeds=many"], ["many"]),
+        (["--config_files=absent.yaml"], ["absent.yaml"]),
+        (["--dataset=../ml-mini"], ["ml-mini"]),
+        (["model=UniSID"], ["--key=value"]),
+        (["--epochs"], ["--epochs="]),
+    ],
+)
+def test_one_clear_line(
+    arguments: list[str], words: list[str], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong and how to mend it, status 2, no traceback."""
+    line = fails(capsys, *arguments)
+    assert all(word in line for word in words), line
+
+
+def test_no_time_column(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An .inter without times is refused by naming the column."""
+    path = data / "ml-mini" / "ml-mini.inter"
+    rows = [line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(rows) + "\n")
+    assert "timestamp" in fails(capsys, "--dataset=ml-mini", "--model=SASRec")
+
+
+@pytest.mark.parametrize("content", ["", "item_id:token\tmovie_title:token_seq\n"])
+def test_empty_item_file(content: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An item file without rows is named."""
+    (data / "ml-mini" / "ml-mini.item").write_text(content)
+    assert "ml-mini.item" in fails(capsys, "--dataset=ml-mini", *QUICK)
+
+
+def test_no_text_at_all(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All titles empty: the models of text say so, those without run."""
+    path = data / "ml-mini" / "ml-mini.item"
+    ids = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
+    path.write_text("item_id:token\ttitle:token_seq\n" + "".join(f"{item}\t\n" for item in ids))
+    assert "text" in fails(capsys, "--dataset=ml-mini", *QUICK)
+    assert main(["run", "--model=ItemID", "--dataset=ml-mini", "--epochs=1", "--show_progress=false"]) == 0
+
+
+def test_one_item_without_text_is_no_error(data: Path) -> None:
+    """It gets the zero vector and codes like any other."""
+    path = data / "ml-mini" / "ml-mini.item"
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1].split("\t")[0] + "\t\t\t"
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["run", "--dataset=ml-mini", *QUICK]) == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "", "yesterday"])
+def test_bad_time(value: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A time that is no number is refused with the file's name."""
+    path = data / "ml-mini" / "ml-mini.inter"
+    lines = path.read_text().splitlines()
+    lines[5] = lines[5].rsplit("\t", 1)[0] + "\t" + value
+    path.write_text("\n".join(lines) + "\n")
+    assert "ml-mini.inter" in fails(capsys, "--dataset=ml-mini", "--model=ItemID")
+
+
+def test_awkward_names_stay_as_they_are(in_empty_folder: Path) -> None:
+    """Quotes, "NA" and "null" are names like others: no line is swallowed, none becomes missing."""
+    folder = in_empty_folder / "dataset" / "odd"
+    folder.mkdir(parents=True)
+    items = ['"quoted', "NA", "null", "None", 'a"b', "0012"]
+    rows = [f"u{u}\t{items[(u + t) % 6]}\t{t}" for u in range(4) for t in range(5)]
+    (folder / "odd.inter").write_text(
+        "user_id:token\titem_id:token\ttimestamp:float\n" + "\n".join(rows) + "\n"
+    )
+    titles = "".join(f'{item}\t"odd" title of {item}\n' for item in items)
+    (folder / "odd.item").write_text("item_id:token\ttitle:token_seq\n" + titles)
+    dataset = load_dataset(UniSIDConfig("ItemID", "odd"))
+    dataset.build_sequences()
+    assert set(dataset.sequences.item_ids[1:].tolist()) == set(items)
+    assert len(dataset.sequences.items) == 20
+    assert main(["run", "--dataset=odd", *QUICK]) == 0
+
+
+def test_exact_times_keep_the_order_that_float32_loses(in_empty_folder: Path) -> None:
+    """Seconds since 1970 differ by one: the later file line comes first in time."""
+    folder = in_empty_folder / "dataset" / "close"
+    folder.mkdir(parents=True)
+    rows = [f"u\ti{k}\t{1_700_000_010 - k}" for k in range(6)]
+    (folder / "close.inter").write_text(
+        "user_id:token\titem_id:token\ttimestamp:float\n" + "\n".join(rows) + "\n"
+    )
+    order = {}
+    for exact in (True, False):
+        dataset = load_dataset(UniSIDConfig("ItemID", "close", settings={"exact_times": exact}))
+        dataset.build_sequences()
+        order[exact] = [dataset.sequences.item_ids[i] for i in dataset.sequences.items]
+    assert order[True] == ["i5", "i4", "i3", "i2", "i1", "i0"]
+    assert order[False] == ["i0", "i1", "i2", "i3", "i4", "i5"]
+
+
+def test_benchmark_files_and_given_vectors(in_empty_folder: Path) -> None:
+    """RecBole's pre-split rows and its ``.itememb`` vectors, for a model of ours and one of RecBole's."""
+    folder = in_empty_folder / "dataset" / "split"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    header = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
+    parts: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for user in range(12):
+        items = generator.permutation(20)[:7]
+        for cut in range(1, 7):
+            part = {6: "test", 5: "valid"}.get(cut, "train")
+            history = " ".join(f"i{item}" for item in items[:cut])
+            parts[part].append(f"u{user}\t{history}\ti{items[cut]}\n")
+    for part, rows in parts.items():
+        (folder / f"split.{part}.inter").write_text(header + "".join(rows))
+    vectors = generator.normal(size=(20, 8))
+    lines = [f"i{k}\t" + " ".join(f"{x:.6f}" for x in vectors[k]) + "\n" for k in range(20)]
+    (folder / "split.itememb").write_text("iid:token\titem_emb:float_seq\n" + "".join(lines))
+    settings: dict[str, Any] = {
+        "benchmark_filename": ["train", "valid", "test"],
+        "additional_feat_suffix": ["itememb"],
+        "load_col": {"inter": ["user_id", "item_id_list", "item_id"], "itememb": ["iid", "item_emb"]},
+        "alias_of_item_id": ["iid", "item_id_list"],
+        "preload_weight": {"iid": "item_emb"},
+        "epochs": 1,
+        "show_progress": False,
+    }
+    ours = settings | {"text_encoder": "preload", "codebook_sizes": [4, 4, 4]}
+    result = recbole_unisid.run("UniSID", "split", ours, verbose=False)
+    assert result["data"] == {"users": 12, "items": 20, "interactions": 84, "train_targets": 48}
+    other = recbole_unisid.run("GRU4Rec", "split", settings, verbose=False)
+    assert other["data"] == result["data"]
+    assert result["test"]["full"]["recall@20"] == other["test"]["full"]["recall@20"] == 1.0
+
+
+def test_options() -> None:
+    """Values may hold equals signs, come after a blank, and not be given twice."""
+    assert parse_options(["--a=b=c", "--d", "e"]) == {"a": "b=c", "d": "e"}
+    with pytest.raises(UserError, match="twice"):
+        parse_options(["--a=1", "--a=2"])
+
+
+def test_help_and_list(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both say what there is, without a run."""
+    assert main(["--help"]) == 0
+    assert "run" in capsys.readouterr().out
+    assert main(["run", "--help"]) == 0
+    assert "--seeds" in capsys.readouterr().out
+    assert main(["run", "--list-models"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("UniSID", "DenseText", "SASRec", "Pop"))
+
+
+def test_command_line_settings_are_not_code(in_empty_folder: Path, ml_mini: Path) -> None:
+    """RecBole evaluates values as Python; ours are literals."""
+    value = "__import__('os').mkdir('made')"
+    config = UniSIDConfig("ItemID", "ml-mini", settings={"data_path": str(ml_mini), "wandb_project": value})
+    assert config["wandb_project"] == value
+    assert not Path("made").exists()
