@@ -74,8 +74,35 @@ class RankTable:
             split.training_counts(sequences)[targets],
         )
 
+    def select(self, cases: NDArray[np.bool_]) -> RankTable:
+        """Keep some cases, for instance to compare models on the tail alone.
+
+        Parameters
+        ----------
+        cases : ndarray of bool, shape [cases]
+            Which.
+
+        Returns
+        -------
+        RankTable
+            These, in the same order.
+        """
+        return RankTable(
+            self.user[cases],
+            self.target[cases],
+            {name: ranks[cases] for name, ranks in self.ranks.items()},
+            self.history_length[cases],
+            self.target_popularity[cases],
+        )
+
     def save(self, path: str | Path) -> None:
-        """Write ``ranks.npz``, atomically; the same table gives the same bytes."""
+        """Write ``ranks.npz``, atomically; the same table gives the same bytes.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. It holds no pickles.
+        """
         columns = {
             "user": self.user,
             "target": self.target,
@@ -89,6 +116,16 @@ class RankTable:
     @staticmethod
     def load(path: str | Path) -> RankTable:
         """Read ``ranks.npz``.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        RankTable
+            What :meth:`save` wrote.
 
         Raises
         ------

@@ -45,7 +45,18 @@ def write_leaderboard(board: Leaderboard, folder: str | Path) -> None:
 
 
 def to_markdown(board: Leaderboard) -> str:
-    """Lay a leaderboard out in Markdown: figures, differences, slices, and the protocol of them all."""
+    """Lay a leaderboard out in Markdown: figures, differences, slices, and the protocol of them all.
+
+    Parameters
+    ----------
+    board : Leaderboard
+        What to lay out.
+
+    Returns
+    -------
+    str
+        The text of ``leaderboard.md``.
+    """
     data = board.data
     columns = [f"{_SHORT[metric]} {candidates}" for candidates, metric in _shown(board)]
     head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
@@ -73,7 +84,18 @@ def to_markdown(board: Leaderboard) -> str:
 
 
 def to_csv(board: Leaderboard) -> str:
-    """Lay a leaderboard out as CSV, one line for each model, candidate set and metric."""
+    """Lay a leaderboard out as CSV, one line for each model, candidate set and metric.
+
+    Parameters
+    ----------
+    board : Leaderboard
+        What to lay out.
+
+    Returns
+    -------
+    str
+        The text of ``leaderboard.csv``; what has no value is empty.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, _CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -95,7 +117,18 @@ def to_csv(board: Leaderboard) -> str:
 
 
 def to_screen(board: Leaderboard) -> str:
-    """Lay a leaderboard out in columns for a terminal; spreads and intervals are left to the files."""
+    """Lay a leaderboard out in columns for a terminal; spreads and intervals are left to the files.
+
+    Parameters
+    ----------
+    board : Leaderboard
+        What to lay out.
+
+    Returns
+    -------
+    str
+        Lines of about a hundred columns.
+    """
     columns = _shown(board)
     head = [
         ["", "", "Token", *(candidates for candidates, _ in columns), "Training"],
