@@ -173,6 +173,11 @@ def test_a_table_reads_back_and_writes_the_same_bytes(tmp_path):
         }
 
 
+def test_a_candidate_set_of_zeros_is_one_that_the_run_lacks(tmp_path):
+    table([4, 2], sampled99=np.zeros(2, dtype=np.int64)).save(tmp_path / "ranks.npz")
+    assert list(RankTable.load(tmp_path / "ranks.npz").ranks) == ["full"]
+
+
 @pytest.mark.parametrize("damage", ["absent", "cut", "empty", "column"])
 def test_a_damaged_table_is_one_clear_line(tmp_path, damage):
     path = tmp_path / "ranks.npz"

@@ -115,7 +115,7 @@ class RankTable:
 
     @staticmethod
     def load(path: str | Path) -> RankTable:
-        """Read ``ranks.npz``.
+        """Read ``ranks.npz``; a candidate set that is all zeros (no rank) is one that the run lacks.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class RankTable:
             ranks = {
                 name.removeprefix(_PREFIX): column
                 for name, column in columns.items()
-                if name.startswith(_PREFIX)
+                if name.startswith(_PREFIX) and column.any()
             }
             kept = ("user", "target", "history_length", "target_popularity")
             user, target, history_length, popularity = (columns[name] for name in kept)
