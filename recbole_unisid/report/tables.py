@@ -65,11 +65,10 @@ def to_markdown(board: Leaderboard) -> str:
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions. "
         f"{_protocol(board)}",
         _grid(head, [_cells(board, row, _markdown_cell) for row in board.rows]),
-        " ".join(
-            [*_legend(board), "± is the standard deviation over seeds. The best is bold where it is ▲."]
-        ),
+        " ".join([*_legend(board), "± is the standard deviation over seeds."]),
     ]
     if board.reference is not None and len(board.rows) > 1:
+        parts += ["The best of a column is bold where it is ▲."]
         parts += [f"## Against {board.reference}", _grid(_DIFFERENCE_HEAD, _differences(board)), _STATISTICS]
     slices = [row for row in board.rows if row.slices]
     if slices:
