@@ -13,7 +13,7 @@ from recbole_unisid.data.identifiers import identifier_places, numbered_by_appea
 from recbole_unisid.data.sequences import group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, leave_one_out
 from recbole_unisid.data.ties import shuffle_ties
-from recbole_unisid.ranks.controls import control_metrics, control_ranks, order_leak
+from recbole_unisid.ranks.controls import control_metrics, control_ranks, order_leak, order_note
 from recbole_unisid.ranks.metrics import metrics_from_ranks
 
 
@@ -112,6 +112,11 @@ def test_items_numbered_by_first_appearance_are_told_from_items_named_at_the_sou
     appearance[source.items[np.sort(first)] - 1] = np.arange(source.n_items)
     renumbered = day_long(2, n_users=300, named=appearance)
     assert "numbered by first appearance" in numbered_by_appearance(renumbered)
+    # A climbing order found there is the numbering's own: the note says so and does not warn.
+    ranks = control_ranks(renumbered, leave_one_out(renumbered))
+    assert order_note(renumbered, ranks) == numbered_by_appearance(renumbered)
+    ranks = control_ranks(source, leave_one_out(source))
+    assert "the order of this data leaks" in order_note(source, ranks)
 
 
 def beauty(name):

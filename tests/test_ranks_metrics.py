@@ -89,6 +89,11 @@ def test_an_unknown_metric_is_refused(name):
         per_user_metric(np.array([1]), name)
 
 
+def test_a_rank_that_is_none_is_no_hit():
+    with pytest.raises(ValueError, match="ranks begin at 1, not at 0"):
+        per_user_metric(np.array([3, 0]), "recall@10")
+
+
 def test_no_target_at_all_is_one_clear_line():
     with pytest.raises(UserError, match="no user has a target"):
         metrics_from_ranks(np.empty(0, dtype=np.int64))

@@ -134,6 +134,16 @@ def test_models_without_the_candidate_set_are_left_out():
     assert compare_runs(runs, "Pop", "sampled99", "hit@10") == []
 
 
+def test_models_are_compared_on_a_part_of_the_cases():
+    base, better = table(np.full(600, 15)), table(np.where(np.arange(600) < 300, 5, 15))
+    first = np.arange(600) < 300
+    runs = {"Base": [base.select(first)], "Better": [better.select(first)]}
+    assert runs["Better"][0].user.tolist() == base.user[:300].tolist()
+    assert compare_runs(runs, "Base", metric="recall@10")[0].difference.estimate == 1.0
+    rest = {"Base": [base.select(~first)], "Better": [better.select(~first)]}
+    assert compare_runs(rest, "Base", metric="recall@10")[0].difference.estimate == 0.0
+
+
 def test_runs_on_other_targets_are_not_compared():
     runs = {"A": [table([1, 2])], "B": [table([1, 2, 3])]}
     with pytest.raises(UserError, match="not tested on the same users"):
@@ -161,6 +171,11 @@ def test_a_table_reads_back_and_writes_the_same_bytes(tmp_path):
             "history_length",
             "target_popularity",
         }
+
+
+def test_a_candidate_set_of_zeros_is_one_that_the_run_lacks(tmp_path):
+    table([4, 2], sampled99=np.zeros(2, dtype=np.int64)).save(tmp_path / "ranks.npz")
+    assert list(RankTable.load(tmp_path / "ranks.npz").ranks) == ["full"]
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "empty", "column"])

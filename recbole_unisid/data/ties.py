@@ -92,7 +92,19 @@ def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
 
 
 def tied_fraction(sequences: UserSequences) -> float:
-    """Fraction of a user's neighbouring interactions that have the same time; 0 without times."""
+    """Measure how coarse the times are.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+
+    Returns
+    -------
+    float
+        Fraction of neighbouring pairs of one user's interactions that have the same time; 0 without
+        times.
+    """
     pairs = np.maximum(sequences.lengths - 1, 0).sum()
     return float(_ties_with_previous(sequences).sum() / pairs) if pairs else 0.0
 

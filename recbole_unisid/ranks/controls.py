@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.identifiers import identifier_places
+from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
 from recbole_unisid.ranks.metrics import metrics_from_ranks, per_user_metric
@@ -85,7 +85,18 @@ def _comes_first(
 def control_metrics(
     ranks: dict[str, dict[str, NDArray[np.int64]]],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Metrics of :func:`control_ranks`: by control, then candidate set, then metric."""
+    """Means over cases: ``controls`` of ``result.json``.
+
+    Parameters
+    ----------
+    ranks : dict of dict of ndarray
+        As :func:`control_ranks` gives them.
+
+    Returns
+    -------
+    dict of dict of dict of float
+        By control, then candidate set, then metric.
+    """
     return {
         name: {candidates: metrics_from_ranks(values) for candidates, values in sets.items()}
         for name, sets in ranks.items()
@@ -120,3 +131,22 @@ def order_leak(ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
         f"the order of this data leaks: the 10 next item identifiers find {after / cases:.4f} of targets, "
         f"the 10 previous ones {before / cases:.4f}; shuffle ties in time if the data has times"
     )
+
+
+def order_note(sequences: UserSequences, ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
+    """Say what the ID controls of a data set tell: the line to print below them.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    ranks : dict of dict of ndarray
+        As :func:`control_ranks` gives them.
+
+    Returns
+    -------
+    str or None
+        That they mean nothing, where the items were numbered by first appearance; else the warning
+        of :func:`order_leak`, or None.
+    """
+    return numbered_by_appearance(sequences) or order_leak(ranks)

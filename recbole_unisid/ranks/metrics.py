@@ -32,7 +32,11 @@ def per_user_metric(ranks: NDArray[np.int64], name: str) -> NDArray[np.float64]:
     ------
     UserError
         The name is none of these.
+    ValueError
+        A rank below 1, which would pass for a hit.
     """
+    if len(ranks) and ranks.min() < 1:
+        raise ValueError(f"ranks begin at 1, not at {ranks.min()}")
     kind, _, cutoff = name.partition("@")
     if name == "mrr":
         return 1.0 / ranks

@@ -54,7 +54,18 @@ class Slice:
     high: int | None = None
 
     def holds(self, values: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which cases, by their value of `measure`, fall into the slice."""
+        """Tell which cases fall into the slice.
+
+        Parameters
+        ----------
+        values : ndarray of int64, shape [cases]
+            Their `measure`.
+
+        Returns
+        -------
+        ndarray of bool, shape [cases]
+            Those between the ends.
+        """
         inside = np.ones(len(values), dtype=bool)
         if self.low is not None:
             inside &= values >= self.low

@@ -86,6 +86,11 @@ def metric_over_seeds(
 def require_same_cases(one: RankTable, other: RankTable) -> None:
     """Refuse to pair runs that were tested on other users or other targets.
 
+    Parameters
+    ----------
+    one, other : RankTable
+        Of two runs; their cases must stand in the same order too.
+
     Raises
     ------
     UserError

@@ -74,8 +74,35 @@ class RankTable:
             split.training_counts(sequences)[targets],
         )
 
+    def select(self, cases: NDArray[np.bool_]) -> RankTable:
+        """Keep some cases, for instance to compare models on the tail alone.
+
+        Parameters
+        ----------
+        cases : ndarray of bool, shape [cases]
+            Which.
+
+        Returns
+        -------
+        RankTable
+            These, in the same order.
+        """
+        return RankTable(
+            self.user[cases],
+            self.target[cases],
+            {name: ranks[cases] for name, ranks in self.ranks.items()},
+            self.history_length[cases],
+            self.target_popularity[cases],
+        )
+
     def save(self, path: str | Path) -> None:
-        """Write ``ranks.npz``, atomically; the same table gives the same bytes."""
+        """Write ``ranks.npz``, atomically; the same table gives the same bytes.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. It holds no pickles.
+        """
         columns = {
             "user": self.user,
             "target": self.target,
@@ -88,7 +115,17 @@ class RankTable:
 
     @staticmethod
     def load(path: str | Path) -> RankTable:
-        """Read ``ranks.npz``.
+        """Read ``ranks.npz``; a candidate set that is all zeros (no rank) is one that the run lacks.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        RankTable
+            What :meth:`save` wrote.
 
         Raises
         ------
@@ -101,7 +138,7 @@ class RankTable:
             ranks = {
                 name.removeprefix(_PREFIX): column
                 for name, column in columns.items()
-                if name.startswith(_PREFIX)
+                if name.startswith(_PREFIX) and column.any()
             }
             kept = ("user", "target", "history_length", "target_popularity")
             user, target, history_length, popularity = (columns[name] for name in kept)

@@ -110,14 +110,24 @@ class Leaderboard:
     notes: list[str]
 
     def bold(self, column: Column) -> str | None:
-        """Name the best model of a column if it is significantly above the reference, else None."""
+        """Name the best model of a column if it is significantly above the reference.
+
+        Parameters
+        ----------
+        column : pair of str
+            Candidate set and metric.
+
+        Returns
+        -------
+        str or None
+            Its label; None where the reference is the best or the difference may be chance.
+        """
         known = [row for row in self.rows if column in row.spreads]
         if not known:
             return None
         best = max(known, key=lambda row: row.spreads[column].mean)
         comparison = best.comparisons.get(column)
-        above = comparison is not None and comparison.significant and comparison.difference.estimate > 0
-        return best.model if above else None
+        return best.model if comparison is not None and comparison.significant else None
 
 
 def make_leaderboard(
@@ -174,6 +184,11 @@ def make_leaderboard(
 
 def require_one_protocol(runs: Sequence[Run]) -> None:
     """Refuse to put runs side by side that were not measured alike.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        What is to share a table.
 
     Raises
     ------

@@ -45,7 +45,18 @@ def write_leaderboard(board: Leaderboard, folder: str | Path) -> None:
 
 
 def to_markdown(board: Leaderboard) -> str:
-    """Lay a leaderboard out in Markdown: figures, differences, slices, and the protocol of them all."""
+    """Lay a leaderboard out in Markdown: figures, differences, slices, and the protocol of them all.
+
+    Parameters
+    ----------
+    board : Leaderboard
+        What to lay out.
+
+    Returns
+    -------
+    str
+        The text of ``leaderboard.md``.
+    """
     data = board.data
     columns = [f"{_SHORT[metric]} {candidates}" for candidates, metric in _shown(board)]
     head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
@@ -54,11 +65,10 @@ def to_markdown(board: Leaderboard) -> str:
         f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions. "
         f"{_protocol(board)}",
         _grid(head, [_cells(board, row, _markdown_cell) for row in board.rows]),
-        " ".join(
-            [*_legend(board), "± is the standard deviation over seeds. The best is bold where it is ▲."]
-        ),
+        " ".join([*_legend(board), "± is the standard deviation over seeds."]),
     ]
     if board.reference is not None and len(board.rows) > 1:
+        parts += ["The best of a column is bold where it is ▲."]
         parts += [f"## Against {board.reference}", _grid(_DIFFERENCE_HEAD, _differences(board)), _STATISTICS]
     slices = [row for row in board.rows if row.slices]
     if slices:
@@ -73,7 +83,18 @@ def to_markdown(board: Leaderboard) -> str:
 
 
 def to_csv(board: Leaderboard) -> str:
-    """Lay a leaderboard out as CSV, one line for each model, candidate set and metric."""
+    """Lay a leaderboard out as CSV, one line for each model, candidate set and metric.
+
+    Parameters
+    ----------
+    board : Leaderboard
+        What to lay out.
+
+    Returns
+    -------
+    str
+        The text of ``leaderboard.csv``; what has no value is empty.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, _CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -95,7 +116,18 @@ def to_csv(board: Leaderboard) -> str:
 
 
 def to_screen(board: Leaderboard) -> str:
-    """Lay a leaderboard out in columns for a terminal; spreads and intervals are left to the files."""
+    """Lay a leaderboard out in columns for a terminal; spreads and intervals are left to the files.
+
+    Parameters
+    ----------
+    board : Leaderboard
+        What to lay out.
+
+    Returns
+    -------
+    str
+        Lines of about a hundred columns.
+    """
     columns = _shown(board)
     head = [
         ["", "", "Token", *(candidates for candidates, _ in columns), "Training"],

@@ -27,7 +27,20 @@ def case_users(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArra
 
 
 def history_lengths(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the interactions before each target in its user's sequence, shape [cases]."""
+    """Count what stands before each target in its user's sequence.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    positions : ndarray of int64, shape [cases]
+        Flat positions of the targets.
+
+    Returns
+    -------
+    ndarray of int64, shape [cases]
+        Interactions, repeats counted.
+    """
     return positions - sequences.offsets[case_users(sequences, positions)]
 
 
