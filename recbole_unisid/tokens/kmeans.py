@@ -25,20 +25,17 @@ class KMeans(NamedTuple):
     Attributes
     ----------
     iterations : int
-        Lloyd's iterations at most; fewer when nothing moves any more.
+        Assignments and means in turn, at most; fewer when nothing moves any more.
     restarts : int
         Fits from different seeds, of which the one with the smallest error is kept.
     balance : float
-        0 is plain k-means. Above, `balanced_iterations` come first in which all codes get about as many
-        points: the share of the mean squared distance by which a point may be moved off its nearest
-        code is the larger, the larger this is.
-    balanced_iterations : int
+        0 is plain k-means. Above, all codes get about as many points in each iteration
+        (:func:`balanced_codes`, whose softness this is), and one plain iteration follows.
     """
 
     iterations: int = 100
     restarts: int = 1
     balance: float = 0.0
-    balanced_iterations: int = 15
 
     def fit(
         self, points: NDArray[np.float32], size: int, distance: str, rng: np.random.Generator
@@ -65,8 +62,8 @@ class KMeans(NamedTuple):
         Notes
         -----
         Seeds by k-means++ (Arthur & Vassilvitskii 2007). A code that loses all its points moves to the
-        point that is worst served. The last steps are always plain Lloyd, so that a Euclidean codebook
-        never has a larger error than no codebook.
+        point that is worst served. The last iteration is always plain, each point with its nearest code,
+        so that a Euclidean codebook never has a larger error than no codebook.
         """
         tensor = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
         tensor = directions(tensor) if distance == "cosine" else tensor
@@ -77,13 +74,10 @@ class KMeans(NamedTuple):
         best, least = tensor[:0], float("inf")
         for _ in range(self.restarts):
             codebook = _seeds(tensor.numpy(), size, rng)
+            codebook = _alternate(tensor, codebook, distance, self.iterations, self.balance)
             if self.balance > 0:
-                for _ in range(self.balanced_iterations):
-                    distances = squared_distances(tensor, codebook)
-                    codebook = _means(
-                        tensor, codebook, distances, balanced_codes(distances, self.balance), distance
-                    )
-            codebook, error = _lloyd(tensor, codebook, distance, self.iterations)
+                codebook = _alternate(tensor, codebook, distance, 1, 0.0)
+            error = float(squared_distances(tensor, codebook).min(dim=1).values.double().sum())
             if error < least:
                 best, least = codebook, error
         return best.numpy()
@@ -125,18 +119,17 @@ def _seeds(points: NDArray[np.float32], size: int, rng: np.random.Generator) -> 
     return torch.from_numpy(np.ascontiguousarray(seeds, dtype=np.float32))
 
 
-def _lloyd(points: Tensor, codebook: Tensor, distance: str, iterations: int) -> tuple[Tensor, float]:
-    """Alternate assignment and means; the codebook and its sum of squared distances."""
+def _alternate(points: Tensor, codebook: Tensor, distance: str, iterations: int, balance: float) -> Tensor:
+    """Lloyd's iterations, with balanced assignments where `balance` is above 0."""
     before: Tensor | None = None
     for _ in range(iterations):
         distances = squared_distances(points, codebook)
-        nearest = distances.argmin(dim=1)
-        if before is not None and torch.equal(nearest, before):
+        chosen = balanced_codes(distances, balance) if balance > 0 else distances.argmin(dim=1)
+        if before is not None and torch.equal(chosen, before):
             break
-        codebook = _means(points, codebook, distances, nearest, distance)
-        before = nearest
-    errors = squared_distances(points, codebook).min(dim=1).values
-    return codebook, float(errors.double().sum())
+        codebook = _means(points, codebook, distances, chosen, distance)
+        before = chosen
+    return codebook
 
 
 def _means(points: Tensor, codebook: Tensor, distances: Tensor, chosen: Tensor, distance: str) -> Tensor:

@@ -28,7 +28,7 @@ class ResidualKMeans(Tokenizer):
     code_length : {"fitted", "unit"}
         Of a cosine level's codes: the mean projection of their members, or 1 (the paper).
     iterations : int
-        Lloyd's iterations of a level at most.
+        Assignments and means of a level at most (as many as in faiss by default).
     restarts : int
         Fits of a level from different seeds, of which the best is kept.
     balance : float
@@ -49,7 +49,7 @@ class ResidualKMeans(Tokenizer):
         distances: Sequence[str] | None = None,
         seed: int = 2020,
         code_length: str = "fitted",
-        iterations: int = 100,
+        iterations: int = 25,
         restarts: int = 1,
         balance: float = 0.05,
         centre: bool = True,

@@ -158,9 +158,8 @@ class Rqvae(Tokenizer):
 
     def _build_networks(self, width: int) -> None:
         widths = [width, *self.hidden, self.latent_width]
-        with torch.device("meta"):  # weights are drawn or loaded later, never from the global generator
-            encoder, decoder = _mlp(widths), _mlp(widths[::-1])
-        self.encoder, self.decoder = encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):  # the weights are set later; leave the global generator alone
+            self.encoder, self.decoder = _mlp(widths), _mlp(widths[::-1])
 
     def _draw_weights(self, generator: torch.Generator) -> None:
         for layer in [*self.encoder, *self.decoder]:
