@@ -1,0 +1,1 @@
+"""Runs: a model trained and evaluated on a data set, kept in a folder of its own."""

@@ -1,0 +1,87 @@
+"""`recbole_unisid.run`: the command from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.config import UniSIDConfig, parse_value
+from recbole_unisid.runs.single import run_single
+
+#: RecBole's default seed, and the first of several.
+FIRST_SEED = 2020
+
+
+def run(
+    model: str | Iterable[str] = "UniSID",
+    dataset: str = "ml-100k",
+    config_dict: Mapping[str, Any] | None = None,
+    config_files: Iterable[str | Path] = (),
+    verbose: bool = True,
+) -> Any:
+    """Train and evaluate one or several models with one or several seeds.
+
+    Parameters
+    ----------
+    model : str or iterable of str
+        Models of ours or of RecBole; a string may name several, separated by commas.
+    dataset : str
+        A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``.
+    config_dict : mapping, optional
+        Settings, as ``--key=value`` on the command line; ``seeds`` may be a number of seeds or a list.
+    config_files : iterable of str or Path
+        YAML files of settings.
+    verbose : bool
+        Say on the screen what happens.
+
+    Returns
+    -------
+    dict or list of dict
+        ``result.json`` (see docs/) with ``run_dir``, the run's folder; a list where several models or
+        seeds were asked for, in that order: models first.
+
+    Raises
+    ------
+    UserError
+        For settings or data that cannot be used, in one line.
+
+    Examples
+    --------
+    >>> import recbole_unisid
+    >>> result = recbole_unisid.run(model="ItemID", config_dict={"epochs": 1})  # doctest: +SKIP
+    >>> result["test"]["full"]["ndcg@10"]  # doctest: +SKIP
+    """
+    settings = dict(config_dict or {})
+    models = model.split(",") if isinstance(model, str) else list(model)
+    several_seeds = "seeds" in settings
+    seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
+    results = []
+    for name in models:
+        for seed in seeds:
+            chosen = settings if seed is None else settings | {"seed": seed}
+            config = UniSIDConfig(name.strip(), dataset, config_files, chosen)
+            results.append(run_single(config, verbose))
+    return results if several_seeds or len(models) > 1 else results[0]
+
+
+def parse_seeds(seeds: Any) -> list[int]:
+    """Read ``--seeds``: a number n of seeds from 2020 on, or the seeds themselves.
+
+    Examples
+    --------
+    >>> parse_seeds(3), parse_seeds("7,9"), parse_seeds([4])
+    ([2020, 2021, 2022], [7, 9], [4])
+
+    Raises
+    ------
+    UserError
+        When it is neither.
+    """
+    value = parse_value(seeds) if isinstance(seeds, str) else seeds
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return list(range(FIRST_SEED, FIRST_SEED + value))
+    if isinstance(value, (list, tuple)) and value and all(isinstance(seed, int) for seed in value):
+        return list(value)
+    raise UserError(f"--seeds={seeds} is neither a number of seeds (5) nor seeds with commas between (7,8,9).")

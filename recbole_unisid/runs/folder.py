@@ -1,0 +1,102 @@
+"""The folder of a run: found by a hash of what decides its figures, complete when it says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from recbole.utils.logger import RemoveColorFilter
+from tqdm import tqdm
+
+from recbole_unisid.files import fingerprint, write_atomically, write_json, write_text
+from recbole_unisid.host.config import UniSIDConfig
+
+LOG = logging.getLogger("recbole_unisid")
+
+
+def data_fingerprint(folder: Path, dataset: str) -> str:
+    """Hash the contents of a data set's files; a changed title or interaction gives another hash."""
+    parts = []
+    for path in sorted(folder.glob(f"{dataset}.*")):
+        if path.is_file():
+            digest = hashlib.sha256()
+            with path.open("rb") as content:
+                while block := content.read(1 << 20):
+                    digest.update(block)
+            parts.append([path.name, digest.hexdigest()])
+    return fingerprint(parts)
+
+
+class _BarHandler(logging.Handler):
+    """Print records above progress bars instead of through them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record))
+
+
+class RunFolder:
+    """``<output_dir>/<dataset>/<model>/<seed>-<hash>/``.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        The run's settings; its ``checkpoint_dir`` is set to the folder's.
+    """
+
+    def __init__(self, config: UniSIDConfig) -> None:
+        data = data_fingerprint(Path(config["data_path"]), config["dataset"])
+        self.hash = fingerprint(config.hashed(), data)[:12]
+        self.config = config
+        runs = Path(config["output_dir"]) / config["dataset"] / config["model"]
+        self.path = runs / f"{config['seed']}-{self.hash}"
+        config["checkpoint_dir"] = str(self.path / "checkpoint")
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a complete run; None while there is none."""
+        try:
+            result = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return result if isinstance(result, dict) and result.get("status") == "complete" else None
+
+    def begin(self) -> None:
+        """Make the folder and write the settings."""
+        (self.path / "checkpoint").mkdir(parents=True, exist_ok=True)
+        settings = yaml.safe_dump(self.config.resolved(), sort_keys=True, allow_unicode=True)
+        write_text(self.path / "config.yaml", settings)
+
+    @contextmanager
+    def logging(self, verbose: bool) -> Iterator[None]:
+        """Send RecBole's log and ours to ``log.txt``, and ours to the screen where wanted."""
+        to_file = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s  %(message)s"))
+        to_file.addFilter(RemoveColorFilter())
+        to_screen = _BarHandler()
+        root, before = logging.getLogger(), (logging.getLogger().level, logging.getLogger().handlers[:])
+        root.handlers, root.level = [to_file], logging.INFO
+        LOG.setLevel(logging.INFO)
+        if verbose:
+            LOG.addHandler(to_screen)
+        try:
+            yield
+        finally:
+            LOG.removeHandler(to_screen)
+            root.level, root.handlers = before
+            to_file.close()
+
+    def write_ranks(self, columns: dict[str, NDArray[Any]]) -> None:
+        """Write ``ranks.npz``: plain arrays, nothing pickled."""
+        with write_atomically(self.path / "ranks.npz") as part, part.open("wb") as file:
+            np.savez_compressed(file, **columns)  # type: ignore[arg-type]
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write ``result.json``; from here on the run is complete."""
+        write_json(self.path / "result.json", result)

@@ -1,0 +1,169 @@
+"""``result.json``: everything that a run found, under one versioned schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.split import TEST, TRAIN
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.semantics import ItemSemantics
+from recbole_unisid.ranks.controls import control_metrics, control_ranks
+from recbole_unisid.ranks.metrics import protocol_metrics
+from recbole_unisid.ranks.slices import make_slices, slice_metrics
+from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
+from recbole_unisid.scores.candidates import case_users, history_lengths
+
+#: Candidate sets of the protocol; what a model cannot have is None.
+CANDIDATE_SETS = ("full", "full_unfiltered", "sampled99")
+
+
+@dataclass
+class Measured:
+    """What a finished run hands to its result.
+
+    Attributes
+    ----------
+    dataset : PrefixRowDataset or InteractionDataset
+        With sequences and split.
+    trainer : RunTrainer
+        After training.
+    recbole : dict
+        RecBole's metrics by phase.
+    ranks : dict
+        Ranks by phase and candidate set.
+    semantics : ItemSemantics or None
+        Text and tokens.
+    seconds : dict of float
+        ``training``, ``evaluation``.
+    """
+
+    dataset: Any
+    trainer: Any
+    recbole: dict[str, dict[str, float]]
+    ranks: dict[str, dict[str, NDArray[np.int64]]]
+    semantics: ItemSemantics | None
+    seconds: dict[str, float]
+
+
+def rank_columns(dataset: Any, ranks: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+    """Columns of ``ranks.npz``: one entry a test case.
+
+    Parameters
+    ----------
+    dataset : PrefixRowDataset or InteractionDataset
+        With sequences and split.
+    ranks : dict of ndarray of int64, shape [cases]
+        By candidate set; a set that is missing is written as zeros, which is no rank.
+    """
+    sequences, targets = dataset.sequences, dataset.split.targets(TEST)
+    counts = dataset.split.training_counts(sequences)
+    zeros = np.zeros(len(targets), dtype=np.int64)
+    return {
+        "user": sequences.user_ids[case_users(sequences, targets)],
+        "target": sequences.item_ids[sequences.items[targets]],
+        **{f"rank_{name}": ranks.get(name, zeros) for name in CANDIDATE_SETS},
+        "history_length": history_lengths(sequences, targets),
+        "target_popularity": counts[sequences.items[targets]],
+    }
+
+
+def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
+    """Assemble the result; what has no value yet is None.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings of the run.
+    measured : Measured
+        What it found.
+
+    Returns
+    -------
+    dict
+        Plain values, fit for JSON.
+    """
+    dataset, trainer = measured.dataset, measured.trainer
+    sequences, split = dataset.sequences, dataset.split
+    test: dict[str, Any] = _metrics(measured.ranks["test"])
+    test["recbole"] = measured.recbole["test"]
+    test["slices"] = _slices(measured)
+    return {
+        "schema": 1,
+        "status": "complete",
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "recipe": config["recipe"],
+        "protocol": {
+            "split": split.name,
+            "order": "time",
+            "ties": str(config["ties"]),
+            "valid_metric": config["valid_metric"].lower(),
+        },
+        "data": {
+            "users": sequences.n_users,
+            "items": sequences.n_items,
+            "interactions": len(sequences.items),
+            "train_targets": len(split.targets(TRAIN)),
+        },
+        "valid": _metrics(measured.ranks["valid"]) if "valid" in measured.ranks else None,
+        "test": test,
+        "controls": control_metrics(control_ranks(sequences, split)),
+        "parameters": _parameters(trainer.model),
+        "tokenizer": _tokenizer(measured.semantics),
+        "seconds": _seconds(measured),
+        "epochs": len(trainer.history),
+        "best_epoch": trainer.best_epoch,
+        "history": trainer.history,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def _metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
+    found = protocol_metrics(ranks)
+    return {name: found.get(name) for name in CANDIDATE_SETS}
+
+
+def _slices(measured: Measured) -> dict[str, Any]:
+    dataset, ranks = measured.dataset, measured.ranks["test"]
+    columns = rank_columns(dataset, ranks)
+    counts = dataset.split.training_counts(dataset.sequences)
+    slices = make_slices(counts, columns["history_length"])
+    return dict(
+        slice_metrics(
+            ranks["full"], columns["target_popularity"], columns["history_length"], slices, columns["user"]
+        )
+    )
+
+
+def _parameters(model: Any) -> dict[str, int | None]:
+    if hasattr(model, "parameter_counts"):
+        counts: dict[str, int | None] = model.parameter_counts()
+        return counts
+    table = getattr(model, "item_embedding", None)
+    tokens = None if table is None or not hasattr(table, "weight") else (model.n_items - 1) * table.weight.shape[1]
+    stored = sum(value.numel() for value in model.state_dict().values())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {"tokens": tokens, "training": trained, "checkpoint": stored, "serving": stored}
+
+
+def _tokenizer(semantics: ItemSemantics | None) -> dict[str, Any] | None:
+    return None if semantics is None or semantics.tokenization is None else semantics.tokenization.health
+
+
+def _seconds(measured: Measured) -> dict[str, float | None]:
+    epochs = [entry["seconds"] for entry in measured.trainer.history]
+    texts = measured.semantics.seconds if measured.semantics else {}
+    return {
+        "text_encoding": texts.get("text_encoding"),
+        "tokenizer": texts.get("tokenizer"),
+        "training": measured.seconds["training"],
+        "per_epoch": sum(epochs) / len(epochs) if epochs else None,
+        "evaluation": measured.seconds["evaluation"],
+    }
