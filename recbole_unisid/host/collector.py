@@ -53,17 +53,18 @@ class RankRecorder:
         position, rows = self._positions(interaction)
         if not len(rows):
             return
-        scores = scores if len(rows) == len(scores) else scores[torch.from_numpy(rows).to(scores.device)]
         device = scores.device
+        if self.masked:
+            scores = scores[torch.from_numpy(rows).to(device)]
         seen = [torch.from_numpy(pairs).to(device) for pairs in seen_pairs(self.sequences, position)]
         negatives = self.negatives[case_users(self.sequences, position)]
         ranks = ranks_from_scores(
             scores,
             torch.from_numpy(self.sequences.items[position]).to(device),
             seen=None if self.masked else (seen[0], seen[1]),
-            negatives=torch.from_numpy(negatives).to(device),
+            negatives=None if self.masked else torch.from_numpy(negatives).to(device),
         )
-        if self.masked:  # every rank among masked scores is a filtered one
+        if self.masked:  # every rank among masked scores is a filtered one, and there is no other
             ranks["full"] = ranks.pop("full_unfiltered")
         self._parts.append(ranks | {"position": position})
 
@@ -72,12 +73,12 @@ class RankRecorder:
         if TARGET_POSITION in interaction:
             position = interaction[TARGET_POSITION].cpu().numpy()
             return position, np.arange(len(position))
-        # One row a user; users whom the protocol does not test (too short) are left out.
-        owner = case_users(self.sequences, self.targets)
-        case_of = np.full(self.sequences.n_users, -1)
-        case_of[owner] = np.arange(len(self.targets))
-        case = case_of[interaction[self.user_field].cpu().numpy() - 1]
-        return self.targets[case[case >= 0]], np.flatnonzero(case >= 0)
+        # One row a user: none, one or several of its interactions are targets of the protocol.
+        row_of = np.full(self.sequences.n_users, -1)
+        users = interaction[self.user_field].cpu().numpy() - 1
+        row_of[users] = np.arange(len(users))
+        rows = row_of[case_users(self.sequences, self.targets)]
+        return self.targets[rows >= 0], rows[rows >= 0]
 
     def result(self) -> dict[str, NDArray[np.int64]]:
         """All ranks in the order of `targets`, one array a candidate set, shape [cases] each.

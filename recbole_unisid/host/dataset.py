@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,8 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
 from recbole_unisid.data.sequences import UserSequences, group_by_user
-from recbole_unisid.data.split import Split, leave_one_out
+from recbole_unisid.data.split import TEST, TRAIN, VALID, Split, cold_items, global_time, leave_one_out
+from recbole_unisid.data.ties import shuffle_ties
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.benchmark_rows import sequences_from_rows
 from recbole_unisid.host.config import UniSIDConfig
@@ -28,6 +30,15 @@ class _AtomicFiles:
     """What both kinds of dataset change about reading: text, times, and what to do without files."""
 
     config: UniSIDConfig
+    sequences: UserSequences
+    # What RecBole's Dataset sets.
+    inter_feat: Any
+    uid_field: str
+    iid_field: str
+    time_field: str
+    sort: Any
+    copy: Any
+    _drop_unused_col: Any
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
         with unquoted_tables():
@@ -41,7 +52,7 @@ class _AtomicFiles:
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)  # type: ignore[misc]
-        times = self.inter_feat.get(self.time_field)  # type: ignore[attr-defined]
+        times = self.inter_feat.get(self.time_field)
         if times is not None and not np.isfinite(times.to_numpy(np.float64)).all():
             row = int(np.flatnonzero(~np.isfinite(times.to_numpy(np.float64)))[0]) + 2
             raise UserError(f"{dataset_path}/{token}.inter, line {row}: the time is missing or not finite.")
@@ -61,15 +72,34 @@ class _AtomicFiles:
             f"{self.config['dataset']}.inter (and .item) there, or name another place with --data_path=..."
         )
 
+    def _order_interactions(self) -> None:
+        """Put the interactions into the order of the sequences, ties as the protocol wants them."""
+        sequences = self._sequences_of(self.inter_feat)
+        self.inter_feat.sort(by=[self.uid_field, self.time_field], ascending=True)
+        seed = tie_seed(self.config["ties"])
+        if seed is not None:
+            # Shuffling positions instead of items gives the permutation for every other column.
+            places = replace(sequences, items=np.arange(len(sequences.items)))
+            order = shuffle_ties(places, seed).items
+            sequences = replace(sequences, items=sequences.items[order])
+            self.inter_feat = self.inter_feat[order]
+        self.sequences = sequences
+
+    def _split_by_phase(self, phase: NDArray[np.int8]) -> list[Any]:
+        """RecBole's three datasets out of the phase of every row of `inter_feat`."""
+        self._drop_unused_col()
+        parts = (phase <= TRAIN, phase == VALID, phase == TEST)
+        return [self.copy(self.inter_feat[np.flatnonzero(part)]) for part in parts]
+
     def _sequences_of(self, interactions: Interaction) -> UserSequences:
         """Group the interactions, which stand in file order, by user."""
-        times = interactions[self.time_field].numpy().astype(np.float64)  # type: ignore[attr-defined]
+        times = interactions[self.time_field].numpy().astype(np.float64)
         return group_by_user(
-            interactions[self.uid_field].numpy() - 1,  # type: ignore[attr-defined]
-            interactions[self.iid_field].numpy(),  # type: ignore[attr-defined]
+            interactions[self.uid_field].numpy() - 1,
+            interactions[self.iid_field].numpy(),
             times,
-            _names(self, self.uid_field)[1:],  # type: ignore[attr-defined]
-            _names(self, self.iid_field),  # type: ignore[attr-defined]
+            _names(self, self.uid_field)[1:],
+            _names(self, self.iid_field),
         )
 
 
@@ -87,8 +117,6 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
     """
 
     def __init__(self, config: UniSIDConfig) -> None:
-        self.sequences: UserSequences
-        self.inter_feat: Any
         self._benchmark_split: Split | None = None
         self._whole_sequences = False
         super().__init__(config)
@@ -108,34 +136,91 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
     def data_augmentation(self) -> None:
         """Make the prefix rows of :meth:`SequentialDataset.data_augmentation`, equal tensors, vectorised."""
         self._check_field("uid_field", "time_field")
-        self.sequences = self._sequences_of(self.inter_feat)
+        self._order_interactions()
         self._aug_presets()
         if self._whole_sequences:
             return
-        self.sort(by=[self.uid_field, self.time_field], ascending=True)
         self.inter_feat = prefix_rows(self, TARGET_POSITION)
 
     @cached_property
     def split(self) -> Split:
-        """The phases of :attr:`sequences`, as RecBole splits the prefix rows."""
-        return self._benchmark_split or leave_one_out(self.sequences)
+        """The phases of :attr:`sequences`; leave-one-out is RecBole's split of the prefix rows."""
+        return self._benchmark_split or split_sequences(self.config, self.sequences)
+
+    def build(self) -> list[Any]:
+        """Split the prefix rows into training, validation and test."""
+        if self.config["split"] == "leave_one_out":
+            built: list[Any] = super().build()
+            return built
+        self._change_feat_format()
+        return self._split_by_phase(self.split.phase[self.inter_feat[TARGET_POSITION].numpy()])
 
 
 class InteractionDataset(_AtomicFiles, Dataset):
     """A dataset of loose interactions for general models, with the same :attr:`sequences` and split."""
 
-    def __init__(self, config: UniSIDConfig) -> None:
-        self.sequences: UserSequences
-        super().__init__(config)
-
     def _change_feat_format(self) -> None:
         super()._change_feat_format()
-        self.sequences = self._sequences_of(self.inter_feat)
+        self._order_interactions()
 
     @cached_property
     def split(self) -> Split:
         """The phases of :attr:`sequences`."""
-        return leave_one_out(self.sequences)
+        return split_sequences(self.config, self.sequences)
+
+    def build(self) -> list[Any]:
+        """Split the interactions into training, validation and test."""
+        if self.config["split"] == "leave_one_out":
+            built: list[Any] = super().build()
+            return built
+        self._change_feat_format()
+        return self._split_by_phase(self.split.phase)
+
+
+def tie_seed(ties: Any) -> int | None:
+    """Read the setting ``ties``.
+
+    Returns
+    -------
+    int or None
+        The seed of ``shuffled:SEED``; None for ``raw``.
+
+    Raises
+    ------
+    UserError
+        When it is neither.
+    """
+    kind, _, seed = str(ties).partition(":")
+    if str(ties) == "raw":
+        return None
+    if kind != "shuffled" or not seed.isdigit():
+        raise UserError(
+            f"ties={ties} is neither 'raw' nor 'shuffled:SEED' with a whole number, such as shuffled:7."
+        )
+    return int(seed)
+
+
+def split_sequences(config: UniSIDConfig, sequences: UserSequences) -> Split:
+    """Apply the protocol's split.
+
+    Raises
+    ------
+    UserError
+        For an unknown split, or one that the data or the model does not allow.
+    """
+    name = config["split"]
+    if name == "leave_one_out":
+        return leave_one_out(sequences)
+    if name == "global_time":
+        return global_time(sequences, config["valid_share"], config["test_share"])
+    if name == "cold_items" and config.is_own_model:
+        return cold_items(sequences, config["cold_share"], config["protocol_seed"])
+    if name == "cold_items":
+        raise UserError(
+            f"split=cold_items ranks items by their text; {config['model']} of RecBole knows items by number only "
+            "(use UniSID, SemanticID or DenseText)."
+        )
+    raise UserError(f"There is no split '{name}'; choose leave_one_out, global_time or cold_items.")
 
 
 def load_dataset(config: UniSIDConfig) -> PrefixRowDataset | InteractionDataset:

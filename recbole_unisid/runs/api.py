@@ -84,4 +84,6 @@ def parse_seeds(seeds: Any) -> list[int]:
         return list(range(FIRST_SEED, FIRST_SEED + value))
     if isinstance(value, (list, tuple)) and value and all(isinstance(seed, int) for seed in value):
         return list(value)
-    raise UserError(f"--seeds={seeds} is neither a number of seeds (5) nor seeds with commas between (7,8,9).")
+    raise UserError(
+        f"--seeds={seeds} is neither a number of seeds (5) nor seeds with commas between (7,8,9)."
+    )

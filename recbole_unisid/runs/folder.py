@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from recbole.utils.logger import RemoveColorFilter
 from tqdm import tqdm
 
-from recbole_unisid.files import fingerprint, write_atomically, write_json, write_text
+from recbole_unisid.files import fingerprint, write_json, write_text
 from recbole_unisid.host.config import UniSIDConfig
 
 LOG = logging.getLogger("recbole_unisid")
@@ -91,11 +89,6 @@ class RunFolder:
             LOG.removeHandler(to_screen)
             root.level, root.handlers = before
             to_file.close()
-
-    def write_ranks(self, columns: dict[str, NDArray[Any]]) -> None:
-        """Write ``ranks.npz``: plain arrays, nothing pickled."""
-        with write_atomically(self.path / "ranks.npz") as part, part.open("wb") as file:
-            np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``; from here on the run is complete."""

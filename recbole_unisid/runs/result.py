@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from recbole_unisid.data.split import TEST, TRAIN
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.semantics import ItemSemantics
-from recbole_unisid.ranks.controls import control_metrics, control_ranks
+from recbole_unisid.ranks.controls import control_metrics, control_ranks, order_note
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.ranks.slices import make_slices, slice_metrics
+from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
-from recbole_unisid.scores.candidates import case_users, history_lengths
 
 #: Candidate sets of the protocol; what a model cannot have is None.
 CANDIDATE_SETS = ("full", "full_unfiltered", "sampled99")
@@ -49,26 +49,10 @@ class Measured:
     seconds: dict[str, float]
 
 
-def rank_columns(dataset: Any, ranks: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
-    """Columns of ``ranks.npz``: one entry a test case.
-
-    Parameters
-    ----------
-    dataset : PrefixRowDataset or InteractionDataset
-        With sequences and split.
-    ranks : dict of ndarray of int64, shape [cases]
-        By candidate set; a set that is missing is written as zeros, which is no rank.
-    """
-    sequences, targets = dataset.sequences, dataset.split.targets(TEST)
-    counts = dataset.split.training_counts(sequences)
-    zeros = np.zeros(len(targets), dtype=np.int64)
-    return {
-        "user": sequences.user_ids[case_users(sequences, targets)],
-        "target": sequences.item_ids[sequences.items[targets]],
-        **{f"rank_{name}": ranks.get(name, zeros) for name in CANDIDATE_SETS},
-        "history_length": history_lengths(sequences, targets),
-        "target_popularity": counts[sequences.items[targets]],
-    }
+def rank_table(measured: Measured) -> RankTable:
+    """The test's ranks, case by case."""
+    sequences, split = measured.dataset.sequences, measured.dataset.split
+    return RankTable.of_cases(sequences, split, split.targets(TEST), measured.ranks["test"])
 
 
 def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
@@ -88,6 +72,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     """
     dataset, trainer = measured.dataset, measured.trainer
     sequences, split = dataset.sequences, dataset.split
+    controls = control_ranks(sequences, split)
     test: dict[str, Any] = _metrics(measured.ranks["test"])
     test["recbole"] = measured.recbole["test"]
     test["slices"] = _slices(measured)
@@ -100,6 +85,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "recipe": config["recipe"],
         "protocol": {
             "split": split.name,
+            "description": split.description,
             "order": "time",
             "ties": str(config["ties"]),
             "valid_metric": config["valid_metric"].lower(),
@@ -112,7 +98,8 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         },
         "valid": _metrics(measured.ranks["valid"]) if "valid" in measured.ranks else None,
         "test": test,
-        "controls": control_metrics(control_ranks(sequences, split)),
+        "controls": control_metrics(controls),
+        "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
         "tokenizer": _tokenizer(measured.semantics),
         "seconds": _seconds(measured),
@@ -131,14 +118,11 @@ def _metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
 
 
 def _slices(measured: Measured) -> dict[str, Any]:
-    dataset, ranks = measured.dataset, measured.ranks["test"]
-    columns = rank_columns(dataset, ranks)
-    counts = dataset.split.training_counts(dataset.sequences)
-    slices = make_slices(counts, columns["history_length"])
+    table = rank_table(measured)
+    counts = measured.dataset.split.training_counts(measured.dataset.sequences)
+    slices = make_slices(counts, table.history_length)
     return dict(
-        slice_metrics(
-            ranks["full"], columns["target_popularity"], columns["history_length"], slices, columns["user"]
-        )
+        slice_metrics(table.ranks["full"], table.target_popularity, table.history_length, slices, table.user)
     )
 
 
@@ -147,7 +131,9 @@ def _parameters(model: Any) -> dict[str, int | None]:
         counts: dict[str, int | None] = model.parameter_counts()
         return counts
     table = getattr(model, "item_embedding", None)
-    tokens = None if table is None or not hasattr(table, "weight") else (model.n_items - 1) * table.weight.shape[1]
+    tokens = (
+        None if table is None or not hasattr(table, "weight") else (model.n_items - 1) * table.weight.shape[1]
+    )
     stored = sum(value.numel() for value in model.state_dict().values())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"tokens": tokens, "training": trained, "checkpoint": stored, "serving": stored}

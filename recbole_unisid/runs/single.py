@@ -21,7 +21,7 @@ from recbole_unisid.host.pretraining import pretrain_if_needed
 from recbole_unisid.host.semantics import ItemSemantics, item_semantics
 from recbole_unisid.host.trainer import make_trainer
 from recbole_unisid.runs.folder import RunFolder
-from recbole_unisid.runs.result import Measured, build_result, rank_columns
+from recbole_unisid.runs.result import Measured, build_result, rank_table
 from recbole_unisid.scores.negatives import sample_negatives
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
@@ -56,7 +56,9 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
             result = _train_and_measure(config, folder)
             folder.finish(result)
     elif verbose:
-        print(f"{config['model']} on {config['dataset']}, seed {config['seed']}: finished before, {folder.path}")
+        print(
+            f"{config['model']} on {config['dataset']}, seed {config['seed']}: finished before, {folder.path}"
+        )
     return result | {"run_dir": str(folder.path)}
 
 
@@ -125,6 +127,4 @@ def _write_artefacts(folder: RunFolder, model: torch.nn.Module, measured: Measur
     if measured.semantics is not None and measured.semantics.tokenization is not None:
         names = measured.dataset.sequences.item_ids[1:].tolist()
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
-    folder.write_ranks(rank_columns(measured.dataset, measured.ranks["test"]))
-
-
+    rank_table(measured).save(folder.path / "ranks.npz")
