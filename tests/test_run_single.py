@@ -88,7 +88,7 @@ def test_stopped_run_goes_on_bit_for_bit(
     model: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped within the third epoch and called again: the ranks of an undisturbed run."""
-    own = QUICK if model == "UniSID" else {"show_progress": False}
+    own = QUICK if model == "UniSID" else {"show_progress": False, "MAX_ITEM_LIST_LENGTH": 8}
     settings = own | {"data_path": str(ml_mini), "epochs": 4}
     whole = recbole_unisid.run(model, "ml-mini", settings | {"output_dir": "whole"}, verbose=False)
     train_epoch = RunTrainer._train_epoch

@@ -14,6 +14,8 @@ from recbole_unisid.errors import UserError, did_you_mean
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
 SUBCOMMANDS = {
     "run": ("run", "train and evaluate models on a data set"),
+    "prepare": ("prepare", "make a data set of public originals or of your own tables"),
+    "inspect": ("inspect", "count a data set, its ties, text and leaks, and say what will break"),
 }
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, did_you_mean
 
 #: Flags that need no value.
-_FLAGS = {"help", "list-models", "version"}
+_FLAGS = {"help", "list_models", "version", "dry_run"}
+
+
+def positional(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """Split off a first argument that is no option, such as a data set's name."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], arguments[1:]
+    return None, arguments
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Read arguments of the form ``--key=value`` or ``--key value``.
+    """Read arguments of the form ``--key=value`` or ``--key value``; hyphens in keys are underscores.
 
     Parameters
     ----------
@@ -42,6 +49,7 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
         if not argument.startswith("--") or argument == "--":
             raise UserError(f"'{argument}' is no option; write --key=value (see --help).")
         key, equals, value = argument[2:].partition("=")
+        key = key.replace("-", "_")
         if key in _FLAGS and not equals:
             value = "True"
         elif not equals:
@@ -52,3 +60,18 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--{key} is given twice: {options[key]} and {value}.")
         options[key] = value
     return options
+
+
+def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: str) -> None:
+    """Refuse an option that a subcommand does not have.
+
+    Raises
+    ------
+    UserError
+        For the first one, with the nearest that it has.
+    """
+    for key in options:
+        if key not in known:
+            raise UserError(
+                f"{command} has no option --{key}.{did_you_mean(key, known)} See {command} --help."
+            )

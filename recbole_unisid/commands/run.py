@@ -38,18 +38,23 @@ def main(arguments: Sequence[str]) -> int:
     if options.pop("help", None):
         print(HELP, end="")
         return 0
-    if options.pop("list-models", None):
+    if options.pop("list_models", None):
         print(model_list())
         return 0
     # The heavy imports come after --help.
     from recbole_unisid.report.screen import summary_table
+    from recbole_unisid.report.tables import to_screen
     from recbole_unisid.runs.api import run
+    from recbole_unisid.runs.many import benchmark_folder, leaderboard_of
 
     files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
     model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
     found = run(model, dataset, options, files)
-    results = found if isinstance(found, list) else [found]
-    print(summary_table(results))
+    if isinstance(found, list):
+        print("\n" + to_screen(leaderboard_of(found)))
+        print(f"\n-> {benchmark_folder(found)}")
+    else:
+        print(summary_table(found))
     return 0
 
 

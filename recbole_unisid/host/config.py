@@ -58,7 +58,7 @@ def parse_value(text: str) -> Any:
     """
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
-    if text.lower() in {"none", "null", "~"}:
+    if text in {"None", "null", "~"}:  # but "none" is a collision strategy
         return None
     try:
         return ast.literal_eval(text)

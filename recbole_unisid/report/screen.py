@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-_COLUMNS = (
-    "hit/recall@1",
-    "hit/recall@5",
-    "hit/recall@10",
-    "hit/recall@20",
-    "ndcg@5",
-    "ndcg@10",
-    "ndcg@20",
-    "mrr",
-)
+_COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 _TITLES = {
     "full": "all items but those seen",
     "full_unfiltered": "all items",
@@ -24,45 +14,40 @@ _TITLES = {
 }
 
 
-def summary_table(results: Sequence[dict[str, Any]]) -> str:
-    """Tables of some runs' test figures, with the protocol above and the folders below.
+def summary_table(result: dict[str, Any]) -> str:
+    """The test figures of one run, with the protocol above and the folder below.
 
     Parameters
     ----------
-    results : sequence of dict
-        As ``result.json`` holds them, of one data set.
+    result : dict
+        As ``result.json`` holds it, with ``run_dir``.
 
     Returns
     -------
     str
-        One line a run and candidate set.
+        One line a candidate set.
     """
-    first = results[0]
-    data, protocol = first["data"], first["protocol"]
+    data, protocol = result["data"], result["protocol"]
     lines = [
         "",
-        f"{first['dataset']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions",
+        f"{result['dataset']}: {data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions",
         f"test of the {protocol['split'].replace('_', '-')} split, ties {protocol['ties']}; "
         f"best epoch by validation {protocol['valid_metric']}",
     ]
-    for name, title in _TITLES.items():
-        rows = [_row(result, result["test"][name]) for result in results if result["test"].get(name)]
-        if rows:
-            used = [c for c in _COLUMNS if any(row.get(c) is not None for row in rows)]
-            table = [[row["run"], *[row.get(c) for c in used]] for row in rows]
-            heads = [title, *[c.replace("hit/recall", "recall") for c in used]]
-            lines += ["", tabulate(table, heads, floatfmt=".4f", tablefmt="simple")]
-    lines += ["", *[_footer(result) for result in results]]
-    return "\n".join(lines)
+    rows = {
+        title: _by_cutoff(result["test"][name]) for name, title in _TITLES.items() if result["test"].get(name)
+    }
+    used = [column for column in _COLUMNS if any(column in row for row in rows.values())]
+    table = [[title, *[row.get(column) for column in used]] for title, row in rows.items()]
+    lines += ["", tabulate(table, ["candidates", *used], floatfmt=".4f", missingval="")]
+    if result.get("order_note"):
+        lines += ["", f"note: {result['order_note']}"]
+    return "\n".join([*lines, "", _footer(result)])
 
 
-def _row(result: dict[str, Any], figures: dict[str, float]) -> dict[str, Any]:
-    row: dict[str, Any] = {"run": f"{result['model']} ({result['seed']})"}
-    for key, value in figures.items():
-        row[
-            key.replace("recall", "hit/recall") if "recall" in key else key.replace("hit@", "hit/recall@")
-        ] = value
-    return row
+def _by_cutoff(figures: dict[str, float]) -> dict[str, float]:
+    """With one target a user, a hit is a recall of 1: one name for both."""
+    return {key.replace("hit@", "recall@"): value for key, value in figures.items()}
 
 
 def _footer(result: dict[str, Any]) -> str:

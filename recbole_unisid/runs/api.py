@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig, parse_value
+from recbole_unisid.runs.many import run_many
 from recbole_unisid.runs.single import run_single
 
 #: RecBole's default seed, and the first of several.
@@ -57,13 +58,16 @@ def run(
     models = model.split(",") if isinstance(model, str) else list(model)
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
-    results = []
-    for name in models:
-        for seed in seeds:
-            chosen = settings if seed is None else settings | {"seed": seed}
-            config = UniSIDConfig(name.strip(), dataset, config_files, chosen)
-            results.append(run_single(config, verbose))
-    return results if several_seeds or len(models) > 1 else results[0]
+    configs = [
+        UniSIDConfig(
+            name.strip(), dataset, config_files, settings if seed is None else settings | {"seed": seed}
+        )
+        for name in models
+        for seed in seeds
+    ]
+    if several_seeds or len(models) > 1:
+        return run_many(configs, verbose)
+    return run_single(configs[0], verbose)
 
 
 def parse_seeds(seeds: Any) -> list[int]:

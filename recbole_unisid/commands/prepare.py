@@ -1,0 +1,90 @@
+"""``recbole-unisid prepare``: originals or one's own tables to RecBole atomic files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from recbole_unisid.commands.options import parse_options, positional, refuse_unknown
+from recbole_unisid.data.columns import parse_columns
+from recbole_unisid.data.own_tables import prepare_from_tables
+from recbole_unisid.data.prepare import prepare
+from recbole_unisid.data.summary import Summary
+from recbole_unisid.errors import UserError
+
+HELP = """\
+usage: recbole-unisid prepare NAME [--key=value ...]
+       recbole-unisid prepare [NAME] --from-csv=F [--items=F] [--columns=...] [--key=value ...]
+
+Make DATA_PATH/NAME/ with NAME.inter and NAME.item out of public originals (downloaded, or from --raw)
+or of your own tables.
+
+  NAME                    amazon-beauty, amazon-sports-outdoors, ml-1m, yelp, ... (a wrong name lists them)
+  --data_path=dataset     where data sets are
+  --raw=DIR               a folder with the originals, instead of downloading them
+  --mirror=URL            tried before the known places; several with commas
+  --core=5                k-core filter
+  --duplicates=first      a pair seen again: first, last, exact (same time too) or all
+  --check_counts=true     refuse a result that has not the published counts
+
+Your own tables (CSV, TSV, JSON lines, Parquet):
+  --from-csv=F            interactions
+  --items=F               items and their text
+  --columns=user=buyer,item=sku,time=date,text=name+brand
+  --dry-run               only say what would be read and dropped
+"""
+
+_KEYS = {"data_path", "raw", "mirror", "core", "duplicates", "check_counts", "from_csv", "items", "columns"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the subcommand; see :data:`HELP`."""
+    name, rest = positional(arguments)
+    options = parse_options(rest)
+    if options.pop("help", None):
+        print(HELP, end="")
+        return 0
+    refuse_unknown(options, _KEYS | {"dry_run"}, "prepare")
+    summary = _from_tables(name, options) if "from_csv" in options else _from_originals(name, options)
+    print(summary.as_table())
+    return 0
+
+
+def _from_tables(name: str | None, options: Mapping[str, str]) -> Summary:
+    return prepare_from_tables(
+        options["from_csv"],
+        options.get("items"),
+        parse_columns(options["columns"]) if "columns" in options else {},
+        name or Path(options["from_csv"]).stem,
+        options.get("data_path", "dataset"),
+        dry_run="dry_run" in options,
+        core=_whole_number(options, "core") or 1,
+        duplicates=options.get("duplicates", "exact"),
+    )
+
+
+def _from_originals(name: str | None, options: Mapping[str, str]) -> Summary:
+    if name is None:
+        raise UserError(
+            "prepare needs a name, such as amazon-beauty, or --from-csv=FILE (see prepare --help)."
+        )
+    if "dry_run" in options:
+        raise UserError("--dry-run goes with --from-csv.")
+    mirrors = [url for url in options.get("mirror", "").split(",") if url]
+    return prepare(
+        name,
+        options.get("data_path", "dataset"),
+        raw=options.get("raw"),
+        mirrors=mirrors,
+        core=_whole_number(options, "core"),
+        duplicates=options.get("duplicates"),
+        check_counts=options.get("check_counts", "true").lower() != "false",
+    )
+
+
+def _whole_number(options: Mapping[str, str], key: str) -> int | None:
+    if key not in options:
+        return None
+    if not options[key].isdigit():
+        raise UserError(f"--{key}={options[key]} is no whole number.")
+    return int(options[key])

@@ -1,0 +1,78 @@
+"""Several models and seeds: what is missing is run, then all stand in one leaderboard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.files import fingerprint
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.report.leaderboard import Leaderboard, Run, make_leaderboard
+from recbole_unisid.report.tables import write_leaderboard
+from recbole_unisid.runs.folder import RunFolder
+from recbole_unisid.runs.single import run_single
+
+
+def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict[str, Any]]:
+    """Run what has no finished folder yet, and write the leaderboard of all.
+
+    Parameters
+    ----------
+    configs : sequence of UniSIDConfig
+        One a run, of one data set and protocol. A run that was stopped goes on where it stood.
+    verbose : bool
+        Say on the screen what happens.
+
+    Returns
+    -------
+    list of dict
+        The results, in the order given.
+    """
+    missing = [config for config in configs if RunFolder(config).result() is None]
+    if verbose:
+        print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
+    started, done = time.perf_counter(), 0
+    results = []
+    for config in configs:
+        if any(config is one for one in missing):
+            if verbose:
+                print(_headline(config, done, len(missing), time.perf_counter() - started))
+            results.append(run_single(config, verbose))
+            done += 1
+        else:
+            results.append(run_single(config, verbose=False))
+    write_leaderboard(leaderboard_of(results), benchmark_folder(results))
+    return results
+
+
+def _headline(config: UniSIDConfig, done: int, total: int, elapsed: float) -> str:
+    left = f", about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
+    return f"\n[{done + 1}/{total}{left}] {config['model']}, seed {config['seed']}"
+
+
+def leaderboard_of(results: Sequence[dict[str, Any]]) -> Leaderboard:
+    """Gather finished runs into a leaderboard.
+
+    Parameters
+    ----------
+    results : sequence of dict
+        With ``run_dir``.
+
+    Raises
+    ------
+    UserError
+        When the runs were not measured alike.
+    """
+    runs = [Run(result, RankTable.load(Path(result["run_dir"]) / "ranks.npz")) for result in results]
+    note = results[0].get("order_note")
+    return make_leaderboard(runs, notes=[note] if note else [])
+
+
+def benchmark_folder(results: Sequence[dict[str, Any]]) -> Path:
+    """``<output_dir>/<dataset>/benchmark-<hash>/`` of a set of runs."""
+    folders = [Path(result["run_dir"]) for result in results]
+    names = fingerprint([f"{folder.parent.name}/{folder.name}" for folder in folders])[:12]
+    return folders[0].parents[1] / f"benchmark-{names}"
