@@ -8,6 +8,7 @@ breakage                              upstream      mended in
 ====================================  ============  ==========================================
 NumPy 2 removed ``np.float_`` ...     #2215, #1604  :func:`restore_numpy_names`
 anomaly mode left on by ``sine.py``   none found    :func:`switch_off_anomaly_mode`
+kmeans_pytorch wanted (1.2.0)         none found    :func:`import_general_models`
 quotes in text columns swallow lines  #2218         :func:`unquoted_tables`
 TensorBoard events in the cwd         none found    :func:`tensorboard_in`
 ``torch.load`` of pickled objects     #2212         ``host.trainer`` (no pickles at all)
@@ -21,7 +22,10 @@ float32 times lose seconds            #2204         ``host.dataset`` (``exact_ti
 from __future__ import annotations
 
 import csv
+import importlib.util
 import logging
+import sys
+import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +68,24 @@ def switch_off_anomaly_mode() -> None:
     import recbole.model.sequential_recommender  # noqa: F401
 
     torch.autograd.set_detect_anomaly(False)
+
+
+def import_general_models() -> None:
+    """Import RecBole's general models without ``kmeans_pytorch``.
+
+    RecBole 1.2.0, the version that Python 3.12 and later can install (1.2.1 wants an old ray), imports it
+    in ``ldiffrec.py`` for a model that nobody asked for, and does not install it; 1.2.1 imports it later.
+    """
+    absent = importlib.util.find_spec("kmeans_pytorch") is None
+    if absent:
+        stand_in = types.ModuleType("kmeans_pytorch")
+        stand_in.kmeans = None  # type: ignore[attr-defined]
+        sys.modules["kmeans_pytorch"] = stand_in
+    try:
+        importlib.import_module("recbole.model.general_recommender")
+    finally:
+        if absent:
+            del sys.modules["kmeans_pytorch"]
 
 
 class _UnquotedPandas:
@@ -127,4 +149,5 @@ def mend() -> None:
     """Apply the mends that hold for the whole process; calling it again does nothing more."""
     silence_future_warnings()
     restore_numpy_names()
+    import_general_models()
     switch_off_anomaly_mode()
