@@ -107,6 +107,7 @@ def prefix_purity(
 
 def _purity(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     """Share of items that have the most frequent label of their group."""
-    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
-    _, first = np.unique(pairs[0], return_index=True)  # the pairs are sorted by group
+    kinds = int(labels.max()) + 1
+    pairs, counts = np.unique(groups * kinds + labels, return_counts=True)
+    _, first = np.unique(pairs // kinds, return_index=True)  # the pairs are sorted by group
     return float(np.maximum.reduceat(counts, first).sum() / len(groups))
