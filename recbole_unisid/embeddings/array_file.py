@@ -35,7 +35,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = Non
         Kept in the file's metadata with a SHA-256 of everything, which :func:`load_arrays` checks.
     """
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps(about, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(about, ensure_ascii=False)
     with write_atomically(path) as part:
         part.write_bytes(save(whole, metadata={"about": text, "sha256": _digest(whole, text)}))
 

@@ -99,8 +99,9 @@ class Codebook(nn.Module):
         smooth = (self.counts + _SMOOTHING) / (total + len(self.counts) * _SMOOTHING) * total
         means = self.sums / smooth[:, None]
         if self.distance == "cosine":
-            length = (self.projections / smooth).clamp(min=1e-6) if self.code_length == "fitted" else 1.0
-            means = directions(means) * torch.as_tensor(length).reshape(-1, 1)
+            means = directions(means)
+            if self.code_length == "fitted":
+                means = means * (self.projections / smooth).clamp(min=1e-6)[:, None]
         self.weight.copy_(means)
 
     @torch.no_grad()

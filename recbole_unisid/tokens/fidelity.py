@@ -14,6 +14,9 @@ from recbole_unisid.tokens.quantiser import directions
 #: Neighbours are looked for among so many items at most, for so many of them.
 _NEIGHBOUR_ITEMS, _NEIGHBOUR_QUERIES = 20_000, 1_000
 
+#: Vectors whose errors are computed at once.
+_CHUNK = 8192
+
 #: Shuffles over which the purity of shuffled codes is averaged.
 _SHUFFLES = 5
 
@@ -23,9 +26,12 @@ def reconstruction_error(vectors: NDArray[np.float32], decoded: NDArray[np.float
 
     0 is a perfect reconstruction, 1 that of the mean vector alone; 0 when there is no variance.
     """
-    lost = float(np.square(vectors - decoded, dtype=np.float64).sum())
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    variance = float(np.square(vectors - mean, dtype=np.float64).sum())
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    lost = variance = 0.0
+    for start in range(0, len(vectors), _CHUNK):
+        part = vectors[start : start + _CHUNK].astype(np.float64)
+        lost += float(np.square(part - decoded[start : start + _CHUNK]).sum())
+        variance += float(np.square(part - mean).sum())
     return lost / variance if variance > 1e-12 * len(vectors) else 0.0
 
 
@@ -101,6 +107,7 @@ def prefix_purity(
 
 def _purity(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     """Share of items that have the most frequent label of their group."""
-    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
-    _, first = np.unique(pairs[0], return_index=True)  # the pairs are sorted by group
+    kinds = int(labels.max()) + 1
+    pairs, counts = np.unique(groups * kinds + labels, return_counts=True)
+    _, first = np.unique(pairs // kinds, return_index=True)  # the pairs are sorted by group
     return float(np.maximum.reduceat(counts, first).sum() / len(groups))

@@ -154,8 +154,10 @@ def quantise(vectors: Tensor, codebooks: Sequence[Tensor], distances: Sequence[s
 
 def decode(codes: Tensor, codebooks: Sequence[Tensor]) -> Tensor:
     """``q``, the sum of the codes' vectors, shape [n, width]."""
-    parts = [codebook[codes[:, level]] for level, codebook in enumerate(codebooks)]
-    return torch.stack(parts).sum(dim=0)
+    total = codebooks[0][codes[:, 0]]  # [n, width]
+    for level, codebook in enumerate(codebooks[1:], start=1):
+        total = total + codebook[codes[:, level]]
+    return total
 
 
 @torch.no_grad()

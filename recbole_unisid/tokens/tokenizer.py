@@ -112,7 +112,11 @@ class Tokenizer(ABC):
 
     def decode(self, codes: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors that codes stand for, shape [n, width]."""
-        return self.decode_latents(decode(torch.from_numpy(codes), self._tensors()).numpy())
+        vectors = np.empty((len(codes), len(self.mean)), dtype=np.float32)
+        for start in range(0, len(codes), _CHUNK):
+            part = torch.from_numpy(codes[start : start + _CHUNK])
+            vectors[start : start + _CHUNK] = self.decode_latents(decode(part, self._tensors()).numpy())
+        return vectors
 
     def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors of latents, shape [n, width]."""

@@ -132,7 +132,7 @@ def _parse(path: Path, entries: Iterable[tuple[str, list[str]]]) -> CodeTable:
         matches = [_TAGGED.fullmatch(code) or _PLAIN.fullmatch(code) for code in written]
         found = [match[1] for match in matches if match]
         tags = found if tags is None else tags
-        if not written or found != tags:
+        if not written or len(found) < len(written) or found != tags:
             raise UserError(
                 f"{path}: item {item!r} has the codes {' '.join(written)!r}; every item needs as many, "
                 "with the same letters a level, as <a_114> or plain integers."
