@@ -16,7 +16,7 @@ from recbole_unisid.embeddings.encode import encode_texts
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.text.item_file import ItemTable, read_item_file
-from recbole_unisid.text.item_text import item_texts
+from recbole_unisid.text.item_text import default_fields, item_categories, item_texts
 from recbole_unisid.tokens.tokenization import Tokenization, tokenize_items
 
 LOG = logging.getLogger("recbole_unisid")
@@ -95,10 +95,22 @@ def as_list(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def text_vectors(
-    config: UniSIDConfig, dataset: Any, item_ids: list[str]
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Vectors and a title line of every item.
+def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
+    """Further settings of the tokenizer; ``tokens_file`` is the path of tokenizer ``file``."""
+    given = config["tokens_file"]
+    return dict(config["tokenizer_options"] or {}) | ({"path": str(given)} if given else {})
+
+
+def _shown(config: UniSIDConfig, item_ids: list[str]) -> tuple[list[str], list[str]]:
+    """Titles and categories, to show with the tokens; the item's name where there is no item file."""
+    if not (Path(config["data_path"]) / f"{config['dataset']}.item").is_file():
+        return item_ids, [""] * len(item_ids)
+    table = read_items(config)
+    return item_texts(table, item_ids, default_fields(table)[:1]), item_categories(table, item_ids)
+
+
+def text_vectors(config: UniSIDConfig, dataset: Any, item_ids: list[str]) -> NDArray[np.float32]:
+    """Text vectors of every item.
 
     Raises
     ------
@@ -107,7 +119,7 @@ def text_vectors(
     """
     encoder = str(config["text_encoder"])
     if encoder == "preload":
-        return _preloaded(config, dataset), item_ids
+        return _preloaded(config, dataset)
     if encoder.endswith((".npy", ".safetensors")):
         texts = [""] * len(item_ids)
     else:
@@ -121,7 +133,7 @@ def text_vectors(
             )
         if empty:
             LOG.warning("%d of %d items have no text; their vector is zero", empty, len(texts))
-    vectors = encode_texts(
+    return encode_texts(
         texts,
         encoder,
         cache_folder(config) / "embeddings",
@@ -129,7 +141,6 @@ def text_vectors(
         device=str(config["device"]),
         show_progress=bool(config["show_progress"]),
     )
-    return vectors, texts
 
 
 def _preloaded(config: UniSIDConfig, dataset: Any) -> NDArray[np.float32]:
@@ -162,7 +173,8 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     """
     item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     started = time.perf_counter()
-    vectors, titles = text_vectors(config, dataset, item_ids)
+    vectors = text_vectors(config, dataset, item_ids)
+    titles, categories = _shown(config, item_ids)
     encoded = time.perf_counter()
     tokenization = None
     if needs == "tokens":
@@ -174,9 +186,11 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
             distances=as_list(config["distances"]),
             seed=config["seed"] if config["tokenizer_seed"] is None else config["tokenizer_seed"],
             collisions=str(config["collisions"]),
-            cache_dir=cache_folder(config) / "tokenizers",
+            cache_dir=cache_folder(config) / "tokens",
             titles=titles,
+            categories=categories,
             show_progress=bool(config["show_progress"]),
+            **tokenizer_options(config),
         )
     seconds = {"text_encoding": encoded - started, "tokenizer": time.perf_counter() - encoded}
     return ItemSemantics(vectors, titles, tokenization, seconds)

@@ -197,7 +197,9 @@ class UniSID(WholeSequenceRecommender):
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         super()._initialise_items(config, dataset)
         tokens = self.items.semantic
-        if config["table_init"] == "text" and isinstance(tokens, SemanticTokens):
+        # Random codes are the control without text: nor may they start from it.
+        from_text = config["table_init"] == "text" and config["tokenizer"] != "random"
+        if from_text and isinstance(tokens, SemanticTokens):
             table = code_table_from_codebooks(
                 dataset.semantics.codes,
                 dataset.semantics.codebooks,

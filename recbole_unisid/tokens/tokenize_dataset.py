@@ -89,10 +89,22 @@ def tokenize_dataset(
         show_progress=show,
         **(tokenizer_options or {}),
     )
-    output = Path(output_dir)
-    write_tokens_tsv(output / "tokens.tsv", items, result.codes)
-    tags = output_tags(result.tokenizer, result.codes.shape[1])
-    write_index_json(output / "index.json", items, result.codes, tags)
-    result.tokenizer.save(output)
-    write_json(output / "health.json", result.health)
+    write_tokenization(result, Path(output_dir))
     return result
+
+
+def write_tokenization(result: Tokenization, folder: Path) -> None:
+    """Write ``tokens.tsv``, ``index.json`` (LETTER's form), ``health.json`` and the tokenizer.
+
+    Parameters
+    ----------
+    result : Tokenization
+        What to write.
+    folder : Path
+        Where; it is made.
+    """
+    write_tokens_tsv(folder / "tokens.tsv", result.item_ids, result.codes)
+    tags = output_tags(result.tokenizer, result.codes.shape[1])
+    write_index_json(folder / "index.json", result.item_ids, result.codes, tags)
+    result.tokenizer.save(folder)
+    write_json(folder / "health.json", result.health)

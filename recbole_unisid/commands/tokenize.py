@@ -1,0 +1,50 @@
+"""``recbole-unisid tokenize``: item text to semantic IDs, without a sequence model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.commands.options import parse_options
+
+HELP = """\
+usage: recbole-unisid tokenize --dataset=D [--tokenizer=T] [--key=value ...]
+
+Encode the items' text, fit a tokenizer, write tokens.tsv, index.json, health.json and the tokenizer, and
+show the health of the tokens.
+
+  --dataset=ml-100k       a folder under --data_path with D.item
+  --tokenizer=residual_kmeans   rqvae, opq, random, lsh, or file with --tokens_file=F
+  --codebook_sizes=[256,256,256]
+  --distances=[cosine,cosine,euclidean]
+  --collisions=none       suffix, balanced
+  --text_encoder=offline  lsa, a file of vectors, any sentence-transformers model
+  --tokenizer_options={}  further settings of the tokenizer, such as {code_length: unit}
+  --seed=2020
+  --output_dir=runs       the files go to OUTPUT_DIR/D/tokens/TOKENIZER
+
+The settings are those of UniSID (properties/model/UniSID.yaml).
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the subcommand; see :data:`HELP`."""
+    options: dict[str, Any] = dict(parse_options(arguments))
+    if options.pop("help", None):
+        print(HELP, end="")
+        return 0
+    from recbole_unisid.host.config import UniSIDConfig
+    from recbole_unisid.host.dataset import load_dataset
+    from recbole_unisid.host.semantics import item_semantics
+    from recbole_unisid.tokens import health_table
+    from recbole_unisid.tokens.tokenize_dataset import write_tokenization
+
+    config = UniSIDConfig("UniSID", options.pop("dataset", "ml-100k"), (), options)
+    tokenization = item_semantics(config, load_dataset(config), "tokens").tokenization
+    assert tokenization is not None
+    folder = Path(config["output_dir"]) / config["dataset"] / "tokens" / str(config["tokenizer"])
+    write_tokenization(tokenization, folder)
+    print(health_table(tokenization.health))
+    print(f"\n-> {folder}")
+    return 0
