@@ -19,6 +19,7 @@ Train models on a data set and evaluate them under one protocol.
   --dataset=ml-100k       a folder under --data_path with D.inter and D.item (RecBole atomic files)
   --data_path=dataset     where data sets are
   --seed=2020             or --seeds=5 (2020 ... 2024) or --seeds=7,8,9
+  --tune=20               search settings instead, 20 trials a model, on the validation set alone
   --recipe=default        a named set of settings of the model
   --config_files=F        YAML files of settings, with commas
   --output_dir=runs       run folders go to OUTPUT_DIR/DATASET/MODEL/SEED-HASH
@@ -50,7 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
     model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
     found = run(model, dataset, options, files)
-    if isinstance(found, list):
+    if "tune" in options:
+        for search in found:
+            print(f"{search['model']}: {search['score']:.4f} on validation; run it with")
+            print(
+                f"  --model={search['model']} --dataset={dataset} --config_files={search['folder']}/best.yaml"
+            )
+    elif isinstance(found, list):
         print("\n" + to_screen(leaderboard_of(found)))
         print(f"\n-> {benchmark_folder(found)}")
     else:

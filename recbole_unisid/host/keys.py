@@ -19,7 +19,7 @@ PICKLED = {
     "dataloaders_save_path": "a stopped run resumes by itself",
 }
 #: Keys of the run itself, read before there is a Config.
-RUN_KEYS = frozenset({"model", "dataset", "seeds", "config_files", "verbose"})
+RUN_KEYS = frozenset({"model", "dataset", "seeds", "tune", "config_files", "verbose"})
 
 
 @cache

@@ -92,6 +92,9 @@ class ItemRepresentation(nn.Module):
         self.n_items = n_items
         self.semantic = semantic
         self.ids = nn.Embedding(n_items + 1, id_width, padding_idx=0) if id_width else None
+        #: Items never trained on, bool [n_items + 1]: their ID is neutral, the mean of the trained ones.
+        self.register_buffer("untrained", None)
+        self.untrained: torch.Tensor | None
         self.width = (semantic_width if semantic is not None else 0) + id_width
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
@@ -106,8 +109,18 @@ class ItemRepresentation(nn.Module):
         -------
         Tensor, shape [n, width]
         """
-        parts = [part(items) for part in (self.semantic, self.ids) if part is not None]
+        parts = [] if self.semantic is None else [self.semantic(items)]
+        if self.ids is not None:
+            parts.append(self._ids(self.ids, items))
         return torch.cat(parts, dim=-1)
+
+    def _ids(self, ids: nn.Embedding, items: torch.Tensor) -> torch.Tensor:
+        vectors: torch.Tensor = ids(items)  # [n, id width]
+        if self.untrained is None:
+            return vectors
+        trained = ~self.untrained
+        trained[0] = False  # padding
+        return torch.where(self.untrained[items][:, None], ids.weight[trained].mean(0), vectors)
 
     def all_items(self) -> torch.Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""

@@ -63,6 +63,7 @@ class WholeSequenceRecommender(SequentialRecommender):
             config["attn_dropout_prob"],
             float(config["layer_norm_eps"]),
         )
+        self._leave_out_cold_items(config, dataset)
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self._initialise_items(config, dataset)
         self._catalogue: torch.Tensor | None = None
@@ -73,6 +74,16 @@ class WholeSequenceRecommender(SequentialRecommender):
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         if self.items.ids is not None:
             torch.nn.init.zeros_(self.items.ids.weight[0].data)
+
+    def _leave_out_cold_items(self, config: Any, dataset: Any) -> None:
+        """Under the cold-item split, items without training are no negatives and have a neutral ID."""
+        self.candidates: torch.Tensor | None = None
+        if config["split"] == "cold_items":
+            counts = dataset.split.training_counts(dataset.sequences)
+            cold = torch.from_numpy(counts == 0)
+            cold[0] = False
+            self.items.untrained = cold
+            self.candidates = torch.from_numpy(counts).nonzero().flatten().to(self.device)
 
     # --- RecBole's contract -----------------------------------------------------------------------
 
@@ -101,7 +112,9 @@ class WholeSequenceRecommender(SequentialRecommender):
         wanted = targets[asked]  # [P]
         if self.loss_name == "softmax":
             catalogue = self.items.all_items()
-            return softmax_loss(self.transformer(catalogue[inputs])[asked], catalogue, wanted)
+            return softmax_loss(
+                self.transformer(catalogue[inputs])[asked], catalogue, wanted, self.items.untrained
+            )
         negatives = self._draw_negatives(len(wanted))
         # Every distinct item of the batch is represented once, however often it occurs.
         distinct, place = torch.unique(
@@ -121,6 +134,8 @@ class WholeSequenceRecommender(SequentialRecommender):
     def _draw_negatives(self, positions: int) -> torch.Tensor:
         """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
         shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
+        if self.candidates is not None:
+            return self.candidates[torch.randint(len(self.candidates), shape, device=self.device)]
         return torch.randint(1, self.n_items, shape, device=self.device)
 
     def predict(self, interaction: Any) -> torch.Tensor:

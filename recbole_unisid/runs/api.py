@@ -8,8 +8,10 @@ from typing import Any
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig, parse_value
+from recbole_unisid.host.properties import read_yaml
 from recbole_unisid.runs.many import run_many
 from recbole_unisid.runs.single import run_single
+from recbole_unisid.runs.tune import tune
 
 #: RecBole's default seed, and the first of several.
 FIRST_SEED = 2020
@@ -31,7 +33,8 @@ def run(
     dataset : str
         A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``.
     config_dict : mapping, optional
-        Settings, as ``--key=value`` on the command line; ``seeds`` may be a number of seeds or a list.
+        Settings, as ``--key=value`` on the command line; ``seeds`` may be a number of seeds or a list;
+        ``tune`` is a number of trials for a search of settings instead of a run.
     config_files : iterable of str or Path
         YAML files of settings.
     verbose : bool
@@ -41,7 +44,8 @@ def run(
     -------
     dict or list of dict
         ``result.json`` (see docs/) with ``run_dir``, the run's folder; a list where several models or
-        seeds were asked for, in that order: models first.
+        seeds were asked for, in that order: models first. With ``tune``, one dict a model: ``best``
+        settings, their validation ``score``, the ``folder`` with ``best.yaml`` and every trial.
 
     Raises
     ------
@@ -58,6 +62,9 @@ def run(
     models = model.split(",") if isinstance(model, str) else list(model)
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
+    if "tune" in settings:
+        trials = settings.pop("tune")
+        return [_tuned(name.strip(), dataset, config_files, settings, trials, verbose) for name in models]
     configs = [
         UniSIDConfig(
             name.strip(), dataset, config_files, settings if seed is None else settings | {"seed": seed}
@@ -68,6 +75,24 @@ def run(
     if several_seeds or len(models) > 1:
         return run_many(configs, verbose)
     return run_single(configs[0], verbose)
+
+
+def _tuned(
+    model: str,
+    dataset: str,
+    config_files: Iterable[str | Path],
+    settings: Mapping[str, Any],
+    trials: Any,
+    verbose: bool,
+) -> dict[str, Any]:
+    count = parse_value(trials) if isinstance(trials, str) else trials
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise UserError(f"--tune={trials} is no number of trials, such as 20.")
+    fixed: dict[str, Any] = {}
+    for file in config_files:
+        fixed |= read_yaml(Path(file))
+    fixed |= {key: parse_value(value) if isinstance(value, str) else value for key, value in settings.items()}
+    return tune(UniSIDConfig(model, dataset, (), fixed), fixed, count, verbose) | {"model": model}
 
 
 def parse_seeds(seeds: Any) -> list[int]:

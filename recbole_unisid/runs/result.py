@@ -13,6 +13,7 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.semantics import ItemSemantics
 from recbole_unisid.ranks.controls import control_metrics, control_ranks, order_note
 from recbole_unisid.ranks.metrics import protocol_metrics
+from recbole_unisid.ranks.nearest_text import nearest_text_ranks
 from recbole_unisid.ranks.slices import make_slices, slice_metrics
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
@@ -73,6 +74,8 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     dataset, trainer = measured.dataset, measured.trainer
     sequences, split = dataset.sequences, dataset.split
     controls = control_ranks(sequences, split)
+    if measured.semantics is not None:
+        controls["nearest_text"] = nearest_text_ranks(measured.semantics.vectors, sequences, split)
     test: dict[str, Any] = _metrics(measured.ranks["test"])
     test["recbole"] = measured.recbole["test"]
     test["slices"] = _slices(measured)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from recbole.utils import init_seed
 from safetensors.torch import save_file
 
@@ -16,9 +16,9 @@ from recbole_unisid.files import write_atomically
 from recbole_unisid.host.collector import RankRecorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import full_loader, make_loaders
+from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
-from recbole_unisid.host.semantics import ItemSemantics, item_semantics
+from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.host.trainer import make_trainer
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result, rank_table
@@ -53,7 +53,9 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     if result is None:
         folder.begin()
         with folder.logging(verbose):
-            result = _train_and_measure(config, folder)
+            measured = measure(config, train(config, folder))
+            _write_artefacts(folder, measured)
+            result = build_result(config, measured)
             folder.finish(result)
     elif verbose:
         print(
@@ -62,50 +64,72 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     return result | {"run_dir": str(folder.path)}
 
 
-def _train_and_measure(config: UniSIDConfig, folder: RunFolder) -> dict[str, Any]:
+@dataclass
+class Trained:
+    """A model at its best epoch, and what it was trained on.
+
+    Attributes
+    ----------
+    dataset : PrefixRowDataset or InteractionDataset
+        With sequences and split.
+    loaders : Loaders
+        Of the three phases.
+    trainer : RunTrainer
+        With the model, its best weights restored.
+    seconds : float
+        Of training.
+    """
+
+    dataset: Any
+    loaders: Loaders
+    trainer: Any
+    seconds: float
+
+
+def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
+    """Train a model to its best epoch by validation; the test set is not looked at.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings of the run.
+    folder : RunFolder
+        Begun; a run that was stopped goes on from its checkpoint.
+    """
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
     dataset = load_dataset(config)
-    LOG.info(
-        "%s: %d users, %d items, %d interactions", config["dataset"], dataset.user_num - 1, dataset.item_num - 1,
-        dataset.inter_num,
-    )  # fmt: skip
-    semantics = _attach_semantics(config, dataset)
+    counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
+    LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
+    needs = getattr(config.model_class, "needs", None)
+    # RecBole's preprocessing hook: text and tokens come before the model that reads them.
+    dataset.semantics = item_semantics(config, dataset, needs) if needs else None
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.model_class(config, loaders.train.dataset).to(config["device"])
     trainer = make_trainer(config, model, folder.path)
-
     started = time.perf_counter()
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
-    trained = time.perf_counter()
+    seconds = time.perf_counter() - started
     trainer.restore_best()
-    LOG.info("trained %d epochs; evaluating the best, epoch %s", len(trainer.history), trainer.best_epoch)
+    LOG.info("trained %d epochs; the best is epoch %s", len(trainer.history), trainer.best_epoch)
+    return Trained(dataset, loaders, trainer, seconds)
 
+
+def measure(config: UniSIDConfig, trained: Trained) -> Measured:
+    """Rank every test and validation target under every candidate set."""
+    started = time.perf_counter()
+    dataset, loaders = trained.dataset, trained.loaders
     negatives = sample_negatives(dataset.sequences, seed=config["protocol_seed"])
     recbole, ranks = {}, {}
     # The test first: RecBole draws its sampled candidates (uni100) at evaluation, in this order.
     for phase, name, loader in ((TEST, "test", loaders.test), (VALID, "valid", loaders.valid)):
         if loader is not None:
-            recorder = RankRecorder(
-                dataset.sequences, dataset.split.targets(phase), negatives, dataset.uid_field,
-                masked=not config.is_sequential,
-            )  # fmt: skip
-            recbole[name], ranks[name] = _evaluate(config, trainer, loader, recorder, name)
-    measured = Measured(
-        dataset, trainer, recbole, ranks, semantics,
-        {"training": trained - started, "evaluation": time.perf_counter() - trained},
-    )  # fmt: skip
-    _write_artefacts(folder, model, measured)
-    return build_result(config, measured)
-
-
-def _attach_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
-    """RecBole's preprocessing hook: text and tokens come before the model that reads them."""
-    needs = getattr(config.model_class, "needs", None)
-    dataset.semantics = item_semantics(config, dataset, needs) if needs else None
-    attached: ItemSemantics | None = dataset.semantics
-    return attached
+            targets, masked = dataset.split.targets(phase), not config.is_sequential
+            recorder = RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
+            recbole[name], ranks[name] = _evaluate(config, trained.trainer, loader, recorder, name)
+    seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
+    return Measured(dataset, trained.trainer, recbole, ranks, dataset.semantics, seconds)
 
 
 def _evaluate(
@@ -120,7 +144,8 @@ def _evaluate(
     return metrics, recorder.result()
 
 
-def _write_artefacts(folder: RunFolder, model: torch.nn.Module, measured: Measured) -> None:
+def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
+    model = measured.trainer.model
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with write_atomically(folder.path / "model.safetensors") as part:
         save_file(weights, part)

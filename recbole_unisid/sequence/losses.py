@@ -12,7 +12,9 @@ import torch
 from torch.nn import functional
 
 
-def softmax_loss(states: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def softmax_loss(
+    states: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, left_out: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cross-entropy over the whole catalogue.
 
     Parameters
@@ -23,8 +25,13 @@ def softmax_loss(states: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
         All item vectors; row 0 is padding and no candidate.
     targets : Tensor of int64, shape [P]
         Item numbers from 1.
+    left_out : Tensor of bool, shape [n_items + 1], optional
+        Items that are no candidates (never trained on), none of them a target.
     """
-    return functional.cross_entropy(states @ items[1:].T, targets - 1)
+    scores = states @ items[1:].T  # [P, n_items]
+    if left_out is not None:
+        scores = scores.masked_fill(left_out[1:], -torch.inf)
+    return functional.cross_entropy(scores, targets - 1)
 
 
 def sampled_softmax_loss(

@@ -1,0 +1,162 @@
+"""Search of settings on the validation set: the same budget for every model, resumable."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.files import fingerprint, write_text
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.properties import properties_folder, read_yaml
+from recbole_unisid.runs.folder import RunFolder
+from recbole_unisid.runs.single import train
+
+LOG = logging.getLogger("recbole_unisid")
+
+
+def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is searched for a model: the keys that it has and that were not set by hand.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings of the model.
+    given : mapping
+        Settings that somebody chose; they stay.
+
+    Returns
+    -------
+    dict
+        Key -> list of choices, or ``{low, high, log}``; from ``properties/search.yaml``.
+    """
+    spaces = read_yaml(properties_folder() / "search.yaml")
+    space = spaces["default"] | spaces.get(config["model"], {})
+    return {key: range_ for key, range_ in space.items() if key in config and key not in given}
+
+
+def tune(
+    config: UniSIDConfig, settings: Mapping[str, Any], trials: int, verbose: bool = True
+) -> dict[str, Any]:
+    """Try settings of one model and keep the best by validation; the test set is not looked at.
+
+    Trial k is drawn from the seed and the trials before it alone, so that a search that was stopped and
+    called again ends as one that was not.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        The model's settings before the search.
+    settings : mapping
+        What was given by hand; it stays fixed.
+    trials : int
+        Trials in all, those of an earlier call counted.
+    verbose : bool
+        Say on the screen what happens.
+
+    Returns
+    -------
+    dict
+        ``folder``, ``best`` (settings), ``score`` (validation), ``trials``.
+
+    Raises
+    ------
+    UserError
+        When Optuna is missing or the model has nothing to search.
+    """
+    optuna = _optuna()
+    space = search_space(config, settings)
+    if not space:
+        raise UserError(
+            f"{config['model']} has no setting to search that is not given (properties/search.yaml)."
+        )
+    folder = _folder(config, space)
+    study = optuna.create_study(
+        study_name="search",
+        direction="maximize" if config["valid_metric_bigger"] else "minimize",
+        storage=_journal(optuna, folder),
+        load_if_exists=True,
+    )
+    while (done := _completed(optuna, study)) < trials:
+        trial = _next_trial(optuna, study)
+        draw = f"{config['seed']} {done}"
+        chosen = {key: _suggest(optuna, trial, key, range_, draw) for key, range_ in space.items()}
+        score = _score(config, settings, chosen, folder, verbose)
+        study.tell(trial, score)
+        _write_trials(study, folder)
+        if verbose:
+            print(f"[trial {done + 1}/{trials}] {config['model']} {score:.4f}, best {study.best_value:.4f}")
+    best = dict(settings) | study.best_params
+    write_text(folder / "best.yaml", yaml.safe_dump(best, sort_keys=True))
+    return {"folder": str(folder), "best": best, "score": study.best_value, "trials": trials}
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("--tune needs Optuna: pip install 'recbole_unisid[tune]'.") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _folder(config: UniSIDConfig, space: Mapping[str, Any]) -> Path:
+    run = RunFolder(config)
+    folder: Path = run.path.parent / f"tune-{fingerprint(run.hash, space)[:12]}"
+    return folder
+
+
+def _journal(optuna: Any, folder: Path) -> Any:
+    """Optuna's log of JSON lines: it survives a kill at any moment and holds no pickles."""
+    folder.mkdir(parents=True, exist_ok=True)
+    storages = optuna.storages
+    return storages.JournalStorage(storages.journal.JournalFileBackend(str(folder / "journal.log")))
+
+
+def _completed(optuna: Any, study: Any) -> int:
+    return len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)))
+
+
+def _next_trial(optuna: Any, study: Any) -> Any:
+    """A new trial; one that was stopped is begun again with the same settings."""
+    for stopped in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(stopped.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(stopped.params)
+    return study.ask()
+
+
+def _suggest(optuna: Any, trial: Any, key: str, range_: Any, seed: str) -> Any:
+    # A sampler of its own for every draw: what was drawn before a stop does not shift what comes after.
+    number = int(fingerprint(seed, key)[:8], 16)
+    trial.study.sampler = optuna.samplers.TPESampler(seed=number)
+    if isinstance(range_, list):
+        return trial.suggest_categorical(key, range_)
+    return trial.suggest_float(key, float(range_["low"]), float(range_["high"]), log=bool(range_.get("log")))
+
+
+def _score(
+    config: UniSIDConfig, settings: Mapping[str, Any], chosen: Mapping[str, Any], folder: Path, verbose: bool
+) -> float:
+    """Train with some settings and return the best validation score."""
+    trial = UniSIDConfig(config["model"], config["dataset"], (), dict(settings) | dict(chosen))
+    trial["output_dir"] = str(folder / "trials")
+    run = RunFolder(trial)
+    run.begin()
+    with run.logging(verbose):
+        return float(train(trial, run).trainer.best_valid_score)
+
+
+def _write_trials(study: Any, folder: Path) -> None:
+    """Every trial, the lost ones too."""
+    rows = [{"trial": t.number, "score": t.value, **t.params} for t in study.trials if t.value is not None]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / "trials.csv", text.getvalue())

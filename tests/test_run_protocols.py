@@ -1,0 +1,147 @@
+"""Protocols in whole runs: several runs and seeds, shuffled ties, time and cold-item splits, the search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import recbole_unisid
+from recbole_unisid.data.split import TRAIN
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.dataset import load_dataset
+from recbole_unisid.host.loaders import TARGET_LIST, make_loaders
+from recbole_unisid.host.trainer import RunTrainer
+
+QUICK: dict[str, Any] = {
+    "epochs": 1,
+    "text_encoder": "lsa",
+    "codebook_sizes": [8, 8, 8],
+    "show_progress": False,
+    "MAX_ITEM_LIST_LENGTH": 8,
+}
+
+
+@pytest.fixture
+def settings(ml_mini: Path, in_empty_folder: Path) -> dict[str, Any]:
+    return QUICK | {"data_path": str(ml_mini)}
+
+
+def test_stopped_in_run_three_trains_nothing_twice(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call takes the finished runs as they are, runs the rest and writes one leaderboard."""
+    fit, trained = RunTrainer.fit, []
+
+    def counted(self: Any, *data: Any, **more: Any) -> Any:
+        trained.append((self.config["model"], self.config["seed"]))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return fit(self, *data, **more)
+
+    monkeypatch.setattr(RunTrainer, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        recbole_unisid.run("ItemID,Pop", "ml-mini", settings | {"seeds": 2}, verbose=False)
+    results = recbole_unisid.run("ItemID,Pop", "ml-mini", settings | {"seeds": 2}, verbose=False)
+    assert trained == [("ItemID", 2020), ("ItemID", 2021), ("Pop", 2020), ("Pop", 2020), ("Pop", 2021)]
+    board = Path(results[0]["run_dir"]).parents[1].glob("benchmark-*/leaderboard.*")
+    assert {path.name for path in board} == {"leaderboard.md", "leaderboard.csv"}
+
+
+def test_protocols_share_no_hash(settings: dict[str, Any]) -> None:
+    """Another order, split or seed of the protocol is another run."""
+    changes: list[dict[str, Any]] = [
+        {}, {"ties": "shuffled:1"}, {"ties": "shuffled:2"}, {"split": "global_time"}, {"protocol_seed": 1},
+    ]  # fmt: skip
+    folders = [
+        recbole_unisid.run("ItemID", "ml-mini", settings | change, verbose=False)["run_dir"]
+        for change in changes
+    ]
+    assert len(set(folders)) == len(changes)
+
+
+@pytest.mark.parametrize("model", ["ItemID", "SASRec", "Pop"])
+def test_split_and_order_are_the_same_for_every_kind_of_model(model: str, settings: dict[str, Any]) -> None:
+    """Shuffled ties and the global-time split give the same cases whoever trains on them."""
+    protocol = {"ties": "shuffled:3", "split": "global_time"}
+    cases = []
+    for name in ("UniSID", model):
+        result = recbole_unisid.run(name, "ml-mini", settings | protocol, verbose=False)
+        with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
+            cases.append(
+                [ranks[key].tolist() for key in ("user", "target", "history_length", "target_popularity")]
+            )
+        assert result["protocol"]["split"] == "global_time"
+        assert result["protocol"]["ties"] == "shuffled:3"
+    assert cases[0] == cases[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "words"),
+    [
+        ("SASRec", {"split": "cold_items"}, "SASRec"),
+        ("ItemID", {"split": "last_week"}, "last_week"),
+        ("ItemID", {"ties": "shuffled"}, "shuffled:7"),
+    ],
+)
+def test_protocols_that_cannot_be(
+    model: str, change: dict[str, Any], words: str, settings: dict[str, Any]
+) -> None:
+    """One line, before anything is trained."""
+    with pytest.raises(UserError, match=words):
+        recbole_unisid.run(model, "ml-mini", settings | change, verbose=False)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax", "bce"])
+def test_cold_items_never_occur_in_training(loss: str, settings: dict[str, Any]) -> None:
+    """Not as input, target or negative; their ID is the mean of the trained ones, and no gradient meets it."""
+    own = settings | {"split": "cold_items", "cold_share": 0.2, "loss": loss, "negatives": 64}
+    config = UniSIDConfig("ItemID", "ml-mini", settings=own)
+    dataset = load_dataset(config)
+    dataset.semantics = None
+    loaders = make_loaders(config, dataset)
+    counts = dataset.split.training_counts(dataset.sequences)
+    cold = np.flatnonzero(counts == 0)[1:]
+    assert len(cold) >= 0.2 * dataset.sequences.n_items
+    assert set(dataset.sequences.items[dataset.split.phase <= TRAIN]).isdisjoint(cold)
+    model = config.model_class(config, loaders.train.dataset)
+    for batch in loaders.train:
+        used = set(batch["item_id_list"].flatten().tolist()) | set(batch[TARGET_LIST].flatten().tolist())
+        assert used.isdisjoint(cold)
+        model.calculate_loss(batch).backward()
+    gradient = model.items.ids.weight.grad
+    vectors = model.items.all_items()
+    warm = torch.from_numpy(np.flatnonzero(counts))
+    assert torch.equal(vectors[cold[0]], vectors[cold[-1]])
+    assert torch.allclose(vectors[cold[0]], model.items.ids.weight[warm].mean(0))
+    touched = gradient.abs().sum(1).nonzero().flatten().numpy()
+    assert set(touched).isdisjoint(cold)
+
+
+def test_search_goes_on_as_if_undisturbed(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the second trial and called again: the same trials and the same best setting."""
+    own = settings | {"tune": 3, "train_batch_size": 256}
+    whole = recbole_unisid.run("ItemID", "ml-mini", own | {"output_dir": "whole"}, verbose=False)[0]
+    train_epoch, calls = RunTrainer._train_epoch, []
+
+    def stopped(self: Any, *data: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train_epoch(self, *data, **more)
+
+    monkeypatch.setattr(RunTrainer, "_train_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        recbole_unisid.run("ItemID", "ml-mini", own | {"output_dir": "parts"}, verbose=False)
+    parts = recbole_unisid.run("ItemID", "ml-mini", own | {"output_dir": "parts"}, verbose=False)[0]
+    assert len(calls) == 4
+    trials = [(Path(found["folder"]) / "trials.csv").read_text().splitlines() for found in (whole, parts)]
+    assert [line.split(",", 1)[1] for line in trials[0]] == [line.split(",", 1)[1] for line in trials[1]]
+    assert whole["score"] == parts["score"]
+    best = Path(parts["folder"]) / "best.yaml"
+    result = recbole_unisid.run("ItemID", "ml-mini", {"output_dir": "final"}, [best], verbose=False)
+    assert result["valid"]["full_unfiltered"]["ndcg@10"] == pytest.approx(parts["score"], abs=1e-4)
