@@ -55,13 +55,14 @@ def distance_variants() -> Iterator[Variant]:
     for name, pattern in PATTERNS.items():
         yield Variant(f"residual k-means, {name}, fitted lengths", "residual_kmeans", pattern)
     for name in ("cosine", "mixed"):
-        options = {"code_length": "unit"}
-        yield Variant(f"residual k-means, {name}, unit lengths", "residual_kmeans", PATTERNS[name], options)
+        unit: dict[str, Any] = {"code_length": "unit"}
+        yield Variant(f"residual k-means, {name}, unit lengths", "residual_kmeans", PATTERNS[name], unit)
     for name, pattern in PATTERNS.items():
         yield Variant(f"RQ-VAE, {name}, unit lengths", "rqvae", pattern, {"epochs": 40})
-    for name in ("Euclid", "mixed"):
-        label = f"RQ-VAE, {name}, unit lengths, {PADDING_SHARE:.0%} padding"
-        yield Variant(label, "rqvae", PATTERNS[name], {"epochs": 5}, PADDING_SHARE)
+    for dead_below in (0.2, 2.0):  # the default, and the paper's
+        label = f"RQ-VAE, Euclid, {PADDING_SHARE:.0%} padding, dead below {dead_below}"
+        training: dict[str, Any] = {"epochs": 5, "dead_below": dead_below}
+        yield Variant(label, "rqvae", PATTERNS["Euclid"], training, PADDING_SHARE)
 
 
 def refinement_variants() -> Iterator[Variant]:
