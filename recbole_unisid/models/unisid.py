@@ -66,6 +66,8 @@ class WholeSequenceRecommender(SequentialRecommender):
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self._initialise_items(config, dataset)
         self._catalogue: torch.Tensor | None = None
+        # Of its own: processes that share a batch draw the same negatives, whatever dropout draws.
+        self.generator = torch.Generator().manual_seed(config["seed"])
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         return ItemRepresentation(self.n_items - 1, None, 0, config["id_dim"])
@@ -121,7 +123,7 @@ class WholeSequenceRecommender(SequentialRecommender):
     def _draw_negatives(self, positions: int) -> torch.Tensor:
         """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
         shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
-        return torch.randint(1, self.n_items, shape, device=self.device)
+        return torch.randint(1, self.n_items, shape, generator=self.generator).to(self.device)
 
     def predict(self, interaction: Any) -> torch.Tensor:
         """Scores of one item per row, shape [batch]."""
