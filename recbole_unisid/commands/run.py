@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         print(model_list())
         return 0
     # The heavy imports come after --help.
+    from recbole_unisid.host import distributed
     from recbole_unisid.report.screen import summary_table
     from recbole_unisid.report.tables import to_screen
     from recbole_unisid.runs.api import run
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
     model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
     found = run(model, dataset, options, files)
+    if not distributed.is_writer():
+        return 0
     if isinstance(found, list):
         print("\n" + to_screen(leaderboard_of(found)))
         print(f"\n-> {benchmark_folder(found)}")

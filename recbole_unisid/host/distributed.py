@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -135,9 +136,11 @@ def synchronised(
     """
     if world() == 1:
         return compute
-    wrapped: Callable[[Any], Any] = DistributedDataParallel(
-        _Loss(model, compute), broadcast_buffers=False, find_unused_parameters=not every_parameter
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the option's new name is not in older versions of torch
+        wrapped: Callable[[Any], Any] = DistributedDataParallel(
+            _Loss(model, compute), broadcast_buffers=False, find_unused_parameters=not every_parameter
+        )
     return wrapped
 
 

@@ -57,7 +57,7 @@ class Place:
 
     def add(self, losses: Any) -> None:
         """Add the loss of one batch, a tensor or a tuple of them."""
-        parts = [float(part) for part in (losses if isinstance(losses, tuple) else (losses,))]
+        parts = [part.item() for part in (losses if isinstance(losses, tuple) else (losses,))]
         self.loss = [old + new for old, new in zip(self.loss, parts, strict=True)] if self.loss else parts
 
 
@@ -231,7 +231,7 @@ class RunTrainer:
         """Stop at a loss that no step can mend, in one line instead of RecBole's traceback."""
         if not torch.isfinite(loss):
             raise UserError(
-                f"The training loss became {float(loss)}: training has diverged; lower learning_rate (now "
+                f"The training loss became {loss.item()}: training has diverged; lower learning_rate (now "
                 f"{self.config['learning_rate']}) or set clip_grad_norm."
             )
 
@@ -270,6 +270,9 @@ class RunTrainer:
 
     def _resume(self) -> bool:
         """Load the last checkpoint if there is one; tell whether training had finished there."""
+        if distributed.is_writer():
+            for left_over in self.last_file.parent.glob(".*.part"):  # of a killed process
+                left_over.unlink()
         if not self.last_file.is_file():
             return False
         state = self.resume_checkpoint(self.last_file)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.files import write_atomically
+from recbole_unisid.host import distributed
 from recbole_unisid.host.collector import RankRecorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
@@ -52,10 +53,10 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     result = folder.result()
     if result is None:
         folder.begin()
-        with folder.logging(verbose):
+        with folder.logging(verbose), distributed.lost_process_explained():
             result = _train_and_measure(config, folder)
             folder.finish(result)
-    elif verbose:
+    elif verbose and distributed.is_writer():
         print(
             f"{config['model']} on {config['dataset']}, seed {config['seed']}: finished before, {folder.path}"
         )
@@ -96,14 +97,16 @@ def _train_and_measure(config: UniSIDConfig, folder: RunFolder) -> dict[str, Any
         dataset, trainer, recbole, ranks, semantics,
         {"training": trained - started, "evaluation": time.perf_counter() - trained},
     )  # fmt: skip
-    _write_artefacts(folder, model, measured)
+    if distributed.is_writer():
+        _write_artefacts(folder, model, measured)
     return build_result(config, measured)
 
 
 def _attach_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
     """RecBole's preprocessing hook: text and tokens come before the model that reads them."""
     needs = getattr(config.model_class, "needs", None)
-    dataset.semantics = item_semantics(config, dataset, needs) if needs else None
+    with distributed.writer_first():  # the others find it in the cache
+        dataset.semantics = item_semantics(config, dataset, needs) if needs else None
     attached: ItemSemantics | None = dataset.semantics
     return attached
 
