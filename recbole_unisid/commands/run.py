@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         print(model_list())
         return 0
     # The heavy imports come after --help.
+    from recbole_unisid.host import distributed
     from recbole_unisid.report.screen import summary_table
     from recbole_unisid.report.tables import to_screen
     from recbole_unisid.runs.api import run
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
     model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
     found = run(model, dataset, options, files)
+    if not distributed.is_writer():
+        return 0
     if "tune" in options:
         for search in found:
             print(f"{search['model']}: {search['score']:.4f} on validation; run it with")

@@ -13,6 +13,7 @@ from recbole.evaluator import Collector
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.host.dataset import TARGET_POSITION
+from recbole_unisid.host.distributed import gather_rows
 from recbole_unisid.ranks.rank import ranks_from_scores
 from recbole_unisid.scores.candidates import case_users, seen_pairs
 
@@ -80,6 +81,11 @@ class RankRecorder:
         rows = row_of[case_users(self.sequences, self.targets)]
         return self.targets[rows >= 0], rows[rows >= 0]
 
+    def gather(self) -> None:
+        """Join the cases of all processes, each of which has scored its share."""
+        joined = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
+        self._parts = [{key: gather_rows(torch.from_numpy(joined[key])).numpy() for key in sorted(joined)}]
+
     def result(self) -> dict[str, NDArray[np.int64]]:
         """All ranks in the order of `targets`, one array a candidate set, shape [cases] each.
 
@@ -104,7 +110,21 @@ class RankCollector(Collector):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.own_model: bool = config.is_own_model
         self.recorder: RankRecorder | None = None
+        self.gather = False
+
+    def begin(self, recorder: RankRecorder | None, gather: bool) -> None:
+        """Begin an evaluation.
+
+        Parameters
+        ----------
+        recorder : RankRecorder, optional
+            Takes our ranks from the same scores.
+        gather : bool
+            Whether this process evaluates a share of the users only.
+        """
+        self.recorder, self.gather = recorder, gather
 
     def eval_batch_collect(
         self,
@@ -123,6 +143,9 @@ class RankCollector(Collector):
         if not one_each or any(self.register.need(resource) for resource in others):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
+        if self.own_model and not self.register.need("rec.items"):
+            self._collect_ranks(scores_tensor, positive_i.to(scores_tensor.device))
+            return
         listed = min(max(self.topk), scores_tensor.shape[1])
         _, top = torch.topk(scores_tensor, listed, dim=-1)  # [batch, k]
         # A catalogue shorter than the list: the rest of it is padding, which is nobody's target.
@@ -134,9 +157,20 @@ class RankCollector(Collector):
             count = torch.ones(len(top), 1, dtype=torch.int, device=top.device)
             self.data_struct.update_tensor("rec.topk", torch.cat((hit, count), dim=1))
 
+    def _collect_ranks(self, scores: torch.Tensor, targets: torch.Tensor) -> None:
+        """RecBole's matrix of hits from ranks by comparison: no top-k, and ties count against the model."""
+        ranks = torch.from_numpy(ranks_from_scores(scores, targets)["full_unfiltered"])
+        hit = (ranks[:, None] == torch.arange(1, max(self.topk) + 1)).int()  # [batch, k]
+        self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
+
     def get_data_struct(self) -> Any:
         """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""
         held = self.data_struct._data_dict
+        if self.gather:
+            for key in sorted(key for key in held if key.startswith("rec.")):
+                held[key] = gather_rows(held[key])
+            if self.recorder is not None:
+                self.recorder.gather()
         for key, value in held.items():
             if isinstance(value, torch.Tensor):
                 held[key] = value.cpu()

@@ -16,6 +16,7 @@ from recbole.utils import ModelType  # noqa: E402
 
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
+from recbole_unisid.host import distributed  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.host.keys import check_keys  # noqa: E402
 from recbole_unisid.host.properties import (  # noqa: E402
@@ -31,7 +32,7 @@ from recbole_unisid.host.registry import is_own, model_class  # noqa: E402
 PLACE_KEYS = frozenset(
     """
     data_path output_dir cache_dir checkpoint_dir config_files config_file device gpu_id use_gpu local_rank
-    single_spec worker show_progress state verbose log_wandb wandb_project seeds
+    single_spec worker show_progress state verbose log_wandb wandb_project seeds checkpoint_minutes
     """.split()  # noqa: SIM905 (a list of this length is harder to read)
 )
 
@@ -95,6 +96,7 @@ class UniSIDConfig(Config):
         config_files: Iterable[str | Path] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        distributed.join()
         given = dict(settings or {})
         external: dict[str, Any] = {}
         for file in config_files:
@@ -157,8 +159,15 @@ class UniSIDConfig(Config):
         settings = self.final_config_dict
         gpu = str(settings["gpu_id"]).strip()
         use_gpu = bool(settings["use_gpu"]) and gpu != "" and torch.cuda.is_available()
-        settings["device"] = torch.device(f"cuda:{gpu.split(',')[0]}" if use_gpu else "cpu")
-        settings["single_spec"], settings["local_rank"] = True, 0
+        settings["device"] = torch.device("cpu")
+        if use_gpu:
+            # With several processes on this machine: the n-th of the GPUs named, or of all from the first on.
+            names, number = gpu.split(","), distributed.local_rank()
+            chosen = int(names[number]) if number < len(names) else int(names[0]) + number
+            settings["device"] = torch.device("cuda", chosen)
+            torch.cuda.set_device(settings["device"])
+        # Several processes are our trainer's matter: RecBole's own way stays off.
+        settings["single_spec"], settings["local_rank"] = True, distributed.rank()
 
     # --- what the rest of the package asks --------------------------------------------------------
 
@@ -166,7 +175,8 @@ class UniSIDConfig(Config):
         """Prepare the data set if it is not there yet; the columns to load depend on its files."""
         parts = settings.get("benchmark_filename")
         if not parts:
-            ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
+            with distributed.writer_first():
+                ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
             return
         for part in parts:
             if not (folder / f"{folder.name}.{part}.inter").is_file():

@@ -14,6 +14,7 @@ from recbole.data.utils import create_samplers, get_dataloader
 
 from recbole_unisid.data.split import TEST, TRAIN, VALID
 from recbole_unisid.errors import UserError
+from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import TARGET_POSITION, InteractionDataset, PrefixRowDataset
 from recbole_unisid.sequence.batches import bucketed_batches, history_windows, training_windows
@@ -78,21 +79,38 @@ class HistoryLoader(FullSortEvalDataLoader):
     Parameters
     ----------
     config : UniSIDConfig
-        ``eval_batch_size``, ``MAX_ITEM_LIST_LENGTH``.
+        ``eval_batch_size``, ``eval_scores``, ``MAX_ITEM_LIST_LENGTH``.
     dataset : PrefixRowDataset
         Built.
     phase : int
         `VALID` or `TEST`.
+
+    Raises
+    ------
+    UserError
+        When there are fewer test cases than processes.
     """
 
+    #: Each of several processes evaluates its share of the users.
+    is_share = True
+
     def __init__(self, config: UniSIDConfig, dataset: PrefixRowDataset, phase: int) -> None:
-        targets = dataset.split.targets(phase)
+        targets = dataset.split.targets(phase)[distributed.rank() :: distributed.world()]
+        if not len(targets):
+            raise UserError(f"{distributed.world()} processes have fewer users to evaluate; start fewer.")
         windows = history_windows(dataset.sequences, targets, config["MAX_ITEM_LIST_LENGTH"])
         order = np.argsort(windows.lengths, kind="stable")[::-1].copy()
         self.windows, self.order, self.targets = windows, order, targets
         self.fields = (dataset.uid_field, dataset.item_id_list_field, dataset.item_list_length_field)
         index = Interaction({dataset.iid_field: torch.from_numpy(dataset.sequences.items[targets])})
         super().__init__(config, dataset.copy(index), None, shuffle=False)
+
+    def _init_batch_size_and_step(self) -> None:
+        """Bound rows x items, the one thing in an evaluation that grows with the catalogue."""
+        self.step = max(
+            1, min(self.config["eval_batch_size"], self.config["eval_scores"] // self._dataset.item_num)
+        )
+        self.set_batch_size(self.step)
 
     def collate_fn(self, index: list[int]) -> tuple[Interaction, None, torch.Tensor, torch.Tensor]:
         """Build one batch: longest histories first, so that a too large batch fails at once."""

@@ -121,16 +121,27 @@ def unquoted_tables() -> Iterator[None]:
         module.pd = original
 
 
+class _NoEvents:
+    """A TensorBoard writer that writes nothing."""
+
+    def add_scalar(self, *_: Any, **__: Any) -> None:
+        """Forget a number."""
+
+    def add_hparams(self, *_: Any, **__: Any) -> None:
+        """Forget the settings."""
+
+
 @contextmanager
-def tensorboard_in(folder: Path) -> Iterator[None]:
+def tensorboard_in(folder: Path | None) -> Iterator[None]:
     """Let a RecBole trainer that is made in this block write its TensorBoard events to `folder`.
 
-    RecBole's own writer goes to ``./log_tensorboard``, wherever the process stands.
+    RecBole's own writer goes to ``./log_tensorboard``, wherever the process stands. None: nothing is
+    written (by a process that is not the writer of its run).
     """
     from recbole.trainer import trainer as module
 
-    def writer(_logger: logging.Logger) -> SummaryWriter:
-        return SummaryWriter(str(folder))
+    def writer(_logger: logging.Logger) -> Any:
+        return SummaryWriter(str(folder)) if folder is not None else _NoEvents()
 
     original = module.get_tensorboard
     module.get_tensorboard = writer

@@ -67,6 +67,8 @@ class WholeSequenceRecommender(SequentialRecommender):
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self._initialise_items(config, dataset)
         self._catalogue: torch.Tensor | None = None
+        # Of its own: processes that share a batch draw the same negatives, whatever dropout draws.
+        self.generator = torch.Generator().manual_seed(config["seed"])
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         return ItemRepresentation(self.n_items - 1, None, 0, config["id_dim"])
@@ -135,8 +137,9 @@ class WholeSequenceRecommender(SequentialRecommender):
         """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
         shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
         if self.candidates is not None:
-            return self.candidates[torch.randint(len(self.candidates), shape, device=self.device)]
-        return torch.randint(1, self.n_items, shape, device=self.device)
+            drawn = torch.randint(len(self.candidates), shape, generator=self.generator)
+            return self.candidates[drawn.to(self.device)]
+        return torch.randint(1, self.n_items, shape, generator=self.generator).to(self.device)
 
     def predict(self, interaction: Any) -> torch.Tensor:
         """Scores of one item per row, shape [batch]."""

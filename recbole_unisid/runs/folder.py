@@ -15,6 +15,7 @@ from recbole.utils.logger import RemoveColorFilter
 from tqdm import tqdm
 
 from recbole_unisid.files import fingerprint, write_json, write_text
+from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
 
 LOG = logging.getLogger("recbole_unisid")
@@ -66,14 +67,20 @@ class RunFolder:
         return result if isinstance(result, dict) and result.get("status") == "complete" else None
 
     def begin(self) -> None:
-        """Make the folder and write the settings."""
-        (self.path / "checkpoint").mkdir(parents=True, exist_ok=True)
-        settings = yaml.safe_dump(self.config.resolved(), sort_keys=True, allow_unicode=True)
-        write_text(self.path / "config.yaml", settings)
+        """Make the folder and write the settings (one of several processes does)."""
+        if distributed.is_writer():
+            (self.path / "checkpoint").mkdir(parents=True, exist_ok=True)
+            settings = yaml.safe_dump(self.config.resolved(), sort_keys=True, allow_unicode=True)
+            write_text(self.path / "config.yaml", settings)
+        distributed.wait_for_all()
 
     @contextmanager
     def logging(self, verbose: bool) -> Iterator[None]:
         """Send RecBole's log and ours to ``log.txt``, and ours to the screen where wanted."""
+        if not distributed.is_writer():
+            logging.getLogger().handlers = [logging.NullHandler()]
+            yield
+            return
         to_file = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s  %(message)s"))
         to_file.addFilter(RemoveColorFilter())
@@ -92,4 +99,6 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``; from here on the run is complete."""
-        write_json(self.path / "result.json", result)
+        if distributed.is_writer():
+            write_json(self.path / "result.json", result)
+        distributed.wait_for_all()

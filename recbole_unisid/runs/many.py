@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.files import fingerprint
+from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.report.leaderboard import Leaderboard, Run, make_leaderboard
@@ -31,6 +32,7 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
     list of dict
         The results, in the order given.
     """
+    verbose = verbose and distributed.is_writer()
     missing = [config for config in configs if RunFolder(config).result() is None]
     if verbose:
         print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
@@ -44,7 +46,8 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
             done += 1
         else:
             results.append(run_single(config, verbose=False))
-    write_leaderboard(leaderboard_of(results), benchmark_folder(results))
+    if distributed.is_writer():
+        write_leaderboard(leaderboard_of(results), benchmark_folder(results))
     return results
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.files import write_atomically
+from recbole_unisid.host import distributed
 from recbole_unisid.host.collector import RankRecorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
@@ -52,12 +53,13 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     result = folder.result()
     if result is None:
         folder.begin()
-        with folder.logging(verbose):
+        with folder.logging(verbose), distributed.lost_process_explained():
             measured = measure(config, train(config, folder))
-            _write_artefacts(folder, measured)
+            if distributed.is_writer():
+                _write_artefacts(folder, measured)
             result = build_result(config, measured)
             folder.finish(result)
-    elif verbose:
+    elif verbose and distributed.is_writer():
         print(
             f"{config['model']} on {config['dataset']}, seed {config['seed']}: finished before, {folder.path}"
         )
@@ -103,7 +105,8 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
     needs = getattr(config.model_class, "needs", None)
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
-    dataset.semantics = item_semantics(config, dataset, needs) if needs else None
+    with distributed.writer_first():  # the other processes find it in the cache
+        dataset.semantics = item_semantics(config, dataset, needs) if needs else None
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.model_class(config, loaders.train.dataset).to(config["device"])
