@@ -9,7 +9,9 @@ from typing import TypeAlias
 #: What may stand inside an element; None leaves nothing.
 Child: TypeAlias = "str | int | Markup | None"
 
-_VOID = frozenset(["br", "circle", "hr", "input", "line", "path", "polyline", "rect"])
+_VOID = frozenset(["br", "input"])
+#: SVG's shapes have no content, but HTML wants them closed.
+_SHAPES = frozenset(["circle", "line", "path", "polyline", "rect"])
 #: Control characters that HTML forbids, and those that would break a line of text.
 _CONTROLS = {code: " " for code in (*range(32), 127, *range(128, 160), 0x2028, 0x2029)}
 
@@ -39,12 +41,14 @@ def tag(name: str, *children: Child, **attributes: str | int | float | bool | No
 
     Examples
     --------
-    >>> tag("p", "1 < 2", tag("br"), class_="note")
-    '<p class="note">1 &lt; 2<br></p>'
+    >>> print(tag("p", "1 < 2", tag("br"), class_="note"))
+    <p class="note">1 &lt; 2<br></p>
     """
     written = "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _VOID:
         return Markup(f"<{name}{written}>")
+    if name in _SHAPES:
+        return Markup(f"<{name}{written}/>")
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 

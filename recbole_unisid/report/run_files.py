@@ -16,12 +16,12 @@ from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.report.leaderboard import Run
 
-#: Settings that never tell two variants of a model apart: places, devices, talk, and the seed.
-NO_VARIANT = frozenset(
-    ["data_path", "output_dir", "cache_dir", "checkpoint_dir", "config_files", "config_file", "seed", "seeds"]
-    + ["device", "gpu_id", "use_gpu", "local_rank", "single_spec", "worker", "metric_decimal_place"]
-    + ["show_progress", "state", "verbose", "log_wandb", "wandb_project", "loss_decimal_place"]
-)
+_PLACES = {"data_path", "output_dir", "cache_dir", "checkpoint_dir", "config_files", "config_file"}
+_DEVICES = {"device", "gpu_id", "use_gpu", "local_rank", "single_spec", "worker"}
+_TALK = {"show_progress", "state", "verbose", "log_wandb", "wandb_project"}
+_ROUNDING = {"metric_decimal_place", "loss_decimal_place"}
+#: Settings that never tell two variants of a model apart.
+NO_VARIANT = frozenset(_PLACES | _DEVICES | _TALK | _ROUNDING | {"seed", "seeds"})
 _LONGEST_VARIANT = 60
 
 

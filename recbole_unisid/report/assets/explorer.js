@@ -42,7 +42,11 @@
     return groupsOf.get(length);
   }
 
-  const words = (item) => new Set(titles[item].toLowerCase().match(/\p{L}[\p{L}\p{N}'’-]{2,}/gu) || []);
+  const plain = new Set(["and", "are", "for", "from", "its", "the", "with", "you", "your"]);
+  const words = (item) => {
+    const found = titles[item].toLowerCase().match(/\p{L}[\p{L}\p{N}'’-]{2,}/gu) || [];
+    return new Set(found.filter((word) => !plain.has(word)));
+  };
 
   function wordCounts(items) {
     const counts = new Map();

@@ -61,6 +61,22 @@ def linear_axis(values: Iterable[float], zero: bool = False, ticks: int = 4) -> 
     return Axis(marks[0], marks[-1], marks)
 
 
+def integer_axis(values: Iterable[float]) -> Axis:
+    """Span whole numbers exactly, with ticks at round ones.
+
+    Examples
+    --------
+    >>> integer_axis([0, 5]).ticks, integer_axis([0, 5]).high
+    ((0.0, 2.0, 4.0), 5.0)
+    """
+    found = list(values)
+    low, high = float(min(found)), float(max(found))
+    ticks = linear_axis(found).ticks
+    return Axis(
+        low, max(high, low + 1), tuple(tick for tick in ticks if low <= tick <= high and tick.is_integer())
+    )
+
+
 def log_axis(values: Iterable[float]) -> Axis:
     """Span positive values with powers of ten, and with 2 and 5 times these where the span is short.
 

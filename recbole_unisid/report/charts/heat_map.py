@@ -28,8 +28,8 @@ def heat_map(usage: NDArray[np.int64], spoken: str) -> Markup:
     """
     columns = max(1, int(np.ceil(np.sqrt(len(usage)))))
     rows = -(-len(usage) // columns)
-    scaled = np.log1p(usage) / max(np.log1p(usage.max(initial=0)), 1e-12)
-    shade = np.where(usage > 0, np.minimum(SHADES, 1 + (scaled * SHADES).astype(int)), 0)
+    scaled = np.log(np.maximum(usage, 1)) / max(np.log(usage.max(initial=2)), 1e-12)
+    shade = np.where(usage > 0, np.minimum(SHADES, 1 + (scaled * (SHADES - 1) + 0.5).astype(int)), 0)
     paths = []
     for one in range(SHADES + 1):
         cells = np.flatnonzero(shade == one).tolist()

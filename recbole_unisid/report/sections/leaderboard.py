@@ -1,13 +1,11 @@
-"""The leaderboard: the headline as a plot, all figures as a table."""
+"""The leaderboard: every figure with its spread over seeds and its interval over users."""
 
 from __future__ import annotations
 
-from recbole_unisid.report.charts.axis import linear_axis
-from recbole_unisid.report.charts.row_plot import Mark, row_plot
 from recbole_unisid.report.gather import Report
-from recbole_unisid.report.leaderboard import HEADLINE, Column, Row
+from recbole_unisid.report.leaderboard import Column, Row
 from recbole_unisid.report.markup import Markup, join, table, tag
-from recbole_unisid.report.sections.section import Section, panel, section
+from recbole_unisid.report.sections.section import Section, section
 from recbole_unisid.report.wording import column_name, count, decimal, duration, figure
 
 _LEGEND = (
@@ -27,23 +25,9 @@ def draw(report: Report) -> Section:
     return section(
         "leaderboard",
         "Leaderboard",
-        _headline_plot(report),
         grid,
         tag("p", _LEGEND + reference, class_="note"),
     )
-
-
-def _headline_plot(report: Report) -> Markup:
-    intervals = {label: found[HEADLINE] for label, found in report.intervals.items()}
-    axis = linear_axis([end for one in intervals.values() for end in (one.low, one.high)], zero=True)
-    marks = []
-    for row in report.board.rows:
-        mean, one = row.spreads[HEADLINE].mean, intervals[row.model]
-        spoken = f"{row.model}: NDCG@10 {decimal(mean)}, interval {decimal(one.low)} to {decimal(one.high)}"
-        text = figure(decimal(mean), mean, row.model, "test full ndcg@10")
-        marks.append(Mark(row.model, report.colour(row.model), mean, text, spoken, (one.low, one.high)))
-    plot = row_plot(marks, axis, lambda value: f"{value:g}")
-    return panel(f"{column_name(HEADLINE)}, with 95 % intervals over users", plot)
 
 
 def _cells(report: Report, row: Row) -> list[Markup | str]:
@@ -72,8 +56,8 @@ def _cell(report: Report, row: Row, column: Column) -> Markup | str:
     best = report.board.bold(column) == row.model
     found, interval = row.comparisons.get(column), report.intervals[row.model][column]
     sign = ("▲" if found.difference.estimate > 0 else "▼") if found is not None and found.significant else ""
-    deviation = "" if spread.deviation is None else f"± {decimal(spread.deviation)} "
+    deviation = None if spread.deviation is None else tag("small", f"± {decimal(spread.deviation)}")
     ends = f"[{decimal(interval.low)}, {decimal(interval.high)}]"
     return join(
-        [tag("b", shown) if best else shown, f" {sign}" if sign else "", tag("small", deviation, ends)]
+        [tag("b", shown) if best else shown, f" {sign}" if sign else "", deviation, tag("small", ends)]
     )

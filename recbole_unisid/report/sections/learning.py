@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_unisid.report.charts.axis import linear_axis
+from recbole_unisid.report.charts.axis import integer_axis, linear_axis
 from recbole_unisid.report.charts.xy_plot import Curve, curve_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.markup import Markup, tag
@@ -47,7 +47,7 @@ def _panel(report: Report, key: str, title: str, marked: bool) -> Markup | None:
                 told.append(f"{label} from {points[0][1]:.4g} to {points[-1][1]:.4g}")
     if not curves:
         return None
-    x = linear_axis([a for curve in curves for a, _ in curve.points])
+    x = integer_axis([a for curve in curves for a, _ in curve.points])
     y = linear_axis([b for curve in curves for _, b in curve.points])
     spoken = f"{title} by epoch: {'; '.join(told[:12])}"
     drawn = curve_plot(curves, x, y, lambda value: f"{value:g}", lambda value: f"{value:g}", spoken)

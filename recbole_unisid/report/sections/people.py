@@ -12,6 +12,8 @@ _WAYS = {"tokens": "by tokens", "id": "by ID", "unified": "by the unified vector
 _NO_EXAMPLES = "These runs have kept no examples (examples.json): no histories and recommendations to show."
 #: A reader looks at a few models, not at fifty.
 _MOST_MODELS = 6
+#: People whose lists are open from the start.
+_OPEN = 2
 
 
 def draw(report: Report) -> Section:
@@ -20,7 +22,7 @@ def draw(report: Report) -> Section:
     if not known:
         return section("people", "People", tag("p", _NO_EXAMPLES))
     first = next(iter(known.values()))
-    cards = [_person(report, known, person) for person in first.people]
+    cards = [_person(report, known, person, at < _OPEN) for at, person in enumerate(first.people)]
     near = [_neighbours(report, label, found) for label, found in known.items() if found.neighbours]
     told = "Some test users, the same for every model: the end of their history, and the best items they had not seen."
     return section("people", "People", tag("p", told), *cards, *near)
@@ -30,14 +32,14 @@ def _title(report: Report, known: Examples, item: str) -> Markup:
     return foreign(report.items.titles.get(item) or known.titles.get(item) or item)
 
 
-def _person(report: Report, known: dict[str, Examples], person: Person) -> Markup:
+def _person(report: Report, known: dict[str, Examples], person: Person, opened: bool) -> Markup:
     first = next(iter(known.values()))
     history = [tag("li", _title(report, first, item)) for item in person.history]
     earlier = person.history_length - len(person.history)
     if earlier > 0:
         history.insert(0, tag("li", f"{count(earlier)} earlier", class_="note"))
     truth = tag("li", tag("b", "then: "), _title(report, first, person.target), class_="truth")
-    columns = [tag("div", tag("h4", "History"), tag("ol", *history, truth, class_="titles"))]
+    columns = [tag("div", tag("h4", "History"), tag("ul", *history, truth, class_="titles"))]
     for label, found in known.items():
         same = next(
             (one for one in found.people if (one.user, one.target) == (person.user, person.target)), None
@@ -45,7 +47,7 @@ def _person(report: Report, known: dict[str, Examples], person: Person) -> Marku
         if same is not None:
             columns.append(_recommended(report, label, found, same))
     head = tag("summary", "User ", foreign(person.user, 40))
-    return tag("details", head, tag("div", *columns, class_="columns"), open=True, class_="person")
+    return tag("details", head, tag("div", *columns, class_="columns"), open=opened, class_="person")
 
 
 def _recommended(report: Report, label: str, known: Examples, person: Person) -> Markup:

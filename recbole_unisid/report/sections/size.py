@@ -18,6 +18,12 @@ _KINDS = {
 }
 #: More labels than these would cover each other.
 _MOST_LABELS = 12
+#: RecBole's rules (Pop) have a parameter for form's sake, which would stretch the axis.
+_FEWEST = 100
+_NOTE = (
+    "NDCG@10 over all items but those seen, upwards, against the number of parameters; "
+    f"models with fewer than {_FEWEST} are left out."
+)
 
 
 def draw(report: Report) -> Section:
@@ -33,7 +39,7 @@ def draw(report: Report) -> Section:
         folded,
         tag(
             "p",
-            "NDCG@10 over all items but those seen, upwards, against the number of parameters.",
+            _NOTE,
             class_="note",
         ),
     )
@@ -43,7 +49,7 @@ def _panel(report: Report, kind: str, title: str) -> Markup | None:
     points = []
     for row in report.board.rows:
         size = report.mean(row.model, "parameters", kind)
-        if size:
+        if size is not None and size >= _FEWEST:
             points.append(Point(row.model, report.colour(row.model), size, row.spreads[HEADLINE].mean))
     if not points:
         return None

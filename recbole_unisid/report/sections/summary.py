@@ -1,12 +1,14 @@
-"""Who wins, by how much, and on what: two sentences and a few numbers."""
+"""Who wins, by how much, and on what: a sentence, a few numbers and one plot."""
 
 from __future__ import annotations
 
+from recbole_unisid.report.charts.axis import linear_axis
+from recbole_unisid.report.charts.row_plot import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import HEADLINE
 from recbole_unisid.report.markup import Markup, join, tag
-from recbole_unisid.report.sections.section import Section, section
-from recbole_unisid.report.wording import count, decimal, figure, signed
+from recbole_unisid.report.sections.section import Section, panel, section
+from recbole_unisid.report.wording import column_name, count, decimal, figure, signed
 
 _KEY = "test full ndcg@10"
 
@@ -25,6 +27,7 @@ def draw(report: Report) -> Section:
         tag("p", headline(report), class_="headline"),
         tag("ul", *facts, class_="tiles"),
         *notes,
+        _headline_plot(report),
     )
 
 
@@ -55,7 +58,18 @@ def headline(report: Report) -> Markup:
     change = "" if found.relative is None else f"{100 * found.relative:+.1f} % ".replace("-", "−")
     interval = f"{signed(found.difference.low)} to {signed(found.difference.high)}"
     verdict = "significantly above" if found.significant else "not significantly above"
-    return join(
-        [*leads, f": {change}against {reference}, ", tag("strong", verdict)]
-        + [f" it (95 % interval of the difference {interval}; p {found.p_holm:.4f} by Holm)."]
-    )
+    rest = f" it (95 % interval of the difference {interval}; p {found.p_holm:.4f} by Holm)."
+    return join([*leads, f": {change}against {reference}, ", tag("strong", verdict), rest])
+
+
+def _headline_plot(report: Report) -> Markup:
+    intervals = {label: found[HEADLINE] for label, found in report.intervals.items()}
+    axis = linear_axis([end for one in intervals.values() for end in (one.low, one.high)], zero=True)
+    marks = []
+    for row in report.board.rows:
+        mean, one = row.spreads[HEADLINE].mean, intervals[row.model]
+        spoken = f"{row.model}: NDCG@10 {decimal(mean)}, interval {decimal(one.low)} to {decimal(one.high)}"
+        text = figure(decimal(mean), mean, row.model, _KEY)
+        marks.append(Mark(row.model, report.colour(row.model), mean, text, spoken, (one.low, one.high)))
+    plot = row_plot(marks, axis, lambda value: f"{value:g}")
+    return panel(f"{column_name(HEADLINE)}, with 95 % intervals over users", plot)
