@@ -18,7 +18,4 @@
       }
     });
   }
-  addEventListener("beforeprint", () => {
-    for (const person of document.querySelectorAll("details:not(.tree details)")) person.open = true;
-  });
 })();

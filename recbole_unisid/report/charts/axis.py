@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+#: What is smaller cannot be told from 0, or from its neighbour, on any screen.
+_NOTHING = 1e-9
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -51,9 +54,9 @@ def linear_axis(values: Iterable[float], zero: bool = False, ticks: int = 4) -> 
     >>> linear_axis([0.03, 0.11], zero=True).ticks
     (0.0, 0.05, 0.1, 0.15)
     """
-    found = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
+    found = [value if abs(value) > _NOTHING else 0.0 for value in values] + ([0.0] if zero else [])
     low, high = (min(found), max(found)) if found else (0.0, 1.0)
-    if high - low < 1e-12:
+    if high - low <= _NOTHING * max(abs(low), abs(high)):
         low, high = (low, low + 1.0) if low == 0 else (low - abs(low) / 2, low + abs(low) / 2)
     step = _round_step((high - low) / ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

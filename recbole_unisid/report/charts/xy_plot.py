@@ -9,8 +9,10 @@ from recbole_unisid.report.charts.axis import Axis
 from recbole_unisid.report.markup import Markup, tag
 
 _HEIGHT = 220
-#: Pixels between the lines of two labels, and the share of the width that a label may take.
-_LABEL_HEIGHT, _LABEL_WIDTH = 15.0, 40.0
+#: Pixels across a plot on a usual screen: labels are kept apart for that width.
+_USUAL_WIDTH = 340.0
+#: Left, right, top and bottom of something drawn, in pixels.
+_Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -113,23 +115,38 @@ def _circle(colour: int, a: float, b: float, x: Axis, y: Axis, kind: str) -> Mar
 
 
 def _labels(points: Sequence[Point], x: Axis, y: Axis) -> list[Markup]:
-    """One label a point, to its right or, beyond the middle, to its left; lower ones give way."""
-    placed: list[tuple[float, float]] = []
+    """One label a point, where it covers neither another label nor another point."""
+    places = [(x.percent(point.x) / 100 * _USUAL_WIDTH, _pixel(y, point.y)) for point in points]
+    taken = [(across - 6, across + 6, down - 6, down + 6) for across, down in places]
     labels = []
-    for point in sorted(points, key=lambda point: -point.y):
-        across, down = x.percent(point.x), _pixel(y, point.y)
-        while any(abs(down - b) < _LABEL_HEIGHT and abs(across - a) < _LABEL_WIDTH for a, b in placed):
-            down += 2
-        placed.append((across, down))
-        left = across > 55
+    for number in sorted(range(len(points)), key=lambda number: places[number][1]):
+        point, others = points[number], [*taken[:number], *taken[number + 1 :]]
+        left, shift, box = _free_place(*places[number], 7.0 * len(point.label), others)
+        taken.append(box)
         labels.append(
             tag(
                 "text",
                 point.label,
-                x=f"{across}%",
+                x=f"{x.percent(point.x)}%",
                 dx=-9 if left else 9,
-                y=round(down + 4, 1),
+                y=round(places[number][1] + shift + 4, 1),
                 class_=f"name {'last' if left else 'first'} c{point.colour % 8}",
             )
         )
     return labels
+
+
+def _free_place(across: float, down: float, width: float, taken: Sequence[_Box]) -> tuple[bool, float, _Box]:
+    """Side, shift downwards and box of a label: the nearest free place beside its point."""
+    choices = [(left, shift) for shift in (0, -13, 13, -26, 26, -39, 39) for left in (False, True)]
+    boxes = []
+    for left, shift in choices:
+        start = across - 9 - width if left else across + 9
+        boxes.append((start, start + width, down + shift - 7, down + shift + 7))
+    for (left, shift), box in zip(choices, boxes, strict=True):
+        inside = box[0] > -20 and box[1] < _USUAL_WIDTH + 20
+        if inside and not any(
+            box[0] < b and a < box[1] and box[2] < d and c < box[3] for a, b, c, d in taken
+        ):
+            return left, shift, box
+    return choices[0][0], choices[0][1], boxes[0]

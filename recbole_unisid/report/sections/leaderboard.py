@@ -32,7 +32,8 @@ def draw(report: Report) -> Section:
 
 def _cells(report: Report, row: Row) -> list[Markup | str]:
     figures = [_cell(report, row, column) for column in report.board.columns]
-    tokens, seconds = row.token_parameters, report.mean(row.model, "seconds", "training")
+    tokens = report.mean(row.model, "parameters", "tokens")
+    seconds = report.mean(row.model, "seconds", "training")
     return [
         _name(report, row),
         str(len(row.seeds)),
