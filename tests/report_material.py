@@ -40,6 +40,7 @@ class Material:
     levels: tuple[int, ...] = (16, 16, 8)
     examples: bool = True
     slice_samples: int = 50
+    epochs: int = 4
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -106,7 +107,6 @@ class Material:
         )
         random = np.random.default_rng(1).integers(1, self.items, self.users)
         rules = ("popularity", "next_id", "previous_id", "repeat_last")
-        epochs = 4
         return {
             **{"schema": 1, "status": "complete", "model": model, "dataset": "toys", "seed": seed},
             "recipe": "default",
@@ -134,10 +134,10 @@ class Material:
                 **{"text_encoding": 14.18, "tokenizer": 0.31, "training": float(rng.uniform(20, 300))},
                 **{"per_epoch": 4.9, "evaluation": 0.7},
             },
-            **{"epochs": epochs, "best_epoch": 2, "peak_rss_bytes": int(rng.integers(5e8, 2e9))},
+            **{"epochs": self.epochs, "best_epoch": 2, "peak_rss_bytes": int(rng.integers(5e8, 2e9))},
             "history": [
                 {"epoch": e, "loss": 9.0 / (e + 2), "valid": 0.01 * (e + 1) + 1e-4 * seed % 7, "seconds": 5.0}
-                for e in range(epochs)
+                for e in range(self.epochs)
             ],
             "versions": {"recbole_unisid": "0.1.0", "recbole": "1.2.1", "torch": "2", "python": "3.11"},
             "machine": {"cpu": "a processor", "cores": 2, "gpu": None},

@@ -61,14 +61,14 @@ def row_plot(marks: Sequence[Mark], axis: Axis, tick: Callable[[float], str], ba
         Bars from the left end instead of dots.
     """
     lines = [_line(mark, axis, bars) for mark in marks]
-    ends = {axis.ticks[0]: "first", axis.ticks[-1]: "last"}
+    kept = axis.ticks.index(0) if 0 in axis.ticks else 0  # where there is little room, every other tick goes
     ticks = [
         tag(
             "text",
             tick(value),
             x=f"{axis.percent(value)}%",
             y=12,
-            class_=f"tick {ends.get(value, 'between' if number % 2 else 'even')}",
+            class_="tick between" if (number - kept) % 2 else "tick",
         )
         for number, value in enumerate(axis.ticks)
     ]

@@ -99,9 +99,16 @@ def _frame(
         grid.append(tag("text", y_tick(value), x=-8, y=at + 4, class_="tick last"))
     for number, value in enumerate(x.ticks):
         place = f"{x.percent(value)}%"
-        parity = "between" if number % 2 else "even"
         grid.append(tag("line", x1=place, x2=place, y1=_HEIGHT, y2=_HEIGHT + 4, class_="grid"))
-        grid.append(tag("text", x_tick(value), x=place, y=_HEIGHT + 18, class_=f"tick {parity}"))
+        grid.append(
+            tag(
+                "text",
+                x_tick(value),
+                x=place,
+                y=_HEIGHT + 18,
+                class_="tick between" if number % 2 else "tick",
+            )
+        )
     drawn = tag("svg", *grid, *shapes, class_="xy", height=_HEIGHT + 24, role="img", aria_label=spoken)
     return tag("div", drawn, class_="frame")
 
