@@ -39,17 +39,28 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its ``result.json`` and its ``ranks.npz``."""
+    """One finished run: its ``result.json`` and its ``ranks.npz``.
+
+    Attributes
+    ----------
+    result : mapping
+    ranks : RankTable
+    variant : str
+        The settings that tell it from other runs of its model and recipe, such as ``id_dim=16``; empty
+        where there is nothing to tell.
+    """
 
     result: Mapping[str, Any]
     ranks: RankTable
+    variant: str = ""
 
     @property
     def label(self) -> str:
-        """The model's name, with its recipe where that is not the default."""
+        """The model's name, with its recipe where that is not the default, and its variant."""
         recipe = self.result.get("recipe") or "default"
+        marks = ", ".join(filter(None, ["" if recipe == "default" else str(recipe), self.variant]))
         model = str(self.result["model"])
-        return model if recipe == "default" else f"{model} ({recipe})"
+        return f"{model} ({marks})" if marks else model
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ class Leaderboard:
     data: dict[str, Any]
     controls: dict[str, Any]
     notes: list[str]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the tables: those that some model has."""
+        return [column for column in COLUMNS if any(column in row.spreads for row in self.rows)]
 
     def bold(self, column: Column) -> str | None:
         """Name the best model of a column if it is significantly above the reference.

@@ -10,17 +10,17 @@ from pathlib import Path
 from recbole_unisid.files import write_text
 from recbole_unisid.ranks.slices import FEWEST_CASES
 from recbole_unisid.ranks.statistics import Comparison
-from recbole_unisid.report.leaderboard import COLUMNS, Column, Leaderboard, Row
+from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
 
 #: How a candidate set is explained below a table.
-_CANDIDATES = {
+CANDIDATES = {
     "full": "every item but those the user already had",
     "full_unfiltered": "every item",
     "sampled99": "the target and 99 uniform negatives outside the user's sequence, the same for all runs",
     "sampled100": "the target and 100 such negatives (LLM-ESR's protocol)",
 }
 #: How a metric is written in the head of a table.
-_SHORT = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
+METRIC_NAMES = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
 
 #: Writes one figure of a row.
 _Figure = Callable[[Leaderboard, Row, Column], str]
@@ -58,7 +58,7 @@ def to_markdown(board: Leaderboard) -> str:
         The text of ``leaderboard.md``.
     """
     data = board.data
-    columns = [f"{_SHORT[metric]} {candidates}" for candidates, metric in _shown(board)]
+    columns = [f"{METRIC_NAMES[metric]} {candidates}" for candidates, metric in board.columns]
     head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
     parts = [
         f"# {board.dataset}",
@@ -128,10 +128,10 @@ def to_screen(board: Leaderboard) -> str:
     str
         Lines of about a hundred columns.
     """
-    columns = _shown(board)
+    columns = board.columns
     head = [
         ["", "", "Token", *(candidates for candidates, _ in columns), "Training"],
-        ["Model", "Seeds", "parameters", *(_SHORT[metric] for _, metric in columns), "seconds"],
+        ["Model", "Seeds", "parameters", *(METRIC_NAMES[metric] for _, metric in columns), "seconds"],
     ]
     lines = head + [_cells(board, row, _screen_cell) for row in board.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -160,14 +160,9 @@ _STATISTICS = (
 )
 
 
-def _shown(board: Leaderboard) -> list[Column]:
-    """The columns that some model has."""
-    return [column for column in COLUMNS if any(column in row.spreads for row in board.rows)]
-
-
 def _cells(board: Leaderboard, row: Row, figure: _Figure) -> list[str]:
     """One model's line of the main table."""
-    figures = [figure(board, row, column) if column in row.spreads else "–" for column in _shown(board)]
+    figures = [figure(board, row, column) if column in row.spreads else "–" for column in board.columns]
     seconds = None if row.seconds is None else round(row.seconds)
     return [row.model, str(len(row.seeds)), _number(row.token_parameters), *figures, _number(seconds)]
 
@@ -252,8 +247,8 @@ def _protocol(board: Leaderboard) -> str:
 
 
 def _legend(board: Leaderboard) -> list[str]:
-    sets = dict.fromkeys(candidates for candidates, _ in _shown(board))
-    lines = [f"{name}: {_CANDIDATES[name]}." for name in sets]
+    sets = dict.fromkeys(candidates for candidates, _ in board.columns)
+    lines = [f"{name}: {CANDIDATES[name]}." for name in sets]
     lines.append("Equal scores count against the model.")
     if board.reference is None:
         lines.append("No model here is ID-only, so nothing is compared: name a reference.")

@@ -1,0 +1,204 @@
+"""``examples.json`` of a run: some people with what the model recommends them, some items with neighbours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.files import write_json
+
+#: Scores histories, item numbers oldest first, over all items: float [histories, n_items + 1].
+Scorer = Callable[[Sequence[NDArray[np.int64]]], NDArray[np.float32]]
+#: The same people for every run of a data set: belongs to the protocol, not to the run.
+_CHOICE_SEED = 12345
+_LONGEST_TITLE = 300
+
+
+@dataclass(frozen=True)
+class Person:
+    """One test case and what a model recommends.
+
+    Attributes
+    ----------
+    user : str
+    history : list of str
+        The last items before the target, oldest first.
+    history_length : int
+        How many there are in all.
+    target : str
+        The item that came next.
+    rank : int
+        The target's rank among all items but those seen; ties count against it.
+    recommended : list of str
+        The best items that the user had not seen, best first.
+    """
+
+    user: str
+    history: list[str]
+    history_length: int
+    target: str
+    rank: int
+    recommended: list[str]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """One item's nearest others, by each way to represent it (``tokens``, ``id``, ``unified``)."""
+
+    item: str
+    by: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What ``examples.json`` holds; titles of every item that it names, where there are any."""
+
+    people: list[Person]
+    neighbours: list[Neighbours]
+    titles: dict[str, str]
+
+
+def choose_examples(n: int, count: int = 6) -> NDArray[np.int64]:
+    """Choose some of `n` test cases or items, the same for every run; sorted rows from 0."""
+    chosen = np.random.default_rng(_CHOICE_SEED).choice(n, size=min(n, count), replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def people_examples(
+    users: Sequence[str],
+    histories: Sequence[NDArray[np.int64]],
+    targets: Sequence[int],
+    item_ids: Sequence[str],
+    score: Scorer,
+    k: int = 10,
+    shown: int = 8,
+) -> list[Person]:
+    """Ask a model what it recommends to some people.
+
+    Parameters
+    ----------
+    users : sequence of str
+        Names of the people.
+    histories : sequence of ndarray of int64
+        Item numbers before each target, oldest first.
+    targets : sequence of int
+        Item numbers of what came next.
+    item_ids : sequence of str, shape [n_items + 1]
+        Names of the items; entry 0 is padding.
+    score : callable
+        See :data:`Scorer`; column 0 is ignored.
+    k : int
+        How many items are recommended.
+    shown : int
+        How much of each history is kept.
+
+    Returns
+    -------
+    list of Person
+
+    Raises
+    ------
+    ValueError
+        When scores have another shape or are not finite.
+    """
+    scores = np.array(score(histories), dtype=np.float64)  # [people, n_items + 1]
+    if scores.shape != (len(users), len(item_ids)) or not np.isfinite(scores[:, 1:]).all():
+        raise ValueError(
+            f"scores must be finite and of shape {(len(users), len(item_ids))}, not {scores.shape}"
+        )
+    people = []
+    for user, history, target, row in zip(users, histories, targets, scores, strict=True):
+        seen = history[history != target]
+        row[0] = row[seen] = -np.inf
+        candidates = len(item_ids) - 1 - len(np.unique(seen))
+        best = np.argsort(-row, kind="stable")[: min(k, candidates)]
+        rank = int((row >= row[target]).sum())  # the target itself is the 1
+        names = [str(item_ids[item]) for item in history[-shown:]]
+        recommended = [str(item_ids[item]) for item in best]
+        people.append(Person(str(user), names, len(history), str(item_ids[target]), rank, recommended))
+    return people
+
+
+def neighbour_examples(
+    items: Sequence[int], vectors: Mapping[str, NDArray[np.float32]], item_ids: Sequence[str], k: int = 6
+) -> list[Neighbours]:
+    """Find the items nearest by cosine to some items.
+
+    Parameters
+    ----------
+    items : sequence of int
+        Item numbers from 1.
+    vectors : mapping of ndarray of float32, shape [n_items + 1, width]
+        By the name of the representation; row 0 is padding. Parts that a model lacks are left out.
+    item_ids : sequence of str, shape [n_items + 1]
+        Names of the items; entry 0 is padding.
+    k : int
+        Neighbours of each.
+    """
+    found: list[dict[str, list[str]]] = [{} for _ in items]
+    for name, table in vectors.items():
+        units = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
+        likeness = units[np.asarray(items)] @ units.T  # [items, n_items + 1]
+        likeness[:, 0] = likeness[np.arange(len(items)), items] = -np.inf
+        for one, row in zip(found, likeness, strict=True):
+            one[name] = [str(item_ids[item]) for item in np.argsort(-row, kind="stable")[:k]]
+    return [Neighbours(str(item_ids[item]), by) for item, by in zip(items, found, strict=True)]
+
+
+def write_examples(
+    path: str | Path,
+    people: Sequence[Person],
+    neighbours: Sequence[Neighbours] = (),
+    titles: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``examples.json``, atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``examples.json`` in the run's folder.
+    people, neighbours : sequences
+        From :func:`people_examples` and :func:`neighbour_examples`.
+    titles : mapping of str, optional
+        By item; only those of items named here are written.
+    """
+    named = {item for one in people for item in (*one.history, one.target, *one.recommended)}
+    named |= {
+        item for one in neighbours for item in (one.item, *(near for by in one.by.values() for near in by))
+    }
+    known = titles or {}
+    value = {
+        "schema": 1,
+        "people": [asdict(one) for one in people],
+        "neighbours": [asdict(one) for one in neighbours],
+        "titles": {item: known[item][:_LONGEST_TITLE] for item in sorted(named) if known.get(item)},
+    }
+    write_json(path, value)
+
+
+def read_examples(path: str | Path) -> Examples | None:
+    """Read ``examples.json``; None where there is none.
+
+    Raises
+    ------
+    UserError
+        The file is damaged.
+    """
+    try:
+        value: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        people = [Person(**one) for one in value["people"]]
+        neighbours = [Neighbours(**one) for one in value["neighbours"]]
+        return Examples(people, neighbours, dict(value["titles"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} cannot be read as examples ({type(error).__name__}): delete it, or run again"
+        ) from None

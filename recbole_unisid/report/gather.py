@@ -1,0 +1,180 @@
+"""Everything that a report shows, gathered from run folders before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.ranks.bootstrap import Interval, bootstrap_mean
+from recbole_unisid.ranks.statistics import metric_over_seeds
+from recbole_unisid.report.examples import Examples, read_examples
+from recbole_unisid.report.item_names import ItemNames, find_item_file, read_item_names
+from recbole_unisid.report.leaderboard import Column, Leaderboard, make_leaderboard
+from recbole_unisid.report.run_files import RunFiles, differing_settings, load_runs
+from recbole_unisid.report.token_groups import TokenView
+from recbole_unisid.tokens.tokens_file import read_codes
+
+#: Bootstrap samples of the intervals of means; those of differences take more.
+_RESAMPLES = 2000
+#: Different codes that are drawn; the figures of all models are in the table of token health.
+_MOST_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page is drawn from.
+
+    Attributes
+    ----------
+    board : Leaderboard
+        Rows, reference and comparisons.
+    runs : dict of list of RunFiles
+        By label in the order of the board, seeds ascending.
+    intervals : dict of dict of Interval
+        By label and column: the mean over seeds with its 95 % interval over users.
+    items : ItemNames
+        Titles and categories; empty where the item file is not at hand.
+    tokens : list of TokenView
+        Codes of the first seeds of models that have tokens; no more than four different ones.
+    examples : dict of Examples
+        By label, of each model's first seed; a model without ``examples.json`` is absent.
+    command : str
+        How to get these runs.
+    """
+
+    board: Leaderboard
+    runs: dict[str, list[RunFiles]]
+    intervals: dict[str, dict[Column, Interval]]
+    items: ItemNames
+    tokens: list[TokenView]
+    examples: dict[str, Examples]
+    command: str
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the models, best first."""
+        return list(self.runs)
+
+    def colour(self, label: str) -> int:
+        """The number of a model's colour."""
+        return self.labels.index(label)
+
+    def mean(self, label: str, *keys: str) -> float | None:
+        """Average a figure of ``result.json`` over a model's seeds; None where a seed lacks it."""
+        values = [run.find(*keys) for run in self.runs[label]]
+        if any(not isinstance(value, (int, float)) for value in values):
+            return None
+        return float(np.mean(values))
+
+    def differing(self) -> list[tuple[str, list[Any]]]:
+        """Settings in which the models differ, with each model's value."""
+        settings = [group[0].settings for group in self.runs.values()]
+        keys = [key for key in differing_settings(settings) if key not in ("model", "recipe")]
+        return [(key, [one.get(key) for one in settings]) for key in keys]
+
+
+def gather_report(
+    run_dirs: Sequence[str | Path],
+    reference: str | None = None,
+    item_file: str | Path | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
+) -> Report:
+    """Read finished runs and work out what a report says of them.
+
+    Parameters
+    ----------
+    run_dirs : sequence of str or Path
+        Run folders of one data set and protocol, any models and seeds.
+    reference : str, optional
+        Label of the model that the others are compared with; by default the best ID-only one.
+    item_file : str or Path, optional
+        The data set's ``.item`` file; by default where the runs read it, if it is still there.
+    command : str, optional
+        The command that made the runs; by default one with their models, data set and seeds.
+    notes : sequence of str
+        Warnings to print with the tables.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    UserError
+        No run, an unfinished or damaged one, or runs that cannot share a table.
+    """
+    loaded = load_runs(run_dirs)
+    board = make_leaderboard([one.run for one in loaded], reference, notes)
+    if reference is not None and reference not in [row.model for row in board.rows]:
+        raise UserError(f"the reference {reference} is none of the models of this report")
+    runs = {
+        row.model: sorted(
+            (one for one in loaded if one.run.label == row.model), key=lambda one: int(one.result["seed"])
+        )
+        for row in board.rows
+    }
+    firsts = {label: group[0] for label, group in runs.items()}
+    examples = {label: read_examples(one.folder / "examples.json") for label, one in firsts.items()}
+    return Report(
+        board,
+        runs,
+        {label: _intervals(group, board.columns) for label, group in runs.items()},
+        _item_names(list(firsts.values()), board.dataset, item_file),
+        _token_views(firsts),
+        {label: found for label, found in examples.items() if found is not None},
+        command or _command(runs, board.dataset),
+    )
+
+
+def _intervals(group: Sequence[RunFiles], columns: Sequence[Column]) -> dict[Column, Interval]:
+    tables = [one.run.ranks for one in group]
+    found = {}
+    for candidates, metric in columns:
+        if candidates in tables[0].ranks:
+            values, _ = metric_over_seeds(tables, candidates, metric)
+            found[candidates, metric] = bootstrap_mean(values, tables[0].user, _RESAMPLES)
+    return found
+
+
+def _item_names(firsts: Sequence[RunFiles], dataset: str, given: str | Path | None) -> ItemNames:
+    settings = [one.settings for one in firsts]
+    path = Path(given) if given is not None else find_item_file(settings, dataset)
+    if path is None:
+        return ItemNames()
+    separator = next((str(one["field_separator"]) for one in settings if one.get("field_separator")), "\t")
+    id_field = next((str(one["ITEM_ID_FIELD"]) for one in settings if one.get("ITEM_ID_FIELD")), "item_id")
+    return read_item_names(path, separator, id_field)
+
+
+def _token_views(firsts: Mapping[str, RunFiles]) -> list[TokenView]:
+    """Codes of the models that have some; equal codes once."""
+    views: list[TokenView] = []
+    for label, one in firsts.items():
+        if len(views) == _MOST_TOKENS:
+            break
+        health = one.result.get("tokenizer")
+        if not isinstance(health, Mapping) or not (one.folder / "tokens.tsv").is_file():
+            continue
+        table = read_codes(one.folder / "tokens.tsv")
+        same = next((view for view in views if np.array_equal(view.codes, table.codes)), None)
+        if same is not None:
+            same.labels.append(label)
+        else:
+            views.append(TokenView([label], int(one.result["seed"]), table.item_ids, table.codes, health))
+    return views
+
+
+def _command(runs: Mapping[str, Sequence[RunFiles]], dataset: str) -> str:
+    """The plainest command that runs these models and seeds."""
+    results = [one.result for group in runs.values() for one in group]
+    models = ",".join(dict.fromkeys(str(result["model"]) for result in results))
+    seeds = ",".join(map(str, sorted({int(result["seed"]) for result in results})))
+    recipes = {str(result.get("recipe") or "default") for result in results} - {"default"}
+    recipe = f" --recipe={recipes.pop()}" if len(recipes) == 1 else ""
+    return f"python run_recbole_unisid.py --model={models} --dataset={dataset} --seeds={seeds}{recipe}"

@@ -1,0 +1,118 @@
+"""HTML that is safe by construction: whatever is not markup already is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TypeAlias
+
+#: What may stand inside an element; None leaves nothing.
+Child: TypeAlias = "str | int | Markup | None"
+
+_VOID = frozenset(["br", "input"])
+#: SVG's shapes have no content, but HTML wants them closed.
+_SHAPES = frozenset(["circle", "line", "path", "polyline", "rect"])
+#: Control characters that HTML forbids, and those that would break a line of text.
+_CONTROLS = {code: " " for code in (*range(32), 127, *range(128, 160), 0x2028, 0x2029)}
+
+
+class Markup(str):
+    """A string that is HTML already; every other string is text and gets escaped."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
+    """Write one element.
+
+    Parameters
+    ----------
+    name : str
+        Of the element.
+    *children : str, int, Markup or None
+        Its content; strings that are not :class:`Markup` are escaped.
+    **attributes : str, int, float, bool or None
+        A final underscore is dropped (``class_``), others become hyphens (``aria_label``); None and
+        False leave the attribute out, True writes it without a value.
+
+    Returns
+    -------
+    Markup
+
+    Examples
+    --------
+    >>> print(tag("p", "1 < 2", tag("br"), class_="note"))
+    <p class="note">1 &lt; 2<br></p>
+    """
+    written = "".join(_attribute(key, value) for key, value in attributes.items())
+    if name in _VOID:
+        return Markup(f"<{name}{written}>")
+    if name in _SHAPES:
+        return Markup(f"<{name}{written}/>")
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def _attribute(key: str, value: str | int | float | bool | None) -> str:
+    if value is None or value is False:
+        return ""
+    name = (
+        key.rstrip("_")
+        .replace("_", "-")
+        .replace("viewbox", "viewBox")
+        .replace("preserveaspect", "preserveAspect")
+    )
+    return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
+
+
+def join(children: Iterable[Child]) -> Markup:
+    """Put pieces one after the other; text is escaped."""
+    return Markup(
+        "".join(
+            child if isinstance(child, Markup) else escape(str(child))
+            for child in children
+            if child is not None
+        )
+    )
+
+
+def clean_text(text: str, longest: int) -> str:
+    """Make foreign text fit for display: no control characters, not longer than `longest`.
+
+    Examples
+    --------
+    >>> clean_text("a\\x00b\\n" + "c" * 9, 6)
+    'a b cc…'
+    """
+    plain = " ".join(text[: 4 * longest].translate(_CONTROLS).split())
+    return plain if len(plain) <= longest and len(text) <= 4 * longest else plain[:longest] + "…"
+
+
+def foreign(text: str, longest: int = 120) -> Markup:
+    """Show text that comes from a data set, kept apart from the direction of the text around it."""
+    return tag("bdi", clean_text(text, longest), title=clean_text(text, 500) if len(text) > longest else None)
+
+
+def table(head: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, wide: bool = False) -> Markup:
+    """Write a table that scrolls sideways in its own box where the screen is narrow.
+
+    Parameters
+    ----------
+    head : sequence
+        One a column.
+    rows : sequence of sequences
+        Their first cell is the row's head.
+    caption : str
+        What the table shows; read out, and named when the box gets the focus.
+    wide : bool
+        Whether numbers keep to one line each.
+    """
+    top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
+    body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
+    grid = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", top),
+        tag("tbody", *body),
+        class_="wide" if wide else None,
+    )
+    return tag("div", grid, class_="scroll", role="region", tabindex="0", aria_label=caption)

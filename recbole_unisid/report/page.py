@@ -1,0 +1,107 @@
+"""``report.html``: one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import recbole_unisid
+from recbole_unisid.files import write_text
+from recbole_unisid.report.gather import Report, gather_report
+from recbole_unisid.report.markup import Markup, join, tag
+from recbole_unisid.report.sections import (
+    collisions,
+    controls,
+    cost,
+    differences,
+    explorer,
+    health,
+    leaderboard,
+    learning,
+    people,
+    protocol,
+    purity,
+    size,
+    slices,
+    summary,
+)
+
+#: In the order of the page.
+_SECTIONS = (
+    *(summary, protocol, leaderboard, differences, slices, controls, learning, cost, size),
+    *(health, purity, collisions, explorer, people),
+)
+
+
+def write_report(
+    run_dirs: Sequence[str | Path],
+    path: str | Path,
+    reference: str | None = None,
+    item_file: str | Path | None = None,
+    command: str | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write a page about finished runs of one data set and protocol, whole or not at all.
+
+    Parameters
+    ----------
+    run_dirs : sequence of str or Path
+        Run folders, any models and seeds.
+    path : str or Path
+        The page, ``report.html``.
+    reference, item_file, command, notes
+        As in :func:`recbole_unisid.report.gather.gather_report`.
+
+    Raises
+    ------
+    UserError
+        No run, an unfinished or damaged one, or runs that cannot share a table.
+    """
+    write_page(gather_report(run_dirs, reference, item_file, command, notes), path)
+
+
+def write_page(report: Report, path: str | Path) -> None:
+    """Draw a report and write it, whole or not at all."""
+    write_text(path, draw_page(report))
+
+
+def draw_page(report: Report) -> str:
+    """Draw a report.
+
+    Returns
+    -------
+    str
+        HTML without any reference to another file. Its content security policy forbids every request,
+        and every script and style but the two in it: a title could not run even if it came in as markup.
+    """
+    drawn = [module.draw(report) for module in _SECTIONS]
+    links = [tag("li", tag("a", one.title.partition(",")[0], href=f"#{one.ident}")) for one in drawn]
+    style, script = _asset("page.css"), _asset("page.js") + _asset("explorer.js")
+    models = ", ".join(report.labels[:4]) + (
+        f" and {len(report.labels) - 4} more" if len(report.labels) > 4 else ""
+    )
+    return Template(_asset("page.html")).substitute(
+        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        title=join([f"{report.board.dataset}: {models}"]),
+        dataset=join([report.board.dataset]),
+        models=join([models]),
+        style=style,
+        script=script,
+        links=join(links),
+        sections=join(Markup(one.drawn() + "\n") for one in drawn),
+        version=recbole_unisid.__version__,
+    )
+
+
+def _asset(name: str) -> str:
+    return files("recbole_unisid.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """The name by which a content security policy knows an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,0 +1,179 @@
+"""Finished runs, read from their folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.ranks.metrics import protocol_metrics
+from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.report.leaderboard import Run
+
+_PLACES = {"data_path", "output_dir", "cache_dir", "checkpoint_dir", "config_files", "config_file"}
+_DEVICES = {"device", "gpu_id", "use_gpu", "local_rank", "single_spec", "worker"}
+_TALK = {"show_progress", "state", "verbose", "log_wandb", "wandb_project"}
+_ROUNDING = {"metric_decimal_place", "loss_decimal_place"}
+#: Settings that never tell two variants of a model apart.
+NO_VARIANT = frozenset(_PLACES | _DEVICES | _TALK | _ROUNDING | {"seed", "seeds"})
+_LONGEST_VARIANT = 60
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """One finished run and where its other files are.
+
+    Attributes
+    ----------
+    folder : Path
+        Its run folder.
+    run : Run
+        ``result.json`` and ``ranks.npz``.
+    settings : dict
+        ``config.yaml``; empty where there is none.
+    """
+
+    folder: Path
+    run: Run
+    settings: dict[str, Any]
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """What ``result.json`` holds."""
+        return self.run.result
+
+    def find(self, *keys: str) -> Any:
+        """Follow `keys` into ``result.json``; None where the way ends."""
+        value: Any = self.result
+        for key in keys:
+            if not isinstance(value, Mapping) or value.get(key) is None:
+                return None
+            value = value[key]
+        return value
+
+
+def find_runs(places: Iterable[str | Path]) -> list[Path]:
+    """Find complete runs.
+
+    Parameters
+    ----------
+    places : iterable of str or Path
+        Run folders, or folders that have run folders somewhere below.
+
+    Returns
+    -------
+    list of Path
+        Run folders, sorted, each once. Unfinished runs below a folder are passed over.
+
+    Raises
+    ------
+    UserError
+        For a place without a finished run.
+    """
+    found = set()
+    for place in map(Path, places):
+        results = [place / "result.json"] if (place / "result.json").is_file() else place.rglob("result.json")
+        folders = {path.parent for path in results}
+        if not folders:
+            raise UserError(f"there is no finished run in {place}: name run folders, or a folder above them")
+        found |= folders
+    return sorted(found)
+
+
+def load_runs(folders: Sequence[str | Path]) -> list[RunFiles]:
+    """Read finished runs, and name what tells runs of one model apart.
+
+    Parameters
+    ----------
+    folders : sequence of str or Path
+        Run folders.
+
+    Returns
+    -------
+    list of RunFiles
+        In the order given.
+
+    Raises
+    ------
+    UserError
+        A file is missing or damaged, or figures and ranks do not belong together.
+    """
+    return _with_variants([_load(Path(folder)) for folder in folders])
+
+
+def _load(folder: Path) -> RunFiles:
+    path = folder / "result.json"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no result.json in {folder}: finish the run, or leave it out") from None
+    except ValueError:
+        raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None
+    if not isinstance(result, dict) or not {"model", "seed", "dataset", "protocol", "test"} <= set(result):
+        raise UserError(f"{path} is no result of a run: delete its folder and run again")
+    table = RankTable.load(folder / "ranks.npz")
+    # A candidate set that a model cannot have is written as zeros, which are no ranks.
+    ranks = {name: values for name, values in table.ranks.items() if len(values) and values.min() >= 1}
+    run = RunFiles(folder, Run(result, replace(table, ranks=ranks)), _settings(folder))
+    _require_agreement(run)
+    return run
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UserError(f"{path} cannot be read as YAML: delete its folder and run again") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _require_agreement(run: RunFiles) -> None:
+    """Every figure of a report must be the one in result.json; statistics come from the ranks."""
+    for candidates, metrics in protocol_metrics(run.run.ranks.ranks).items():
+        for metric, value in metrics.items():
+            written = run.find("test", candidates, metric)
+            if written is not None and not np.isclose(written, value, rtol=0, atol=1e-9):
+                raise UserError(
+                    f"{run.folder}: result.json has {metric} {written} ({candidates}), ranks.npz gives {value}: "
+                    "the files are not of one run; delete the folder and run again"
+                )
+
+
+def _with_variants(runs: list[RunFiles]) -> list[RunFiles]:
+    """Runs of one model under different settings never share a row: they are named by what differs."""
+    groups: dict[tuple[Any, Any], list[RunFiles]] = {}
+    for run in runs:
+        groups.setdefault((run.result["model"], run.result.get("recipe")), []).append(run)
+    named = {}
+    for group in groups.values():
+        keys = differing_settings([run.settings for run in group])
+        for run in group:
+            words = ", ".join(f"{key}={_short(run.settings.get(key))}" for key in keys)
+            cut = words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
+            named[id(run)] = replace(run, run=replace(run.run, variant=cut))
+    return [named[id(run)] for run in runs]
+
+
+def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the settings whose values are not the same everywhere, places and seeds left out.
+
+    Examples
+    --------
+    >>> differing_settings([{"id_dim": 8, "seed": 1}, {"id_dim": 16, "seed": 2}])
+    ['id_dim']
+    """
+    keys = sorted({key for one in settings for key in one} - NO_VARIANT)
+    return [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1]
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

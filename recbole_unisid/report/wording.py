@@ -1,0 +1,97 @@
+"""How numbers are written on the page."""
+
+from __future__ import annotations
+
+from recbole_unisid.report.leaderboard import Column
+from recbole_unisid.report.markup import Markup, tag
+from recbole_unisid.report.tables import METRIC_NAMES
+
+#: How a candidate set is called in a few words.
+CANDIDATES_SHORT = {
+    "full": "all items, seen left out",
+    "full_unfiltered": "all items",
+    "sampled99": "99 sampled negatives",
+    "sampled100": "100 sampled negatives",
+}
+_MISSING = "–"
+
+
+def column_name(column: Column) -> str:
+    """Name a metric and its candidate set, ``NDCG@10 · all items``."""
+    candidates, metric = column
+    return f"{METRIC_NAMES.get(metric, metric)} · {CANDIDATES_SHORT.get(candidates, candidates)}"
+
+
+def decimal(value: float | None) -> str:
+    """Write a metric with four digits."""
+    return _MISSING if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference of metrics with its sign."""
+    return _MISSING if value is None else f"{value:+.4f}".replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """Write a number of things."""
+    return _MISSING if value is None else f"{value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """Write a share in per cent."""
+    return _MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def short_count(value: float) -> str:
+    """Write a number of parameters in a few characters.
+
+    Examples
+    --------
+    >>> short_count(145960), short_count(950), short_count(1.2e9)
+    ('146 k', '950', '1.2 G')
+    """
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time.
+
+    Examples
+    --------
+    >>> duration(0.34), duration(75), duration(3900)
+    ('0.34 s', '75 s', '65 min')
+    """
+    if seconds is None:
+        return _MISSING
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def memory(size: float | None) -> str:
+    """Write a size in memory, in MiB or GiB."""
+    if size is None:
+        return _MISSING
+    return f"{size / 2**20:,.0f} MiB" if size < 2**30 else f"{size / 2**30:.2f} GiB"
+
+
+def figure(text: str, value: float | None, model: str, key: str) -> Markup:
+    """A number on the page with its full value and where in ``result.json`` it comes from.
+
+    Parameters
+    ----------
+    text : str
+        As it is shown.
+    value : float or None
+        In full.
+    model : str
+        Whose mean over seeds it is.
+    key : str
+        The way to it in ``result.json``, with blanks between.
+    """
+    if value is None:
+        return tag("span", text)
+    return tag("data", text, value=repr(value), data_model=model, data_key=key)
