@@ -74,7 +74,9 @@ class Browser:
             os.environ.get(name.upper()) or shutil.which(name) for name in ("chromium", "chromedriver")
         )
         if not chromium or not driver:
-            pytest.fail("Chromium is missing: apt-get install chromium chromium-driver")
+            # .ci/run installs it and asks for it; elsewhere the other tests are worth running without.
+            absent = pytest.fail if os.environ.get("RECBOLE_UNISID_BROWSER") == "required" else pytest.skip
+            absent("Chromium is missing: apt-get install chromium chromium-driver")
         options = Options()
         options.binary_location = chromium
         for flag in (*FLAGS, f"--user-data-dir={profile}"):

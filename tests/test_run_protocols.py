@@ -48,8 +48,8 @@ def test_stopped_in_run_three_trains_nothing_twice(
         recbole_unisid.run("ItemID,Pop", "ml-mini", settings | {"seeds": 2}, verbose=False)
     results = recbole_unisid.run("ItemID,Pop", "ml-mini", settings | {"seeds": 2}, verbose=False)
     assert trained == [("ItemID", 2020), ("ItemID", 2021), ("Pop", 2020), ("Pop", 2020), ("Pop", 2021)]
-    board = Path(results[0]["run_dir"]).parents[1].glob("benchmark-*/leaderboard.*")
-    assert {path.name for path in board} == {"leaderboard.md", "leaderboard.csv"}
+    board = Path(results[0]["run_dir"]).parents[1].glob("benchmark-*/*")
+    assert {path.name for path in board} == {"leaderboard.md", "leaderboard.csv", "report.html"}
 
 
 def test_protocols_share_no_hash(settings: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from recbole_unisid.errors import UserError, did_you_mean
 
 #: Flags that need no value.
-_FLAGS = {"help", "list_models", "version", "dry_run"}
+_FLAGS = {"help", "list_models", "version", "dry_run", "latex"}
 
 
 def positional(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:

@@ -12,13 +12,14 @@ from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.report.leaderboard import Leaderboard, Run, make_leaderboard
+from recbole_unisid.report.page import write_report
 from recbole_unisid.report.tables import write_leaderboard
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import run_single
 
 
 def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict[str, Any]]:
-    """Run what has no finished folder yet, and write the leaderboard of all.
+    """Run what has no finished folder yet, and write the leaderboard and the report of all.
 
     Parameters
     ----------
@@ -47,7 +48,9 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
         else:
             results.append(run_single(config, verbose=False))
     if distributed.is_writer():
-        write_leaderboard(leaderboard_of(results), benchmark_folder(results))
+        folder = benchmark_folder(results)
+        write_leaderboard(leaderboard_of(results), folder)
+        write_report([result["run_dir"] for result in results], folder / "report.html")
     return results
 
 

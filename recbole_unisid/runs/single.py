@@ -19,8 +19,10 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
+from recbole_unisid.host.registry import is_own
 from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.host.trainer import make_trainer
+from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result, rank_table
 from recbole_unisid.scores.negatives import sample_negatives
@@ -156,3 +158,5 @@ def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
         names = measured.dataset.sequences.item_ids[1:].tolist()
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
     rank_table(measured).save(folder.path / "ranks.npz")
+    if is_own(str(folder.config["model"])):
+        write_run_examples(measured, folder.path / "examples.json")

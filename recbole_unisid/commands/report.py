@@ -1,0 +1,50 @@
+"""``recbole-unisid report``: one page, and tables, of any set of finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.errors import UserError
+from recbole_unisid.report.latex import to_latex
+from recbole_unisid.report.leaderboard import make_leaderboard
+from recbole_unisid.report.page import write_report
+from recbole_unisid.report.run_files import find_runs, load_runs
+from recbole_unisid.report.tables import write_leaderboard
+
+HELP = """\
+usage: recbole-unisid report RUN [RUN ...] [--to=DIR] [--reference=MODEL] [--item_file=F] [--latex]
+
+Write report.html, leaderboard.md and leaderboard.csv about finished runs of one data set and protocol.
+
+  RUN                     a run's folder, or a folder above some
+  --to=.                  where the files go
+  --reference=ItemID      the model that the others are compared with; default: the best ID-only one
+  --item_file=F           titles for the page, an .item file
+  --latex                 print the table as LaTeX, too
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the subcommand; see :data:`HELP`."""
+    folders = [argument for argument in arguments if not argument.startswith("-")]
+    options = parse_options([argument for argument in arguments if argument.startswith("-")])
+    if options.pop("help", None):
+        print(HELP, end="")
+        return 0
+    refuse_unknown(options, {"to", "reference", "item_file", "latex"}, "report")
+    runs = find_runs(folders)
+    if not runs:
+        raise UserError(
+            "report needs the folders of finished runs, such as runs/ml-100k (see report --help)."
+        )
+    target, reference = Path(options.get("to", ".")), options.get("reference")
+    command = " ".join(["recbole-unisid report", *folders])
+    write_report(runs, target / "report.html", reference, options.get("item_file"), command)
+    board = make_leaderboard([one.run for one in load_runs(runs)], reference)
+    write_leaderboard(board, target)
+    if "latex" in options:
+        print(to_latex(board))
+    print(f"-> {target / 'report.html'}")
+    return 0

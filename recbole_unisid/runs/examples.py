@@ -1,0 +1,91 @@
+"""Some people and items of a run, for the report: what was recommended, what is near what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.data.interaction import Interaction
+
+from recbole_unisid.data.split import TEST
+from recbole_unisid.items.representation import SemanticTokens
+from recbole_unisid.report.examples import (
+    choose_examples,
+    neighbour_examples,
+    people_examples,
+    write_examples,
+)
+from recbole_unisid.runs.result import Measured
+from recbole_unisid.scores.candidates import case_users
+
+
+def write_run_examples(measured: Measured, path: Path) -> None:
+    """Write ``examples.json`` of a model of ours; the same people and items for every model.
+
+    Parameters
+    ----------
+    measured : Measured
+        A finished run with its model at the best epoch.
+    path : Path
+        The file.
+    """
+    sequences = measured.dataset.sequences
+    targets = measured.dataset.split.targets(TEST)
+    targets = targets[choose_examples(len(targets))]
+    owners = case_users(sequences, targets)
+    people = people_examples(
+        sequences.user_ids[owners].tolist(),
+        [sequences.items[sequences.offsets[u] : t] for u, t in zip(owners, targets, strict=True)],
+        sequences.items[targets].tolist(),
+        sequences.item_ids.tolist(),
+        lambda histories: score_histories(measured.trainer.model, histories),
+    )
+    items = (choose_examples(sequences.n_items) + 1).tolist()
+    neighbours = neighbour_examples(items, _representations(measured), sequences.item_ids.tolist())
+    titles = {}
+    if measured.semantics is not None:
+        titles = dict(zip(sequences.item_ids[1:].tolist(), measured.semantics.titles, strict=True))
+    write_examples(path, people, neighbours, titles)
+
+
+@torch.no_grad()
+def score_histories(model: Any, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+    """Score the catalogue for some histories with a model of ours.
+
+    Parameters
+    ----------
+    model : WholeSequenceRecommender
+        Trained.
+    histories : sequence of ndarray of int64
+        Item numbers, oldest first; the last ``max_seq_length`` are read.
+
+    Returns
+    -------
+    ndarray of float32, shape [histories, n_items + 1]
+        Column 0 is padding.
+    """
+    recent = [torch.from_numpy(history[-model.max_seq_length :].copy()) for history in histories]
+    lengths = torch.tensor([len(history) for history in recent])
+    inputs = torch.nn.utils.rnn.pad_sequence(recent, batch_first=True)  # [histories, longest]
+    model.eval()
+    batch = Interaction({model.ITEM_SEQ: inputs, model.ITEM_SEQ_LEN: lengths}).to(model.device)
+    scores: NDArray[np.float32] = model.full_sort_predict(batch).float().cpu().numpy()
+    return scores
+
+
+@torch.no_grad()
+def _representations(measured: Measured) -> dict[str, NDArray[np.float32]]:
+    """What an item is by its parts and as a whole, each [n_items + 1, width]."""
+    items = measured.trainer.model.items
+    numbers = torch.arange(items.n_items + 1, device=measured.trainer.model.device)
+    parts = {"unified": items(numbers)}
+    if items.semantic is not None:
+        name = "tokens" if isinstance(items.semantic, SemanticTokens) else "text"
+        parts[name] = items.semantic(numbers)
+    if items.ids is not None:
+        parts["ID"] = items.ids(numbers)
+    return {name: vectors.float().cpu().numpy() for name, vectors in parts.items()}
