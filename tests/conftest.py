@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,14 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("sys.argv", ["pytest"])
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def forkserver() -> Any:
+    """Processes that have the package imported already and share nothing else with this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["recbole_unisid.runs.api", "recbole_unisid.models.unisid"])
+    return context
 
 
 def real_data_root() -> Path | None:

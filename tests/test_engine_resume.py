@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -106,13 +105,11 @@ def _killable(root: str, output: str) -> None:
     run("UniSID", Path(root), output)
 
 
-def test_killed_at_random_moments(ml_mini: Path, in_empty_folder: Path) -> None:
+def test_killed_at_random_moments(ml_mini: Path, in_empty_folder: Path, forkserver: Any) -> None:
     """Five kills, each followed by a resume; benchmarks/kill.py does it fifty times through the command."""
-    processes = multiprocessing.get_context("forkserver")  # imports once, then forks within milliseconds
-    processes.set_forkserver_preload(["recbole_unisid.runs.api", "recbole_unisid.models.unisid", __name__])
 
     def start(output: str) -> Any:
-        process = processes.Process(target=_killable, args=(str(ml_mini), output))
+        process = forkserver.Process(target=_killable, args=(str(ml_mini), output))
         process.start()
         return process
 

@@ -43,8 +43,8 @@ class Place:
         The next batch to train.
     loss : list of float
         Sum of the losses of the epoch's batches so far, one number a part of the loss.
-    seconds : float
-        Time that they took.
+    seconds, cpu_seconds : float
+        Time that they took, by the clock and of this process's cores.
     finished : bool
         Nothing is left to train.
     """
@@ -53,12 +53,25 @@ class Place:
     batch: int = 0
     loss: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     finished: bool = False
 
     def add(self, losses: Any) -> None:
         """Add the loss of one batch, a tensor or a tuple of them."""
         parts = [part.item() for part in (losses if isinstance(losses, tuple) else (losses,))]
         self.loss = [old + new for old, new in zip(self.loss, parts, strict=True)] if self.loss else parts
+
+
+class _Watch:
+    """Time of an epoch, counted on from what an earlier call spent on it."""
+
+    def __init__(self, place: Place) -> None:
+        self.wall = time.perf_counter() - place.seconds
+        self.cpu = time.process_time() - place.cpu_seconds
+
+    def note(self, place: Place) -> None:
+        """Write the time so far into `place`."""
+        place.seconds, place.cpu_seconds = time.perf_counter() - self.wall, time.process_time() - self.cpu
 
 
 class RunTrainer:
@@ -96,7 +109,7 @@ class RunTrainer:
         self.eval_collector = RankCollector(config)
         self.best_file = Path(config["checkpoint_dir"]) / "best.safetensors"
         self.last_file = Path(config["checkpoint_dir"]) / "last.safetensors"
-        #: One entry an epoch: ``epoch``, ``loss``, ``valid`` (None where not validated), ``seconds``.
+        #: One entry an epoch: ``epoch``, ``loss``, ``valid`` (None: not validated), ``seconds``, ``cpu_seconds``.
         self.history: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.best_valid_result: Any = None
@@ -181,7 +194,7 @@ class RunTrainer:
         if self._resumed is not None:
             place = Place(**self._resumed["place"])
         compute_loss = loss_func or self._compute_loss
-        step, started = 1 / len(train_data), time.perf_counter() - place.seconds
+        step, watch = 1 / len(train_data), _Watch(place)
 
         def counted(interaction: Any) -> Any:
             rows, weight = distributed.share(interaction, TARGET_LIST)
@@ -193,14 +206,15 @@ class RunTrainer:
                 self._bar.update(min(step, epoch_idx + 1 - self._bar.n))
             return losses
 
-        batches = self._resumable_batches(train_data, place, started)
+        batches = self._resumable_batches(train_data, place, watch)
         super()._train_epoch(batches, epoch_idx, counted, show_progress=False)  # type: ignore[misc]
         losses = distributed.mean_over_processes(place.loss)
-        seconds = round(time.perf_counter() - started, 3)
-        self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, "seconds": seconds})
+        watch.note(place)
+        times = {"seconds": round(place.seconds, 3), "cpu_seconds": round(place.cpu_seconds, 3)}
+        self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, **times})
         return losses[0] if len(losses) == 1 else tuple(losses)
 
-    def _resumable_batches(self, train_data: Any, place: Place, started: float) -> Iterator[Any]:
+    def _resumable_batches(self, train_data: Any, place: Place, watch: _Watch) -> Iterator[Any]:
         """Yield the batches of an epoch from `place` on, keeping a checkpoint before it and now and then.
 
         Control comes back here when a batch has been trained and the next one is not drawn yet: what is
@@ -224,7 +238,7 @@ class RunTrainer:
             yield batch
             place.batch += 1
             if time.monotonic() - saved_at >= 60 * self.config["checkpoint_minutes"]:
-                place.seconds = time.perf_counter() - started
+                watch.note(place)
                 self._save_last(place, loader)
                 saved_at = time.monotonic()
 
