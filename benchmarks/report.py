@@ -73,7 +73,7 @@ def measure(root: Path, users: int, items: int, models: int, seeds: int) -> tupl
 
 def main() -> None:
     """Print one line a case."""
-    keep = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    keep = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
     for name, (users, items, models, seeds, most_mib, most_seconds) in CASES.items():
         folder = (
             Path(tempfile.mkdtemp()) if keep is None else keep / name.replace(", ", "-").replace(" ", "-")

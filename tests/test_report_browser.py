@@ -192,11 +192,16 @@ def test_search_finds_an_item_and_shows_its_siblings_by_keyboard_alone(browser, 
     panel = browser.find("id", "token-item")
     assert panel.find_element("tag name", "h3").text == title
     codes = [line.split("\t") for line in _tokens(material)[1:]]
-    first = codes[60][1].split()[0]
-    others = [item for item, row in codes if row.split()[0] == first and item != material.names[60]]
-    assert f"{len(others)} other item" in panel.text
-    shown = [one.text for one in panel.find_elements("css selector", ".siblings:last-child li")]
-    assert shown == [material.titles[material.names.index(item)] for item in others][:12]
+    mine = codes[60][1].split()
+    others = [(item, row.split()) for item, row in codes if item != material.names[60]]
+    for length, block in zip((3, 2, 1), panel.find_elements("css selector", ".siblings"), strict=True):
+        alike = [item for item, row in others if row[:length] == mine[:length]]
+        assert f"{len(alike)} other item" in block.text
+        new = [item for item, row in others if item in alike and row[: length + 1] != mine[: length + 1]]
+        new = alike if length == 3 else new
+        shown = [one.text for one in block.find_elements("tag name", "li")]
+        assert shown == [material.titles[material.names.index(item)] for item in new][:12]
+    assert len(alike) > 5
 
 
 def _tokens(material):

@@ -83,18 +83,20 @@
     return make("li", "", button);
   }
 
+  /** Items with the same first codes; those with still more codes in common stand above already. */
   function siblings(item, length) {
     const all = groups(length).get(codes(item, length).join(" "));
-    const others = all.filter((other) => other !== item);
+    const above = length < data.levels ? groups(length + 1).get(codes(item, length + 1).join(" ")) : [item];
+    const known = new Set(above);
+    const others = all.filter((other) => !known.has(other));
     const name = length === data.levels ? "all codes" : length === 1 ? "the first code" : `the first ${length} codes`;
-    const title = make("h4", "", ...chips(item, length), ` ${count(others.length, "other item")} with ${name}`);
+    const title = make("h4", "", ...chips(item, length), ` ${count(all.length - 1, "other item")} with ${name}`);
     const shared = common(all);
-    const list = make("ul", "", ...others.slice(0, SIBLINGS).map(itemButton));
     const rest = others.length - SIBLINGS;
     return make(
       "div", "siblings", title,
       shared ? make("p", "common", "In common: ", isolated(shared)) : null,
-      others.length ? list : null,
+      others.length ? make("ul", "", ...others.slice(0, SIBLINGS).map(itemButton)) : null,
       rest > 0 ? make("p", "note", `and ${count(rest, "more item")}`) : null,
     );
   }
