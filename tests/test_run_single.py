@@ -51,6 +51,18 @@ def test_run_folder_is_complete(model: str, ml_mini: Path, in_empty_folder: Path
     assert {name: result["test"][name] for name in names} == found
 
 
+def test_our_figures_reach_tensorboard(ml_mini: Path, in_empty_folder: Path) -> None:
+    """The events of a run hold the protocol's figures beside RecBole's loss and validation score."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = quick_run(ml_mini, "ItemID")
+    events = EventAccumulator(str(Path(result["run_dir"]) / "tensorboard"))
+    events.Reload()
+    assert {"Loss/Train", "Vaild_score"} <= set(events.Tags()["scalars"])  # RecBole's spelling
+    logged = events.Scalars("test/full/ndcg_10")[0].value
+    assert logged == pytest.approx(result["test"]["full"]["ndcg@10"], abs=1e-6)
+
+
 def test_token_parameters_are_as_in_the_paper(ml_mini: Path, in_empty_folder: Path) -> None:
     """N d_ID + sum of K times 64."""
     items = quick_run(ml_mini, "ItemID", epochs=1)["data"]["items"]

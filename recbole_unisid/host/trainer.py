@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,8 @@ class RunTrainer:
     best_valid_score: float
     train_loss_dict: dict[int, float]
     evaluator: Any
+    tensorboard: Any
+    wandblogger: Any
     item_tensor: Any
     device: torch.device
     _neg_sample_batch_eval: Any
@@ -177,7 +179,7 @@ class RunTrainer:
             desc=title,
             unit="epoch",
             disable=not show_progress or not distributed.is_writer(),
-            bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}<{remaining}{postfix}]",
+            bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
         )
         with self._bar, distributed.lost_process_explained():
             fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
@@ -341,6 +343,27 @@ class RunTrainer:
         state = load_state(self.best_file, self.config["device"])
         self.model.load_state_dict(state["state_dict"])
         self.model.load_other_parameter(state["other_parameter"])
+
+    def log_figures(self, phase: str, figures: Mapping[str, Mapping[str, float]]) -> None:
+        """Give figures of the protocol to TensorBoard and W&B, beside what RecBole logs itself.
+
+        Parameters
+        ----------
+        phase : str
+            ``valid`` or ``test``.
+        figures : mapping of mapping of float
+            By candidate set and metric.
+        """
+        if not distributed.is_writer():
+            return
+        for candidates, metrics in figures.items():
+            for metric, value in metrics.items():
+                self.tensorboard.add_scalar(
+                    f"{phase}/{candidates}/{metric.replace('@', '_')}", value, self.best_epoch
+                )
+            self.wandblogger.log_eval_metrics(
+                {f"{candidates}/{k}": v for k, v in metrics.items()}, head=phase
+            )
 
     # --- evaluation -------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from recbole_unisid.host.pretraining import pretrain_if_needed
 from recbole_unisid.host.registry import is_own
 from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.host.trainer import make_trainer
+from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result, rank_table
@@ -133,6 +134,7 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
             targets, masked = dataset.split.targets(phase), not config.is_sequential
             recorder = RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
             recbole[name], ranks[name] = _evaluate(config, trained.trainer, loader, recorder, name)
+            trained.trainer.log_figures(name, protocol_metrics(ranks[name]))
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
     return Measured(dataset, trained.trainer, recbole, ranks, dataset.semantics, seconds)
 
