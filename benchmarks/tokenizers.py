@@ -153,7 +153,8 @@ def _spread(values: list[float], digits: int = 2) -> str:
 def scale(path: Path, sizes: list[int], width: int = 384) -> str:
     """Seconds and peak memory of fitting and encoding clustered vectors, each size in its own process."""
     lines = [
-        "| items | making them, s | fit, s (CPU) | encode, s (CPU) | peak memory, GiB | codes used | distinct, % |",
+        "| items | making them, s | fit, s (CPU) | encode, s (CPU) | peak memory, GiB "
+        "| codes used | distinct, % |",
         "|" + "---|" * 7,
     ]
     results = []
