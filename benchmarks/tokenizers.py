@@ -153,7 +153,8 @@ def _spread(values: list[float], digits: int = 2) -> str:
 def scale(path: Path, sizes: list[int], width: int = 384) -> str:
     """Seconds and peak memory of fitting and encoding clustered vectors, each size in its own process."""
     lines = [
-        "| items | making them, s | fit, s | encode, s | peak memory, GiB | codes used | distinct, % |",
+        "| items | making them, s | fit, s (CPU) | encode, s (CPU) | peak memory, GiB "
+        "| codes used | distinct, % |",
         "|" + "---|" * 7,
     ]
     results = []
@@ -164,7 +165,8 @@ def scale(path: Path, sizes: list[int], width: int = 384) -> str:
         write_json(path, results)
     for r in results:
         lines.append(
-            f"| {r['items']:,} | {r['making']:.0f} | {r['fit']:.0f} | {r['encode']:.0f} | {r['gib']:.2f} "
+            f"| {r['items']:,} | {r['making']:.0f} | {r['fit']:.0f} ({r['fit_cpu']:.0f}) "
+            f"| {r['encode']:.0f} ({r['encode_cpu']:.0f}) | {r['gib']:.2f} "
             f"| {' / '.join(map(str, r['used']))} | {100 * r['distinct']:.1f} |"
         )
     return "\n".join(lines)
@@ -184,13 +186,14 @@ def _scale_once(size: int, width: int) -> dict[str, Any]:
             part.shape, dtype=np.float32
         )
         part /= np.linalg.norm(part, axis=1, keepdims=True)
-    made = time.perf_counter()
+    made, made_cpu = time.perf_counter(), time.process_time()
     model = build_tokenizer("residual_kmeans", [256, 256, 256], seed=2020).fit(vectors, show_progress=False)
-    fitted = time.perf_counter()
+    fitted, fitted_cpu = time.perf_counter(), time.process_time()
     codes = model.encode(vectors)
-    encoded = time.perf_counter()
+    encoded, encoded_cpu = time.perf_counter(), time.process_time()
     return {
         "items": size, "making": made - start, "fit": fitted - made, "encode": encoded - fitted,
+        "fit_cpu": fitted_cpu - made_cpu, "encode_cpu": encoded_cpu - fitted_cpu,
         "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "used": [level["used"] for level in level_health(codes, model.codebook_sizes, model.distances)],
         "distinct": collision_health(codes, [""] * size, listed=0)["distinct_fraction"],
