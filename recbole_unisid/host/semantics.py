@@ -138,6 +138,10 @@ def text_vectors(config: UniSIDConfig, dataset: Any, item_ids: list[str]) -> NDA
         encoder,
         cache_folder(config) / "embeddings",
         ids=item_ids,
+        batch_size=config["text_batch_size"],
+        max_length=config["text_max_length"],
+        prompt=config["text_prompt"],
+        processes=config["text_processes"],
         device=str(config["device"]),
         show_progress=bool(config["show_progress"]),
     )
