@@ -39,6 +39,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "words"),
     [
         (["--model=SASRek"], ["SASRek", "Did you mean SASRec"]),
+        (["--model=KSR"], ["KSR", "knowledge graph"]),
         (["--datset=x"], ["datset", "Did you mean dataset"]),
         (["--dataset=nope"], ["nope", "ml-mini"]),
         (["--dataset=ml-mimi"], ["ml-mimi", "Did you mean ml-mini"]),

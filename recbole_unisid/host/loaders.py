@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
@@ -82,8 +83,8 @@ class HistoryLoader(FullSortEvalDataLoader):
         ``eval_batch_size``, ``eval_scores``, ``MAX_ITEM_LIST_LENGTH``.
     dataset : PrefixRowDataset
         Built.
-    phase : int
-        `VALID` or `TEST`.
+    targets : ndarray of int64, shape [cases]
+        Flat positions of what is asked for, ascending: ``dataset.split.targets(TEST)``, or some of them.
 
     Raises
     ------
@@ -94,8 +95,8 @@ class HistoryLoader(FullSortEvalDataLoader):
     #: Each of several processes evaluates its share of the users.
     is_share = True
 
-    def __init__(self, config: UniSIDConfig, dataset: PrefixRowDataset, phase: int) -> None:
-        targets = dataset.split.targets(phase)[distributed.rank() :: distributed.world()]
+    def __init__(self, config: UniSIDConfig, dataset: PrefixRowDataset, targets: NDArray[np.int64]) -> None:
+        targets = targets[distributed.rank() :: distributed.world()]
         if not len(targets):
             raise UserError(f"{distributed.world()} processes have fewer users to evaluate; start fewer.")
         windows = history_windows(dataset.sequences, targets, config["MAX_ITEM_LIST_LENGTH"])
@@ -148,15 +149,15 @@ def make_loaders(config: UniSIDConfig, dataset: PrefixRowDataset | InteractionDa
     if config.is_own_model:
         assert isinstance(dataset, PrefixRowDataset)
         dataset.build_sequences()
-        if not len(dataset.split.targets(TEST)):
+        asked = {phase: dataset.split.targets(phase) for phase in (VALID, TEST)}
+        if not len(asked[TEST]):
             raise UserError(
                 f"Data set '{config['dataset']}' has no user with 3 items or more: nothing to test on."
             )
-        has_valid = len(dataset.split.targets(VALID)) > 0
         return Loaders(
             WholeSequenceLoader(config, dataset),
-            HistoryLoader(config, dataset, VALID) if has_valid else None,
-            HistoryLoader(config, dataset, TEST),
+            HistoryLoader(config, dataset, asked[VALID]) if len(asked[VALID]) else None,
+            HistoryLoader(config, dataset, asked[TEST]),
         )
     parts = dataset.build()
     samplers = create_samplers(config, dataset, parts)

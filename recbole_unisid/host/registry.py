@@ -16,6 +16,12 @@ OWN_MODELS = {
     "SemanticID": "recbole_unisid.models.unisid",
     "DenseText": "recbole_unisid.models.unisid",
 }
+#: RecBole's sequential models that need more than sequences and item features, and what.
+NOT_SUPPORTED = {
+    "DIEN": "it wants a negative history per row from a dataset class of its own",
+    "GRU4RecKG": "it wants entity vectors of a knowledge graph (.ent, .link)",
+    "KSR": "it wants entity and relation vectors of a knowledge graph (.ent, .rel, .link)",
+}
 #: RecBole's general models that stand beside sequential ones on the same split.
 GENERAL_BASELINES = {
     "Pop": "recbole.model.general_recommender.pop",
@@ -34,7 +40,7 @@ def sequential_models() -> dict[str, str]:
         for name in vars(package):
             if name.lower() == module_info.name and isinstance(getattr(package, name), type):
                 found[name] = f"{package.__name__}.{module_info.name}"
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found) if name not in NOT_SUPPORTED}
 
 
 def known_models() -> dict[str, str]:
@@ -60,6 +66,8 @@ def model_class(name: str) -> type[Any]:
     UserError
         When no model has that name; the nearest names are suggested.
     """
+    if name in NOT_SUPPORTED:
+        raise UserError(f"RecBole's {name} does not run here: {NOT_SUPPORTED[name]}.")
     models = known_models()
     if name not in models:
         raise UserError(
