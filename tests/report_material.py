@@ -135,13 +135,14 @@ class Material:
                 **{"per_epoch": 4.9, "evaluation": 0.7},
             },
             **{"epochs": self.epochs, "best_epoch": 2, "peak_rss_bytes": int(rng.integers(5e8, 2e9))},
-            "history": [
-                {"epoch": e, "loss": 9.0 / (e + 2), "valid": 0.01 * (e + 1) + 1e-4 * seed % 7, "seconds": 5.0}
-                for e in range(self.epochs)
-            ],
+            "history": [self._epoch(epoch, seed) for epoch in range(self.epochs)],
             "versions": {"recbole_unisid": "0.1.0", "recbole": "1.2.1", "torch": "2", "python": "3.11"},
             "machine": {"cpu": "a processor", "cores": 2, "gpu": None},
         }
+
+    @staticmethod
+    def _epoch(epoch: int, seed: int) -> dict[str, float]:
+        return {"epoch": epoch, "loss": 9.0 / (epoch + 2), "valid": 0.01 * (epoch + seed % 7), "seconds": 5.0}
 
     def _write_tokens(self, folder: Path, rng: np.random.Generator) -> dict[str, Any]:
         codes = np.column_stack([rng.integers(0, size, self.items) for size in self.levels])

@@ -80,7 +80,7 @@ def _caption(board: Leaderboard) -> str:
         )
     )
     return (
-        f"{_plain(board.dataset)}, {_plain(str(protocol.get('split')))} split, ties "
+        f"{_plain(board.dataset)}, {str(protocol.get('split')).replace('_', '-')} split, ties "
         f"{_plain(str(protocol.get('ties')))}; mean and standard deviation over {seeds} seed{'s'[: seeds > 1]}. "
         f"{_plain(told)}. Equal scores count against the model.{marks}"
     )
@@ -97,11 +97,11 @@ def _cell(board: Leaderboard, row: Row, column: Column) -> str:
         return "--"
     mean = f"{spread.mean:.4f}"
     shown = rf"\textbf{{{mean}}}" if board.bold(column) == row.model else mean
-    deviation = "" if spread.deviation is None else rf"$_{{\pm {spread.deviation:.4f}}}$"
+    deviation = "" if spread.deviation is None else rf"_{{\pm {spread.deviation:.4f}}}"
     mark = ""
     if found is not None and found.significant:
-        mark = r"$^{\dagger}$" if found.difference.estimate > 0 else r"$^{\ddagger}$"
-    return shown + deviation + mark
+        mark = r"^{\dagger}" if found.difference.estimate > 0 else r"^{\ddagger}"
+    return f"{shown}${deviation}{mark}$" if deviation or mark else shown
 
 
 def _plain(text: str) -> str:

@@ -83,8 +83,11 @@ def clean_text(text: str, longest: int) -> str:
     >>> clean_text("a\\x00b\\n" + "c" * 9, 6)
     'a b cc…'
     """
-    plain = " ".join(text[: 4 * longest].translate(_CONTROLS).split())
-    return plain if len(plain) <= longest and len(text) <= 4 * longest else plain[:longest] + "…"
+    # Collapsing blanks may shorten the text, so somewhat more than is shown is looked at, but never all of it.
+    start = text[: 4 * longest]
+    plain = " ".join(start.translate(_CONTROLS).split())
+    whole = len(start) == len(text) and len(plain) <= longest
+    return plain if whole else plain[:longest] + "…"
 
 
 def foreign(text: str, longest: int = 120) -> Markup:

@@ -25,8 +25,9 @@ def draw(report: Report) -> Section:
     command = tag("code", report.command, id="command")
     button = tag("button", "Copy", type="button", data_copy="command", class_="copy")
     box = tag("div", tag("pre", command, tabindex="0", aria_label="the command"), button, class_="command")
+    told = tag("p", "Every setting of a run stands in its folder, in config.yaml.", class_="note")
     return section(
-        "protocol", "Protocol and command", tag("dl", *pairs, class_="facts"), box, _settings(report)
+        "protocol", "Protocol and command", tag("dl", *pairs, class_="facts"), box, told, _settings(report)
     )
 
 
