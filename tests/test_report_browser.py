@@ -46,7 +46,14 @@ SECTIONS = {
         "differences": "circle",
         "slices": "circle",
     },
-    **{"controls": "rect", "learning": "polyline", "cost": "rect", "size": "circle", "health": "path"},
+    **{
+        "cases": "rect",
+        "controls": "rect",
+        "learning": "polyline",
+        "cost": "rect",
+        "size": "circle",
+        "health": "path",
+    },
     **{"purity": "rect", "collisions": "bdi", "explorer": "details", "people": "bdi"},
 }
 OUTSIDE = """

@@ -193,7 +193,8 @@ def make_leaderboard(
         str(first["dataset"]),
         dict(first["protocol"]),
         dict(first["data"]),
-        dict(first.get("controls") or {}),
+        # A control of the text is known only to the runs that have text.
+        {name: sets for run in runs for name, sets in (run.result.get("controls") or {}).items()},
         list(notes),
     )
 

@@ -14,6 +14,7 @@ from recbole_unisid.files import write_text
 from recbole_unisid.report.gather import Report, gather_report
 from recbole_unisid.report.markup import Markup, join, tag
 from recbole_unisid.report.sections import (
+    cases,
     collisions,
     controls,
     cost,
@@ -32,7 +33,7 @@ from recbole_unisid.report.sections import (
 
 #: In the order of the page.
 _SECTIONS = (
-    *(summary, protocol, leaderboard, differences, slices, controls, learning, cost, size),
+    *(summary, protocol, leaderboard, differences, slices, cases, controls, learning, cost, size),
     *(health, purity, collisions, explorer, people),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import yaml
 from recbole.utils.logger import RemoveColorFilter
 from tqdm import tqdm
 
+from recbole_unisid.data.disk import sha256_of
 from recbole_unisid.files import fingerprint, write_json, write_text
 from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
@@ -26,11 +26,7 @@ def data_fingerprint(folder: Path, dataset: str) -> str:
     parts = []
     for path in sorted(folder.glob(f"{dataset}.*")):
         if path.is_file():
-            digest = hashlib.sha256()
-            with path.open("rb") as content:
-                while block := content.read(1 << 20):
-                    digest.update(block)
-            parts.append([path.name, digest.hexdigest()])
+            parts.append([path.name, sha256_of(path)])
     return fingerprint(parts)
 
 

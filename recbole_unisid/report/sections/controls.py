@@ -14,6 +14,7 @@ _NAMES = {
     "next_id": "next by ID",
     "previous_id": "previous by ID",
     "repeat_last": "the last item again",
+    "nearest_text": "text nearest to the last item's",
 }
 _NOTE = (
     "Next and previous by ID recommend the neighbours of the last item in the order of the files. Where they "
