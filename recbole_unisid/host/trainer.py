@@ -52,6 +52,9 @@ class RunTrainer(Resumable):
         with tensorboard_in(run_folder / "tensorboard" if distributed.is_writer() else None):
             super().__init__(config, model)
         self.eval_collector = RankCollector(config)
+        if config["enable_amp"] and config.is_own_model:
+            # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
+            torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
 
