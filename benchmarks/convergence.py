@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
-import recbole_unisid
 from recbole_unisid.runs.machine import machine
 
 
 def train(model: str, options: argparse.Namespace, as_shipped: bool) -> list[dict[str, Any]]:
     """History of a run to its early stop."""
-    import recbole_unisid.host.config  # noqa: F401 (switches anomaly mode off, once)
+    import recbole_unisid.host.config
 
     settings = {"data_path": options.data_path, "output_dir": options.output_dir, "use_gpu": False}
     settings |= {"seed": options.seed, "epochs": 500 if as_shipped else 200}
