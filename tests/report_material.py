@@ -106,7 +106,8 @@ class Material:
             ranks["full"], popularity, self.history, slices, None, self.slice_samples
         )
         random = np.random.default_rng(1).integers(1, self.items, self.users)
-        rules = ("popularity", "next_id", "previous_id", "repeat_last")
+        rules = ["popularity", "next_id", "previous_id", "repeat_last"]
+        rules += ["nearest_text"] if model in WITH_TOKENS else []
         return {
             **{"schema": 1, "status": "complete", "model": model, "dataset": "toys", "seed": seed},
             "recipe": "default",
@@ -165,7 +166,7 @@ class Material:
         people = people_examples([f"u{row}" for row in rows], histories, targets, names, lambda _: scores)
         vectors = {
             way: rng.normal(size=(self.items + 1, 4)).astype(np.float32)
-            for way in ("tokens", "id", "unified")
+            for way in ("unified", "tokens", "ID")
         }
         near = neighbour_examples([1, 2], vectors, names)
         write_examples(

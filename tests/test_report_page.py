@@ -98,6 +98,18 @@ def test_zeros_are_no_ranks(report):
     assert ("full_unfiltered", "ndcg@10") not in report.intervals["Pop"]
 
 
+def test_controls_of_some_runs_and_warnings_of_the_runs_are_shown(tmp_path):
+    material = Material(tmp_path)
+    plain = material.write_run("ItemID", 1, 0.3, tokens=False)
+    unified = material.write_run("UniSID", 1, 0.1, tokens=True)
+    result = json.loads((plain / "result.json").read_text())
+    (plain / "result.json").write_text(json.dumps(result | {"order_note": "The order <leaks>."}))
+    page = draw_page(gather_report([plain, unified], notes=["Another warning."]))
+    assert "text nearest to the last item" in page
+    assert "The order &lt;leaks&gt;." in page
+    assert "Another warning." in page
+
+
 def test_links_lead_to_sections_and_nothing_leads_outside(page):
     found = Figures(page)
     assert {link.removeprefix("#") for link in found.links} <= set(found.ids)

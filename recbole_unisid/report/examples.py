@@ -50,7 +50,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """One item's nearest others, by each way to represent it (``tokens``, ``id``, ``unified``)."""
+    """One item's nearest others, by each way to represent it (``unified``, ``tokens``, ``text``, ``ID``)."""
 
     item: str
     by: dict[str, list[str]]

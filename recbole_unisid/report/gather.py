@@ -97,7 +97,7 @@ def gather_report(
     command : str, optional
         The command that made the runs; by default one with their models, data set and seeds.
     notes : sequence of str
-        Warnings to print with the tables.
+        Warnings to print with the tables, beside those that the runs themselves give (``order_note``).
 
     Returns
     -------
@@ -109,7 +109,8 @@ def gather_report(
         No run, an unfinished or damaged one, or runs that cannot share a table.
     """
     loaded = load_runs(run_dirs)
-    board = make_leaderboard([one.run for one in loaded], reference, notes)
+    warnings = dict.fromkeys([*notes, *(str(one.find("order_note") or "") for one in loaded)])
+    board = make_leaderboard([one.run for one in loaded], reference, [note for note in warnings if note])
     runs = {
         row.model: sorted(
             (one for one in loaded if one.run.label == row.model), key=lambda one: int(one.result["seed"])

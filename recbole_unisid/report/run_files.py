@@ -117,10 +117,7 @@ def _load(folder: Path) -> RunFiles:
         raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None
     if not isinstance(result, dict) or not {"model", "seed", "dataset", "protocol", "test"} <= set(result):
         raise UserError(f"{path} is no result of a run: delete its folder and run again")
-    table = RankTable.load(folder / "ranks.npz")
-    # A candidate set that a model cannot have is written as zeros, which are no ranks.
-    ranks = {name: values for name, values in table.ranks.items() if len(values) and values.min() >= 1}
-    run = RunFiles(folder, Run(result, replace(table, ranks=ranks)), _settings(folder))
+    run = RunFiles(folder, Run(result, RankTable.load(folder / "ranks.npz")), _settings(folder))
     _require_agreement(run)
     return run
 

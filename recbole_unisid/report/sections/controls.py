@@ -41,15 +41,27 @@ def _panel(report: Report, candidates: str) -> Markup | None:
             marks.append(
                 Mark(row.model, report.colour(row.model), mean, text, f"{row.model}: {decimal(mean)}")
             )
-    known = len(marks)
-    first = report.labels[0]
-    for name, sets in report.board.controls.items():
-        value = (sets.get(candidates) or {}).get("recall@10")
-        if value is not None:
-            words = _NAMES.get(name, name)
-            text = figure(decimal(value), value, first, f"controls {name} {candidates} recall@10")
-            marks.append(Mark(words, None, value, text, f"control, {words}: {decimal(value)}"))
-    if len(marks) == known:
+    rules = [mark for name in _rules(report) if (mark := _rule(report, name, candidates)) is not None]
+    if not rules:
         return None
+    marks += rules
     axis = linear_axis([mark.value for mark in marks if mark.value is not None], zero=True)
     return panel(column_name(column), row_plot(marks, axis, lambda value: f"{value:g}", bars=True))
+
+
+def _rules(report: Report) -> list[str]:
+    """Names of the controls that some run has: a model that reads no text has none by text."""
+    runs = [group[0] for group in report.runs.values()]
+    found = {name for run in runs for name in run.find("controls") or {}}
+    return [*(name for name in _NAMES if name in found), *sorted(found - set(_NAMES))]
+
+
+def _rule(report: Report, name: str, candidates: str) -> Mark | None:
+    """One control's line, from the first model whose runs have it; it is the same for all."""
+    words = _NAMES.get(name, name)
+    for label in report.labels:
+        value = report.mean(label, "controls", name, candidates, "recall@10")
+        if value is not None:
+            text = figure(decimal(value), value, label, f"controls {name} {candidates} recall@10")
+            return Mark(words, None, value, text, f"control, {words}: {decimal(value)}")
+    return None

@@ -8,7 +8,7 @@ from recbole_unisid.report.markup import Markup, foreign, tag
 from recbole_unisid.report.sections.section import Section, section
 from recbole_unisid.report.wording import count
 
-_WAYS = {"tokens": "by tokens", "id": "by ID", "unified": "by the unified vector"}
+_WAYS = {"unified": "by the whole vector", "tokens": "by tokens", "text": "by text", "ID": "by ID"}
 _NO_EXAMPLES = "These runs have kept no examples (examples.json): no histories and recommendations to show."
 #: A reader looks at a few models, not at fifty.
 _MOST_MODELS = 6

@@ -40,7 +40,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     split = str(protocol.get("split"))
     return [
         ("Data", f"{board.dataset}: {sizes}"),
-        ("Split", _SPLITS.get(split, split)),
+        ("Split", str(protocol.get("description") or _SPLITS.get(split, split))),
         ("Order and ties", f"by {protocol.get('order')}; equal times: {protocol.get('ties')}"),
         ("Model chosen by", f"validation {protocol.get('valid_metric')}"),
         ("Candidates", "; ".join(f"{name}: {CANDIDATES[name]}" for name in sets)),
