@@ -30,6 +30,7 @@ from recbole_unisid.report.sections import (
     slices,
     summary,
 )
+from recbole_unisid.report.wording import listed
 
 #: In the order of the page.
 _SECTIONS = (
@@ -82,9 +83,7 @@ def draw_page(report: Report) -> str:
     drawn = [module.draw(report) for module in _SECTIONS]
     links = [tag("li", tag("a", one.title.partition(",")[0], href=f"#{one.ident}")) for one in drawn]
     style, script = _asset("page.css"), _asset("page.js") + _asset("explorer.js")
-    models = ", ".join(report.labels[:4]) + (
-        f" and {len(report.labels) - 4} more" if len(report.labels) > 4 else ""
-    )
+    models = listed(report.labels)
     return Template(_asset("page.html")).substitute(
         policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.report.wording import listed
 from recbole_unisid.tokens.fidelity import prefix_purity
 from recbole_unisid.tokens.health import tuple_groups
 
@@ -44,8 +45,8 @@ class TokenView:
 
     @property
     def name(self) -> str:
-        """All models with these codes."""
-        return ", ".join(self.labels)
+        """The models with these codes, in a few words."""
+        return listed(self.labels)
 
     def usage(self, level: int) -> NDArray[np.int64]:
         """Items of every code of a level, shape [codes of the level]."""

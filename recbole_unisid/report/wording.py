@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
 from recbole_unisid.report.tables import METRIC_NAMES
@@ -40,6 +42,18 @@ def count(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Write a share in per cent."""
     return _MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Name the first of some things and count the others.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def short_count(value: float) -> str:

@@ -8,7 +8,7 @@ from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import HEADLINE
 from recbole_unisid.report.markup import Markup, join, tag
 from recbole_unisid.report.sections.section import Section, panel, section
-from recbole_unisid.report.wording import column_name, count, decimal, figure, signed
+from recbole_unisid.report.wording import column_name, count, decimal, figure, listed, signed
 
 _KEY = "test full ndcg@10"
 
@@ -43,16 +43,12 @@ def headline(report: Report) -> Markup:
     if reference is None:
         return join([*leads, ". No model here is ID-only, so nothing is compared: name a reference."])
     if best.model == reference:
-        above = [
-            row.model
-            for row in board.rows
-            if (found := row.comparisons.get(HEADLINE)) and not found.significant
+        close = [
+            one for one in board.rows if (found := one.comparisons.get(HEADLINE)) and not found.significant
         ]
-        rest = (
-            f" Not significantly below it: {', '.join(above)}."
-            if above
-            else " All others are significantly below."
-        )
+        rest = " All others are significantly below."
+        if close:
+            rest = f" Not significantly below it: {listed([one.model for one in close])}."
         return join([*leads, ": no model beats this reference.", rest])
     found = best.comparisons[HEADLINE]
     change = "" if found.relative is None else f"{100 * found.relative:+.1f} % ".replace("-", "−")
