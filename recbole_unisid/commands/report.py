@@ -7,10 +7,10 @@ from pathlib import Path
 
 from recbole_unisid.commands.options import parse_options, refuse_unknown
 from recbole_unisid.errors import UserError
+from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.latex import to_latex
-from recbole_unisid.report.leaderboard import make_leaderboard
-from recbole_unisid.report.page import write_report
-from recbole_unisid.report.run_files import find_runs, load_runs
+from recbole_unisid.report.page import write_page
+from recbole_unisid.report.run_files import find_runs
 from recbole_unisid.report.tables import write_leaderboard
 
 HELP = """\
@@ -39,12 +39,11 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             "report needs the folders of finished runs, such as runs/ml-100k (see report --help)."
         )
-    target, reference = Path(options.get("to", ".")), options.get("reference")
-    command = " ".join(["recbole-unisid report", *folders])
-    write_report(runs, target / "report.html", reference, options.get("item_file"), command)
-    board = make_leaderboard([one.run for one in load_runs(runs)], reference)
-    write_leaderboard(board, target)
+    target = Path(options.get("to", "."))
+    report = gather_report(runs, options.get("reference"), options.get("item_file"))
+    write_page(report, target / "report.html")
+    write_leaderboard(report.board, target)
     if "latex" in options:
-        print(to_latex(board))
+        print(to_latex(report.board))
     print(f"-> {target / 'report.html'}")
     return 0

@@ -44,10 +44,11 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     # The heavy imports come after --help.
     from recbole_unisid.host import distributed
+    from recbole_unisid.report.gather import gather_report
     from recbole_unisid.report.screen import summary_table
     from recbole_unisid.report.tables import to_screen
     from recbole_unisid.runs.api import run
-    from recbole_unisid.runs.many import benchmark_folder, leaderboard_of
+    from recbole_unisid.runs.many import benchmark_folder
 
     files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
     model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
@@ -61,8 +62,9 @@ def main(arguments: Sequence[str]) -> int:
                 f"  --model={search['model']} --dataset={dataset} --config_files={search['folder']}/best.yaml"
             )
     elif isinstance(found, list):
-        print("\n" + to_screen(leaderboard_of(found)))
-        print(f"\n-> {benchmark_folder(found)}")
+        report = gather_report([result["run_dir"] for result in found])
+        print("\n" + to_screen(report.board))
+        print(f"\n-> {benchmark_folder(found) / 'report.html'}")
     else:
         print(summary_table(found))
     return 0

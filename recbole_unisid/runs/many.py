@@ -10,9 +10,8 @@ from typing import Any
 from recbole_unisid.files import fingerprint
 from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.ranks.table import RankTable
-from recbole_unisid.report.leaderboard import Leaderboard, Run, make_leaderboard
-from recbole_unisid.report.page import write_report
+from recbole_unisid.report.gather import gather_report
+from recbole_unisid.report.page import write_page
 from recbole_unisid.report.tables import write_leaderboard
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import run_single
@@ -49,32 +48,15 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
             results.append(run_single(config, verbose=False))
     if distributed.is_writer():
         folder = benchmark_folder(results)
-        write_leaderboard(leaderboard_of(results), folder)
-        write_report([result["run_dir"] for result in results], folder / "report.html")
+        report = gather_report([result["run_dir"] for result in results])
+        write_leaderboard(report.board, folder)
+        write_page(report, folder / "report.html")
     return results
 
 
 def _headline(config: UniSIDConfig, done: int, total: int, elapsed: float) -> str:
     left = f", about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
     return f"\n[{done + 1}/{total}{left}] {config['model']}, seed {config['seed']}"
-
-
-def leaderboard_of(results: Sequence[dict[str, Any]]) -> Leaderboard:
-    """Gather finished runs into a leaderboard.
-
-    Parameters
-    ----------
-    results : sequence of dict
-        With ``run_dir``.
-
-    Raises
-    ------
-    UserError
-        When the runs were not measured alike.
-    """
-    runs = [Run(result, RankTable.load(Path(result["run_dir"]) / "ranks.npz")) for result in results]
-    note = results[0].get("order_note")
-    return make_leaderboard(runs, notes=[note] if note else [])
 
 
 def benchmark_folder(results: Sequence[dict[str, Any]]) -> Path:

@@ -12,7 +12,7 @@ from recbole_unisid.report.markup import Markup, tag
 from recbole_unisid.report.sections.section import Section, panel, panels, section
 
 #: First value of each bar; the last one is open.
-_LENGTHS = (1, 3, 6, 11, 21, 51, 101)
+_LENGTHS = (0, 3, 6, 11, 21, 51, 101)
 _COUNTS = (0, 1, 6, 21, 51, 101, 501)
 _NOTE = "Shares of the test cases. recbole-unisid inspect tells more about the data: ties, duplicates, text, leaks."
 
@@ -44,7 +44,7 @@ def _bars(values: NDArray[np.int64], firsts: tuple[int, ...], spoken: str) -> Ma
         name = _range(firsts, place)
         share = count / len(values)
         told = f"{spoken}, {name}: {share:.1%}"
-        marks.append(Mark(name, None, share, f"{share:.1%}", told, parts=(share,)))
+        marks.append(Mark(name, None, share, f"{share:.1%}", told))
     axis = linear_axis([float(mark.value or 0) for mark in marks], zero=True)
     return row_plot(marks, axis, lambda value: f"{value:.0%}", bars=True)
 
