@@ -14,19 +14,18 @@ from typing import Any
 
 import torch
 
+from recbole_unisid.runs.api import run  # switches anomaly mode off, once
 from recbole_unisid.runs.machine import machine
 
 
 def train(model: str, options: argparse.Namespace, as_shipped: bool) -> list[dict[str, Any]]:
     """History of a run to its early stop."""
-    import recbole_unisid.host.config
-
     settings = {"data_path": options.data_path, "output_dir": options.output_dir, "use_gpu": False}
     settings |= {"seed": options.seed, "epochs": 500 if as_shipped else 200}
     if as_shipped:
         settings |= {"train_batch_size": 2048, "MAX_ITEM_LIST_LENGTH": 50}
     with torch.autograd.set_detect_anomaly(as_shipped):
-        result = recbole_unisid.run(model, options.dataset, settings)
+        result = run(model, options.dataset, settings)
     history: list[dict[str, Any]] = result["history"]
     return history
 

@@ -92,6 +92,7 @@ def main() -> None:
         while kills < options.kills:
             if kill_once(options, parts, rng.uniform(0, duration)):
                 kills += 1
+                print(f"killed {kills} of {options.kills} times", end="\r", flush=True)
             else:
                 finished += 1
                 if ranks(parts) != expected:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -62,7 +61,9 @@ def step(name: str, figures: dict[str, Any]) -> Iterator[None]:
     """Measure one step and print its line."""
     clock, cpu = time.perf_counter(), time.process_time()
     yield
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    from recbole_unisid.runs.machine import peak_rss_bytes  # not at the top: imports are measured, too
+
+    peak = peak_rss_bytes()
     figures[name] = {
         "clock_seconds": time.perf_counter() - clock,
         "cpu_seconds": time.process_time() - cpu,

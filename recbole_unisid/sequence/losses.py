@@ -62,10 +62,11 @@ def sampled_softmax_loss(
     log_expected : float or Tensor, shape [n]
         log E of each negative.
     """
-    target_score = (states * positives).sum(-1, keepdim=True)  # [P, 1]
-    scores = states @ negatives.T - log_expected  # [P, n]
-    scores = scores.masked_fill(targets[:, None] == negative_ids, -torch.inf)
-    return (torch.logsumexp(torch.cat([target_score, scores], dim=1), dim=1) - target_score[:, 0]).mean()
+    target_score = (states * positives).sum(-1)  # [P]
+    # In place, and finite instead of -inf: where every negative is the target, no gradient is NaN.
+    scores = (states @ negatives.T).sub_(log_expected)  # [P, n]
+    scores = scores.masked_fill_(targets[:, None] == negative_ids, torch.finfo(scores.dtype).min)
+    return (torch.logaddexp(target_score, torch.logsumexp(scores, dim=1)) - target_score).mean()
 
 
 def binary_loss(
