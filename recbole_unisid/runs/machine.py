@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
+import recbole_unisid
+
 
 def versions() -> dict[str, str]:
     """Versions of what decides the figures."""
     return {
-        "recbole_unisid": version("recbole_unisid"),
+        "recbole_unisid": recbole_unisid.__version__,
         "recbole": version("recbole"),
         "torch": torch.__version__,
         "python": platform.python_version(),
