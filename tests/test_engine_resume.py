@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import recbole_unisid
+from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.checkpoint import load_state, save_state
 from recbole_unisid.host.trainer import RunTrainer
@@ -134,6 +136,28 @@ def test_killed_at_random_moments(ml_mini: Path, in_empty_folder: Path, forkserv
         [e["loss"] for e in json.loads((f / "result.json").read_text())["history"]] for f in (whole, parts)
     ]
     assert losses[0] == losses[1]
+
+
+def _interruptible(root: str, words: str) -> None:
+    options = {"model": "ItemID", "dataset": "ml-mini", "data_path": root, "epochs": 10_000, "use_gpu": False}
+    options |= {"stopping_step": 10_000, "output_dir": "long", "show_progress": False}
+    with open(words, "w") as sys.stderr:
+        sys.exit(main(["run", *(f"--{key}={value}" for key, value in options.items())]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop(number: int, ml_mini: Path, in_empty_folder: Path, forkserver: Any) -> None:
+    """One line that says how to go on, and the status of a stopped command."""
+    process = forkserver.Process(target=_interruptible, args=(str(ml_mini), "words.txt"))
+    process.start()
+    while process.is_alive() and not list(Path("long").rglob("last.safetensors")):
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 130
+    assert Path("words.txt").read_text().strip() == (
+        "Stopped. The same command goes on from the last checkpoint."
+    )
 
 
 # --- files and figures that are no good -----------------------------------------------------------

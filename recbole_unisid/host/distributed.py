@@ -68,22 +68,6 @@ def is_writer() -> bool:
     return rank() == 0
 
 
-def wait_for_all() -> None:
-    """Wait until every process is here."""
-    if world() > 1:
-        dist.barrier()
-
-
-@contextmanager
-def writer_first() -> Iterator[None]:
-    """Run a block in the writer, then in the others, which find its results in the cache."""
-    if not is_writer():
-        wait_for_all()
-    yield
-    if is_writer():
-        wait_for_all()
-
-
 @contextmanager
 def lost_process_explained() -> Iterator[None]:
     """Turn the error of a broken connection into one line that says what to do.
@@ -103,6 +87,29 @@ def lost_process_explained() -> Iterator[None]:
             f"Process {rank()} of {world()} lost another one, which has died (its own message says why; without "
             "one, the system killed it, often for memory). The same command goes on from the last checkpoint."
         ) from error
+
+
+def wait_for_all() -> None:
+    """Wait until every process is here.
+
+    Raises
+    ------
+    UserError
+        When another process has died instead.
+    """
+    if world() > 1:
+        with lost_process_explained():
+            dist.barrier()
+
+
+@contextmanager
+def writer_first() -> Iterator[None]:
+    """Run a block in the writer, then in the others, which find its results in the cache."""
+    if not is_writer():
+        wait_for_all()
+    yield
+    if is_writer():
+        wait_for_all()
 
 
 class _Loss(torch.nn.Module):
