@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
+from recbole_unisid.host.averaging import WeightAverage
 from recbole_unisid.host.collector import RankCollector, RankRecorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.loaders import TARGET_LIST
@@ -57,6 +59,9 @@ class RunTrainer(Resumable):
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
+        if config["weight_average"]:
+            self.averaged = averaged = WeightAverage(model, config["weight_average"])
+            self.optimizer.register_step_post_hook(lambda *_: averaged.update())
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """RecBole's optimiser; for our models Adam in one pass over memory instead of ten."""
@@ -154,6 +159,10 @@ class RunTrainer(Resumable):
         times = {"seconds": round(place.seconds, 3), "cpu_seconds": round(place.cpu_seconds, 3)}
         self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, **times})
         return losses[0] if len(losses) == 1 else tuple(losses)
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
+        with self.averaged.in_place() if self.averaged else nullcontext():
+            return super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
 
     def _check_nan(self, loss: torch.Tensor) -> None:
         """Stop at a loss that no step can mend, in one line instead of RecBole's traceback."""
