@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
-from recbole_unisid.host.collector import RankCollector, RankRecorder
+from recbole_unisid.host.collector import RankCollector, RankRecorder, validation_recorder
 from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.early_stopping import protocol_score
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
@@ -191,6 +192,16 @@ class RunTrainer(Resumable):
             )
 
     # --- evaluation -------------------------------------------------------------------------------
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
+        candidates = self.config["valid_candidates"]
+        if candidates == "full_unfiltered":
+            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
+            return scored
+        recorder = validation_recorder(self.config, valid_data)
+        found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
+        return protocol_score(recorder.result(), candidates, self.config["valid_metric"]), found
 
     @torch.no_grad()
     def evaluate(

@@ -105,7 +105,9 @@ class ResidualQuantiser(nn.Module):
         with torch.no_grad():
             return quantise(inputs, self.codebooks(), self.distances).codes
 
-    def forward(self, inputs: Tensor, weights: Tensor | None = None) -> QuantiserOutput:
+    def forward(
+        self, inputs: Tensor, weights: Tensor | None = None, counted: Tensor | None = None
+    ) -> QuantiserOutput:
         """Quantise vectors and, in training mode, learn from them.
 
         Parameters
@@ -115,24 +117,28 @@ class ResidualQuantiser(nn.Module):
         weights : Tensor, shape [n], optional
             How often each vector occurs, 1 by default: a batch of distinct items with weights counts and
             costs what the batch with all repetitions would.
+        counted : Tensor, shape [n], optional
+            How much each vector counts in the losses, where that is not how often it occurs.
 
         Returns
         -------
         QuantiserOutput
         """
+        given = weights
         weights = torch.ones_like(inputs[:, 0]) if weights is None else weights.to(inputs)
+        counted = weights if counted is None else counted.to(inputs)
         if not self.initialised:
             self.initialise(inputs, weights)
         parts = quantise(inputs, self.codebooks(), self.distances)
         commitment = codebook_loss = inputs.new_zeros(())
         for level, codebook in enumerate(self.levels):
             wanted, code = parts.residuals[:, level], parts.quantised[:, level]  # r_l, q_l: [n, width]
-            commitment = commitment + _weighted_mse(wanted, code.detach(), weights)
+            commitment = commitment + _weighted_mse(wanted, code.detach(), counted)
             if self.learning == "gradient":
                 target = codebook.targets(wanted.detach())  # type: ignore[operator]
-                codebook_loss = codebook_loss + _weighted_mse(code, target, weights)
+                codebook_loss = codebook_loss + _weighted_mse(code, target, counted)
         if self.training:
-            self._learn(parts.residuals.detach(), parts.codes, weights)
+            self._learn(parts.residuals.detach(), parts.codes, weights, given)
         total = parts.quantised.sum(dim=1).detach()
         return QuantiserOutput(
             ESTIMATORS[self.estimator](inputs, total), parts.codes, commitment, codebook_loss
@@ -151,19 +157,19 @@ class ResidualQuantiser(nn.Module):
             residuals = residuals - codes[nearest_codes(residuals, codes, distance)]
         self.initialised.fill_(True)
 
-    def _learn(self, residuals: Tensor, codes: Tensor, weights: Tensor) -> None:
+    def _learn(self, residuals: Tensor, codes: Tensor, weights: Tensor, given: Tensor | None) -> None:
         """Move the codebooks; draws depend on the seed and the step alone, so a resumed run repeats them."""
         self.steps += 1
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.steps))
         for level, codebook in enumerate(self.levels):
             codebook.update(residuals[:, level], codes[:, level], weights)  # type: ignore[operator]
-            codebook.replace_dead(residuals[:, level], generator)  # type: ignore[operator]
+            codebook.replace_dead(residuals[:, level], generator, given)  # type: ignore[operator]
 
 
 def _weighted_mse(values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared difference over vectors, each as often as its weight, and over their numbers."""
+    """Mean squared difference over vectors, each as often as its weight, and over their numbers; 0 of none."""
     squared = (values - targets).square().mean(dim=1)  # [n]
-    return (squared * weights).sum() / weights.sum()
+    return (squared * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def _check_name(setting: str, value: str, known: tuple[str, ...]) -> None:
