@@ -123,6 +123,17 @@ def test_training_brings_text_and_codes_together(ml_mini: Path, in_empty_folder:
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize(("learning", "reached"), [("gradient", False), ("direct", True)])
+def test_the_next_item_loss_reaches_codes_directly(
+    learning: str, reached: bool, ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """With `direct` they get its gradient; with `gradient` that of the codebook loss alone."""
+    model, batch = model_and_batch(ml_mini, joint_weight=0.0, joint_learning=learning)
+    model.calculate_loss(batch).backward()
+    gradients = [level.weight.grad for level in model.items.semantic.quantiser.levels]
+    assert all((g is not None and bool(g.any())) == reached for g in gradients)
+
+
 # --- the authors' arrangement and ours --------------------------------------------------------------
 
 
@@ -264,7 +275,7 @@ def test_stopped_and_resumed(ml_mini: Path, in_empty_folder: Path, monkeypatch: 
         ({"joint_updates": "two"}, "joint_updates=two is none of one, three"),
         ({"joint_losses": "input"}, "joint_losses=input is none of all, inputs. Did you mean"),
         ({"joint_decay": 1.0}, "decay"),
-        ({"joint_learning": "emma"}, "learning"),
+        ({"joint_learning": "gradeint"}, "joint_learning=gradeint is none of .* Did you mean"),
         ({"joint_hidden": []}, "joint_hidden"),
         ({"joint_hidden": [32]}, "table_init=text needs joint_hidden of at least 128"),
         ({"collisions": "balanced"}, "collisions=balanced is for fixed codes"),

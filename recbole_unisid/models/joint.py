@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host import distributed
 from recbole_unisid.host.semantics import as_list
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
@@ -43,6 +43,11 @@ def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:
         distances = ["cosine"] * (len(sizes) - 1) + ["euclidean"]
     if len(sizes) != len(distances) or not sizes:
         raise UserError(f"{len(distances)} distances for {len(sizes)} codebook sizes; give one a level.")
+    learning, known = str(config["joint_learning"]), ("ema", "gradient", "direct")
+    if learning not in known:
+        raise UserError(
+            f"joint_learning={learning} is none of {', '.join(known)}.{did_you_mean(learning, known)}"
+        )
     options = JointOptions(
         hidden=tuple(as_list(config["joint_hidden"]) or ()),
         weight=float(config["joint_weight"]),
@@ -51,7 +56,8 @@ def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:
         losses=str(config["joint_losses"]),
         padding=bool(config["joint_padding"]),
         quantiser={
-            "learning": config["joint_learning"],
+            "learning": "ema" if learning == "ema" else "gradient",
+            "direct": learning == "direct",
             "estimator": config["joint_estimator"],
             "code_length": config["joint_code_length"],
             "decay": float(config["joint_decay"]),

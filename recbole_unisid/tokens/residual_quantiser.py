@@ -57,6 +57,9 @@ class ResidualQuantiser(nn.Module):
         How the gradient passes the quantiser.
     code_length : {"unit", "fitted"}
         Of a cosine level's codes.
+    direct : bool
+        With gradient codebooks: whether codes also get the gradient of what is made of ``q``, as a table of
+        fixed codes does, beside the codebook loss.
     decay, dead_below : float
         Of the moving averages; below how many inputs a batch a code is dead. 0 never replaces any.
     kmeans_iterations : int
@@ -80,6 +83,7 @@ class ResidualQuantiser(nn.Module):
         dead_below: float = 2.0,
         kmeans_iterations: int = 100,
         seed: int = 2020,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         _check_name("learning", learning, LEARNING)
@@ -87,7 +91,11 @@ class ResidualQuantiser(nn.Module):
         _check_name("code_length", code_length, ("unit", "fitted"))
         if not 0 <= decay < 1 or dead_below < 0:
             raise UserError(f"decay={decay} must be in [0, 1) and dead_below={dead_below} at least 0.")
-        self.distances, self.learning = tuple(distances), learning
+        if direct and learning != "gradient":
+            raise UserError(
+                f"learning={learning!r} moves codes by averages; direct needs learning='gradient'."
+            )
+        self.distances, self.learning, self.direct = tuple(distances), learning, direct
         self.estimator, self.kmeans_iterations, self.seed = estimator, kmeans_iterations, seed
         self.levels = nn.ModuleList(
             Codebook(size, width, distance, learning, code_length, decay, dead_below)
@@ -139,10 +147,11 @@ class ResidualQuantiser(nn.Module):
                 codebook_loss = codebook_loss + _weighted_mse(code, target, counted)
         if self.training:
             self._learn(parts.residuals.detach(), parts.codes, weights, given)
-        total = parts.quantised.sum(dim=1).detach()
-        return QuantiserOutput(
-            ESTIMATORS[self.estimator](inputs, total), parts.codes, commitment, codebook_loss
-        )
+        total = parts.quantised.sum(dim=1)
+        quantised = ESTIMATORS[self.estimator](inputs, total.detach())
+        if self.direct:
+            quantised = quantised + (total - total.detach())  # adds a gradient, and zero
+        return QuantiserOutput(quantised, parts.codes, commitment, codebook_loss)
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor, weights: Tensor | None = None) -> None:
