@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,15 @@ class ItemSemantics:
     seconds : dict of float
         ``text_encoding`` and ``tokenizer``.
     item_ids, categories : list of str
-        The items' tokens, and what each is filed under.
+        The items' tokens, and what each is filed under, where tokens are still to be learned.
     """
 
     vectors: NDArray[np.float32]
     titles: list[str]
     tokenization: Tokenization | None
     seconds: dict[str, float]
-    item_ids: list[str]
-    categories: list[str]
+    item_ids: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
 
     @property
     def codes(self) -> NDArray[np.int64]:
