@@ -238,7 +238,7 @@ def test_paper_recipe_runs(model: str, ml_mini: Path, in_empty_folder: Path) -> 
     assert result["recipe"] == "paper"
     assert result["protocol"]["valid_candidates"] == "sampled99"
     best = max(entry["valid"] for entry in result["history"])
-    assert best == pytest.approx(result["valid"]["sampled99"]["mrr"])
+    assert best == pytest.approx(result["valid"]["sampled99"]["mrr"], abs=1e-4)  # other order of summing
     assert result["history"][result["best_epoch"]]["valid"] == best
 
 

@@ -15,7 +15,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.host.collector import RankCollector, RankRecorder, validation_recorder
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.early_stopping import protocol_score
+from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
@@ -195,13 +195,18 @@ class RunTrainer(Resumable):
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
-        candidates = self.config["valid_candidates"]
+        candidates, metric = self.config["valid_candidates"], self.config["valid_metric"]
         if candidates == "full_unfiltered":
             scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
             return scored
+        if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
+            score = protocol_score(
+                sampled_ranks(self.model, valid_data, self.config["protocol_seed"]), metric
+            )
+            return score, {f"{metric.lower()} of {candidates}": score}
         recorder = validation_recorder(self.config, valid_data)
         found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
-        return protocol_score(recorder.result(), candidates, self.config["valid_metric"]), found
+        return protocol_score(recorder.result()[candidates], metric), found
 
     @torch.no_grad()
     def evaluate(

@@ -160,6 +160,12 @@ class WholeSequenceRecommender(SequentialRecommender):
         scores: torch.Tensor = self._last_states(interaction) @ self._item_vectors().T
         return scores
 
+    def score_candidates(self, interaction: Any, candidates: torch.Tensor) -> torch.Tensor:
+        """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
+        items = self._item_vectors()[candidates]  # [batch, n, width]
+        scores: torch.Tensor = torch.einsum("bw,bnw->bn", self._last_states(interaction), items)
+        return scores
+
     def _last_states(self, interaction: Any) -> torch.Tensor:
         inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         longest = max(1, int(lengths.max()))
