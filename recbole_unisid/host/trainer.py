@@ -15,8 +15,9 @@ from tqdm import tqdm
 from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.host.averaging import WeightAverage
-from recbole_unisid.host.collector import RankCollector, RankRecorder
+from recbole_unisid.host.collector import RankCollector, RankRecorder, validation_recorder
 from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
@@ -160,10 +161,6 @@ class RunTrainer(Resumable):
         self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, **times})
         return losses[0] if len(losses) == 1 else tuple(losses)
 
-    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Any:
-        with self.averaged.in_place() if self.averaged else nullcontext():
-            return super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
-
     def _check_nan(self, loss: torch.Tensor) -> None:
         """Stop at a loss that no step can mend, in one line instead of RecBole's traceback."""
         if not torch.isfinite(loss):
@@ -200,6 +197,25 @@ class RunTrainer(Resumable):
             )
 
     # --- evaluation -------------------------------------------------------------------------------
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        with self.averaged.in_place() if self.averaged else nullcontext():
+            return self._validate(valid_data, show_progress)
+
+    def _validate(self, valid_data: Any, show_progress: bool) -> tuple[float, dict[str, float]]:
+        """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
+        candidates, metric = self.config["valid_candidates"], self.config["valid_metric"]
+        if candidates == "full_unfiltered":
+            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
+            return scored
+        if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
+            score = protocol_score(
+                sampled_ranks(self.model, valid_data, self.config["protocol_seed"]), metric
+            )
+            return score, {f"{metric.lower()} of {candidates}": score}
+        recorder = validation_recorder(self.config, valid_data)
+        found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
+        return protocol_score(recorder.result()[candidates], metric), found
 
     @torch.no_grad()
     def evaluate(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from recbole_unisid.items.joint_tokens import JointTokens
 
 
 class SemanticTokens(nn.Module):
@@ -25,12 +29,22 @@ class SemanticTokens(nn.Module):
         starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
         self.register_buffer("rows", codes + starts, persistent=True)
         self.rows: torch.Tensor
+        self.codebook_sizes = list(codebook_sizes)
         self.table = nn.Embedding(sum(codebook_sizes), width)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Represent items, int64 [n] -> [n, width]."""
         vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
         return vectors
+
+    def codes(self) -> torch.Tensor:
+        """Codes of the catalogue, shape [n_items + 1, levels]; row 0 is padding."""
+        sizes = torch.tensor([0, *self.codebook_sizes[:-1]], device=self.rows.device)
+        return self.rows - sizes.cumsum(0)
+
+    def tables(self) -> tuple[torch.Tensor, ...]:
+        """The code vectors of each level, shape [codes, width] each."""
+        return torch.split(self.table.weight, self.codebook_sizes)
 
 
 class TextProjection(nn.Module):
@@ -110,17 +124,52 @@ class ItemRepresentation(nn.Module):
         Tensor, shape [n, width]
         """
         parts = [] if self.semantic is None else [self.semantic(items)]
-        if self.ids is not None:
-            parts.append(self._ids(self.ids, items))
-        return torch.cat(parts, dim=-1)
+        ids = self.id_vectors(items)
+        return torch.cat(parts if ids is None else [*parts, ids], dim=-1)
 
-    def _ids(self, ids: nn.Embedding, items: torch.Tensor) -> torch.Tensor:
-        vectors: torch.Tensor = ids(items)  # [n, id width]
+    def of_batch(
+        self, roles: Sequence[torch.Tensor], padding: int
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Represent a training batch's items, every distinct one once, however often it occurs.
+
+        Parameters
+        ----------
+        roles : sequence of Tensor of int64, shape [n] each
+            Inputs (0 where there is none), targets, negatives.
+        padding : int
+            Padded positions, for tokens that learn from them, too.
+
+        Returns
+        -------
+        list of Tensor, shape [n, width] each
+            Vectors by role.
+        loss : Tensor, shape []
+            What tokens that learn end to end add to the next-item loss; 0 of others.
+        """
+        sizes = [len(role) for role in roles]
+        if not isinstance(self.semantic, JointTokens):
+            distinct, place = torch.unique(torch.cat(list(roles)), return_inverse=True)
+            vectors = self(distinct)  # [distinct, width]
+            return [vectors[at] for at in place.split(sizes)], vectors.new_zeros(())
+        # Tokens that learn find padding in the first place, whether the batch has any or not.
+        distinct, place = torch.unique(torch.cat([roles[0].new_zeros(1), *roles]), return_inverse=True)
+        places = place[1:].split(sizes)
+        by_role, loss = self.semantic.learn(distinct, places, padding)
+        ids = self.id_vectors(distinct)
+        if ids is not None:
+            by_role = [torch.cat([part, ids[at]], -1) for part, at in zip(by_role, places, strict=True)]
+        return by_role, loss
+
+    def id_vectors(self, items: torch.Tensor) -> torch.Tensor | None:
+        """The ID part of items [n], shape [n, id width]; None where there is none."""
+        if self.ids is None:
+            return None
+        vectors: torch.Tensor = self.ids(items)  # [n, id width]
         if self.untrained is None:
             return vectors
         trained = ~self.untrained
         trained[0] = False  # padding
-        return torch.where(self.untrained[items][:, None], ids.weight[trained].mean(0), vectors)
+        return torch.where(self.untrained[items][:, None], self.ids.weight[trained].mean(0), vectors)
 
     def all_items(self) -> torch.Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""

@@ -20,8 +20,9 @@ from recbole_unisid.host.dataset import load_dataset
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
 from recbole_unisid.host.registry import is_own
-from recbole_unisid.host.semantics import item_semantics
+from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.host.trainer import make_trainer
+from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
@@ -118,6 +119,9 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     seconds = time.perf_counter() - started
     trainer.restore_best()
+    learned = getattr(getattr(model, "items", None), "semantic", None)
+    if isinstance(learned, JointTokens):
+        add_learned_tokens(dataset.semantics, learned)
     LOG.info("trained %d epochs; the best is epoch %s", len(trainer.history), trainer.best_epoch)
     return Trained(dataset, loaders, trainer, seconds)
 
