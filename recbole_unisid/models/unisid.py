@@ -9,10 +9,12 @@ import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
+from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.items.initialisation import code_table_from_codebooks, projection_from_vectors
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens, TextProjection
+from recbole_unisid.sequence.in_batch import log_expected_in_batch, target_shares
 from recbole_unisid.sequence.losses import (
     binary_loss,
     gbce_calibration,
@@ -22,7 +24,9 @@ from recbole_unisid.sequence.losses import (
 )
 from recbole_unisid.sequence.transformer import CausalTransformer, initialise
 
-LOSSES = ("sampled_softmax", "softmax", "bce", "gbce")
+#: Losses whose negatives are shared by a batch, and those that have the batch's own targets among them.
+SHARED_NEGATIVES = ("sampled_softmax", "in_batch_softmax", "mixed_softmax")
+IN_BATCH = ("in_batch_softmax", "mixed_softmax")
 
 
 class WholeSequenceRecommender(SequentialRecommender):
@@ -42,12 +46,16 @@ class WholeSequenceRecommender(SequentialRecommender):
     input_type = InputType.POINTWISE
     #: What the model needs of the items' text: ``tokens``, ``vectors`` or None.
     needs: str | None = None
+    #: Values of the setting ``loss``.
+    losses: tuple[str, ...] = (*SHARED_NEGATIVES, "softmax", "bce", "gbce")
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.loss_name, self.n_negatives = config["loss"], config["negatives"]
-        if self.loss_name not in LOSSES:
-            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(LOSSES)}.")
+        if self.loss_name not in self.losses:
+            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(self.losses)}.")
+        if self.loss_name == "in_batch_softmax":
+            self.n_negatives = 0  # uniform ones
         self.calibration = 1.0
         if self.loss_name == "gbce":
             self.calibration = gbce_calibration(self.n_items - 1, self.n_negatives, config["gbce_t"])
@@ -64,6 +72,11 @@ class WholeSequenceRecommender(SequentialRecommender):
             float(config["layer_norm_eps"]),
         )
         self._leave_out_cold_items(config, dataset)
+        if self.loss_name in IN_BATCH:
+            trained = dataset.sequences.items[dataset.split.targets(TRAIN)]
+            shares = torch.from_numpy(target_shares(trained, self.n_items - 1))
+            self.register_buffer("target_shares", shares.float(), persistent=False)
+            self.target_shares: torch.Tensor
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self._initialise_items(config, dataset)
         self._catalogue: torch.Tensor | None = None
@@ -102,6 +115,32 @@ class WholeSequenceRecommender(SequentialRecommender):
         -------
         Tensor, shape []
         """
+        inputs, asked, wanted = self._positions(interaction)
+        if self.loss_name == "softmax":
+            catalogue = self.items.all_items()
+            return softmax_loss(
+                self.transformer(catalogue[inputs])[asked], catalogue, wanted, self.items.untrained
+            )
+        negatives = self._draw_negatives(len(wanted))
+        if self.loss_name in IN_BATCH:
+            negatives = torch.cat([torch.unique(wanted), negatives])
+        # Every distinct item of the batch is represented once, however often it occurs.
+        distinct, place = torch.unique(
+            torch.cat([inputs.flatten(), wanted, negatives.flatten()]), return_inverse=True
+        )
+        vectors = self.items(distinct)  # [distinct, width]
+        at_inputs, at_targets, at_negatives = place.split([inputs.numel(), len(wanted), negatives.numel()])
+        states = self.transformer(vectors[at_inputs].view(*inputs.shape, -1))[asked]  # [P, width]
+        positives, negative_vectors = vectors[at_targets], vectors[at_negatives]
+        if self.loss_name in SHARED_NEGATIVES:
+            log_expected = self._log_expected(negatives, len(wanted))
+            return sampled_softmax_loss(states, positives, negative_vectors, wanted, negatives, log_expected)
+        return binary_loss(
+            states, positives, negative_vectors.view(*negatives.shape, -1), calibration=self.calibration
+        )
+
+    def _positions(self, interaction: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs [batch, length], where a target is asked for (the same shape), and the P targets."""
         inputs = interaction[self.ITEM_SEQ]
         if TARGET_LIST in interaction:
             targets = interaction[TARGET_LIST]
@@ -111,31 +150,21 @@ class WholeSequenceRecommender(SequentialRecommender):
                 1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
             )
         asked = targets > 0
-        wanted = targets[asked]  # [P]
-        if self.loss_name == "softmax":
-            catalogue = self.items.all_items()
-            return softmax_loss(
-                self.transformer(catalogue[inputs])[asked], catalogue, wanted, self.items.untrained
-            )
-        negatives = self._draw_negatives(len(wanted))
-        # Every distinct item of the batch is represented once, however often it occurs.
-        distinct, place = torch.unique(
-            torch.cat([inputs.flatten(), wanted, negatives.flatten()]), return_inverse=True
-        )
-        vectors = self.items(distinct)  # [distinct, width]
-        at_inputs, at_targets, at_negatives = place.split([inputs.numel(), len(wanted), negatives.numel()])
-        states = self.transformer(vectors[at_inputs].view(*inputs.shape, -1))[asked]  # [P, width]
-        positives, negative_vectors = vectors[at_targets], vectors[at_negatives]
+        return inputs, asked, targets[asked]
+
+    def _log_expected(self, negatives: torch.Tensor, positions: int) -> float | torch.Tensor:
+        """Log of how often each of the shared negatives is expected among them."""
+        n_candidates = self.n_items - 1 if self.candidates is None else len(self.candidates)
         if self.loss_name == "sampled_softmax":
-            log_expected = log_expected_uniform(self.n_items - 1, self.n_negatives)
-            return sampled_softmax_loss(states, positives, negative_vectors, wanted, negatives, log_expected)
-        return binary_loss(
-            states, positives, negative_vectors.view(*negatives.shape, -1), calibration=self.calibration
+            return log_expected_uniform(n_candidates, self.n_negatives)
+        return log_expected_in_batch(
+            self.target_shares[negatives], positions, self.n_negatives / n_candidates
         )
 
     def _draw_negatives(self, positions: int) -> torch.Tensor:
-        """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
-        shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
+        """Uniform item numbers: [n] where the batch shares its negatives, else [positions, n]."""
+        shared = self.loss_name in SHARED_NEGATIVES
+        shape = (self.n_negatives,) if shared else (positions, self.n_negatives)
         if self.candidates is not None:
             drawn = torch.randint(len(self.candidates), shape, generator=self.generator)
             return self.candidates[drawn.to(self.device)]
