@@ -14,6 +14,7 @@ from tqdm import tqdm
 from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.host.collector import RankCollector, RankRecorder
+from recbole_unisid.host.compiled import compile_if_asked, failed_compilation_explained
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
@@ -56,6 +57,7 @@ class RunTrainer(Resumable):
             # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
+        compile_if_asked(config, model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
@@ -120,7 +122,7 @@ class RunTrainer(Resumable):
             disable=not show_progress or not distributed.is_writer(),
             bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
         )
-        with self._bar, distributed.lost_process_explained():
+        with self._bar, distributed.lost_process_explained(), failed_compilation_explained():
             fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
                 train_data, valid_data, verbose, saved, False, after_evaluation
             )
