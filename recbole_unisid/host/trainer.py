@@ -16,6 +16,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.host.averaging import WeightAverage
 from recbole_unisid.host.collector import RankCollector, RankRecorder, validation_recorder
+from recbole_unisid.host.compiled import compile_if_asked, failed_compilation_explained
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
@@ -59,6 +60,7 @@ class RunTrainer(Resumable):
             # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
+        compile_if_asked(config, model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = averaged = WeightAverage(model, config["weight_average"])
@@ -126,7 +128,7 @@ class RunTrainer(Resumable):
             disable=not show_progress or not distributed.is_writer(),
             bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
         )
-        with self._bar, distributed.lost_process_explained():
+        with self._bar, distributed.lost_process_explained(), failed_compilation_explained():
             fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
                 train_data, valid_data, verbose, saved, False, after_evaluation
             )

@@ -9,6 +9,7 @@ import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
+from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.semantics import is_joint
@@ -17,6 +18,7 @@ from recbole_unisid.items.initialisation import code_table_from_codebooks, proje
 from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens, TextProjection
 from recbole_unisid.models.joint import joint_tokens, start_joint_tokens
+from recbole_unisid.sequence.in_batch import log_expected_in_batch, target_shares
 from recbole_unisid.sequence.losses import (
     binary_loss,
     gbce_calibration,
@@ -26,7 +28,9 @@ from recbole_unisid.sequence.losses import (
 )
 from recbole_unisid.sequence.transformer import CausalTransformer, initialise
 
-LOSSES = ("sampled_softmax", "softmax", "bce", "gbce")
+#: Losses whose negatives are shared by a batch, and those that have the batch's own targets among them.
+SHARED_NEGATIVES = ("sampled_softmax", "in_batch_softmax", "mixed_softmax")
+IN_BATCH = ("in_batch_softmax", "mixed_softmax")
 
 
 class WholeSequenceRecommender(SequentialRecommender):
@@ -46,12 +50,16 @@ class WholeSequenceRecommender(SequentialRecommender):
     input_type = InputType.POINTWISE
     #: What the model needs of the items' text: ``tokens``, ``vectors`` or None.
     needs: str | None = None
+    #: Values of the setting ``loss``.
+    losses: tuple[str, ...] = (*SHARED_NEGATIVES, "softmax", "bce", "gbce")
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.loss_name, self.n_negatives = config["loss"], config["negatives"]
-        if self.loss_name not in LOSSES:
-            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(LOSSES)}.")
+        if self.loss_name not in self.losses:
+            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(self.losses)}.")
+        if self.loss_name == "in_batch_softmax":
+            self.n_negatives = 0  # uniform ones
         self.calibration = 1.0
         if self.loss_name == "gbce":
             self.calibration = gbce_calibration(self.n_items - 1, self.n_negatives, config["gbce_t"])
@@ -68,6 +76,11 @@ class WholeSequenceRecommender(SequentialRecommender):
             float(config["layer_norm_eps"]),
         )
         self._leave_out_cold_items(config, dataset)
+        if self.loss_name in IN_BATCH:
+            trained = dataset.sequences.items[dataset.split.targets(TRAIN)]
+            shares = torch.from_numpy(target_shares(trained, self.n_items - 1))
+            self.register_buffer("target_shares", shares.float(), persistent=False)
+            self.target_shares: torch.Tensor
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self._initialise_items(config, dataset)
         self._catalogue: torch.Tensor | None = None
@@ -106,16 +119,7 @@ class WholeSequenceRecommender(SequentialRecommender):
         -------
         Tensor, shape []
         """
-        inputs = interaction[self.ITEM_SEQ]
-        if TARGET_LIST in interaction:
-            targets = interaction[TARGET_LIST]
-        else:
-            last = interaction[self.ITEM_SEQ_LEN] - 1
-            targets = torch.zeros_like(inputs).scatter(
-                1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
-            )
-        asked = targets > 0
-        wanted = targets[asked]  # [P]
+        inputs, asked, wanted = self._positions(interaction)
         whole, learning = self.loss_name == "softmax", isinstance(self.items.semantic, JointTokens)
         if whole and not learning:
             catalogue = self.items.all_items()
@@ -125,6 +129,8 @@ class WholeSequenceRecommender(SequentialRecommender):
         negatives = (
             torch.arange(self.n_items, device=self.device) if whole else self._draw_negatives(len(wanted))
         )
+        if self.loss_name in IN_BATCH:
+            negatives = torch.cat([torch.unique(wanted), negatives])
         padding = len(inputs) * self.max_seq_length - int((inputs > 0).sum())
         (seen, positives, negative_vectors), token_loss = self.items.of_batch(
             [inputs.flatten(), wanted, negatives.flatten()], padding
@@ -132,8 +138,8 @@ class WholeSequenceRecommender(SequentialRecommender):
         states = self.transformer(seen.view(*inputs.shape, -1))[asked]  # [P, width]
         if whole:
             return token_loss + softmax_loss(states, negative_vectors, wanted, self.items.untrained)
-        if self.loss_name == "sampled_softmax":
-            log_expected = log_expected_uniform(self.n_items - 1, self.n_negatives)
+        if self.loss_name in SHARED_NEGATIVES:
+            log_expected = self._log_expected(negatives, len(wanted))
             return token_loss + sampled_softmax_loss(
                 states, positives, negative_vectors, wanted, negatives, log_expected
             )
@@ -141,9 +147,32 @@ class WholeSequenceRecommender(SequentialRecommender):
             states, positives, negative_vectors.view(*negatives.shape, -1), calibration=self.calibration
         )
 
+    def _positions(self, interaction: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs [batch, length], where a target is asked for (the same shape), and the P targets."""
+        inputs = interaction[self.ITEM_SEQ]
+        if TARGET_LIST in interaction:
+            targets = interaction[TARGET_LIST]
+        else:
+            last = interaction[self.ITEM_SEQ_LEN] - 1
+            targets = torch.zeros_like(inputs).scatter(
+                1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
+            )
+        asked = targets > 0
+        return inputs, asked, targets[asked]
+
+    def _log_expected(self, negatives: torch.Tensor, positions: int) -> float | torch.Tensor:
+        """Log of how often each of the shared negatives is expected among them."""
+        n_candidates = self.n_items - 1 if self.candidates is None else len(self.candidates)
+        if self.loss_name == "sampled_softmax":
+            return log_expected_uniform(n_candidates, self.n_negatives)
+        return log_expected_in_batch(
+            self.target_shares[negatives], positions, self.n_negatives / n_candidates
+        )
+
     def _draw_negatives(self, positions: int) -> torch.Tensor:
-        """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
-        shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
+        """Uniform item numbers: [n] where the batch shares its negatives, else [positions, n]."""
+        shared = self.loss_name in SHARED_NEGATIVES
+        shape = (self.n_negatives,) if shared else (positions, self.n_negatives)
         if self.candidates is not None:
             drawn = torch.randint(len(self.candidates), shape, generator=self.generator)
             return self.candidates[drawn.to(self.device)]
