@@ -15,6 +15,7 @@ OWN_MODELS = {
     "ItemID": "recbole_unisid.models.unisid",
     "SemanticID": "recbole_unisid.models.unisid",
     "DenseText": "recbole_unisid.models.unisid",
+    "TIGER": "recbole_unisid.models.tiger",
 }
 #: RecBole's sequential models that need more than sequences and item features, and what.
 NOT_SUPPORTED = {
