@@ -184,7 +184,7 @@ def test_ranks_of_a_beam(ml_mini: Path, in_empty_folder: Path) -> None:
         ({"collisions": "none"}, "share their codes .*--collisions=suffix"),
         ({"architecture": "mamba"}, "There is no architecture 'mamba'; choose one of causal_items"),
         ({"ranker": "fast"}, "There is no ranker 'fast'"),
-        ({"ranker": "beam", "beams": 10}, "best 10 items cannot be measured at 20"),
+        ({"ranker": "beam", "beams": 10}, "beams=10 cannot be measured at 20"),
     ],
 )
 def test_settings_that_cannot_be_used(

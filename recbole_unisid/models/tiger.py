@@ -13,6 +13,7 @@ from recbole.utils import InputType
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.items.initialisation import code_table_from_codebooks
+from recbole_unisid.ranks.metrics import FULL_CUTOFFS
 from recbole_unisid.scores.beam import beam_search, spread_over_items
 from recbole_unisid.scores.exact import score_candidates, score_catalogue
 from recbole_unisid.scores.trie import CodeTrie
@@ -47,23 +48,15 @@ class TIGER(SequentialRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.architecture, ranker = config["architecture"], config["ranker"]
-        for name, value, known in (
-            ("architecture", self.architecture, ARCHITECTURES),
-            ("ranker", ranker, RANKERS),
-        ):
-            if value not in known:
-                raise UserError(f"There is no {name} '{value}'; choose one of {', '.join(known)}.")
-        exact = ranker == "exact" or (ranker == "auto" and self.n_items - 1 <= config["exact_items"])
         #: Items that a list holds at most; None where all items are scored.
-        self.listed: int | None = None if exact else min(config["beams"], self.n_items - 1)
+        self.listed: int | None = _list_length(config, self.n_items - 1)
         self.numbers, self.smoothing = config["beam_numbers"], config["label_smoothing"]
         self.trie = CodeTrie.of(dataset.semantics.codes).to(config["device"])
         codes = torch.from_numpy(dataset.semantics.codes)
         codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
         self.register_buffer("codes", codes, persistent=False)
         self.codes: torch.Tensor
-        build = _causal_items if self.architecture == "causal_items" else _encoder_decoder
+        build = _causal_items if config["architecture"] == "causal_items" else _encoder_decoder
         self.writer: CodeWriter = build(config, codes, dataset.semantics)
 
     @property
@@ -172,6 +165,22 @@ class TIGER(SequentialRecommender):
             "checkpoint": stored,
             "serving": stored,
         }
+
+
+def _list_length(config: Any, n_items: int) -> int | None:
+    """The beam's width, None where all items are scored; settings that cannot be used are refused."""
+    for name, known in (("architecture", ARCHITECTURES), ("ranker", RANKERS)):
+        if config[name] not in known:
+            raise UserError(f"There is no {name} '{config[name]}'; choose one of {', '.join(known)}.")
+    width: int = config["beams"]
+    exact = config["ranker"] == "exact" or (config["ranker"] == "auto" and n_items <= config["exact_items"])
+    if exact or width >= n_items:
+        return None
+    if width < FULL_CUTOFFS[-1]:
+        raise UserError(
+            f"beams={width} cannot be measured at {FULL_CUTOFFS[-1]} items: set beams to that or more."
+        )
+    return width
 
 
 def _causal_items(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWriter:
