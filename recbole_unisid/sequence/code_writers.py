@@ -69,8 +69,6 @@ class CausalItems(CodeWriter):
         Likewise.
     width : int
         Of the code vectors.
-    input_dropout : float
-        Share of the code vectors of histories dropped in training.
     """
 
     decoder: CodeHead
@@ -120,10 +118,8 @@ class EncoderDecoder(CodeWriter):
 
     Parameters
     ----------
-    codes : Tensor of int64, shape [n_items + 1, levels]
-        Codes of every item; row 0 (padding) is not used.
     vocabulary : CodeVocabulary
-        Of these codes.
+        Tokens of items and users.
     transformer : CodeTransformer
         Over the vocabulary.
     max_len : int
