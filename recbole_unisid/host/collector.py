@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,25 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import VALID
 from recbole_unisid.host.dataset import TARGET_POSITION
 from recbole_unisid.host.distributed import gather_rows
-from recbole_unisid.ranks.rank import ranks_from_scores
+from recbole_unisid.ranks.rank import ranks_among_sampled, ranks_from_scores
 from recbole_unisid.scores.candidates import case_users, seen_pairs
 from recbole_unisid.scores.negatives import sample_negatives
+
+
+class Lister(Protocol):
+    """A model that lists its best items instead of scoring all of them.
+
+    Attributes
+    ----------
+    listed : int or None
+        Items of a list at most; None: this model scores all items after all.
+    """
+
+    listed: int | None
+
+    def score_candidates(self, interaction: Any, items: torch.Tensor) -> torch.Tensor:
+        """Scores of some items, [batch, candidates], also of those that no list would hold."""
+        ...
 
 
 @dataclass
@@ -45,12 +61,22 @@ class RankRecorder:
     masked: bool = False
     _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list)
 
-    def record(self, scores: torch.Tensor, interaction: Any) -> None:
+    def record(self, scores: torch.Tensor, interaction: Any, lister: Lister | None = None) -> None:
         """Take one batch of scores, shape [batch, n_items + 1].
+
+        Parameters
+        ----------
+        scores : Tensor
+            Of every item.
+        interaction : Interaction
+            The batch.
+        lister : Lister, optional
+            The model, where `scores` hold only its best items: it is asked for the sampled candidates,
+            and what it does not list ranks just behind its list.
 
         Raises
         ------
-        ValueError
+        UserError
             When a score is not a number.
         """
         position, rows = self._positions(interaction)
@@ -60,13 +86,19 @@ class RankRecorder:
         if self.masked:
             scores = scores[torch.from_numpy(rows).to(device)]
         seen = [torch.from_numpy(pairs).to(device) for pairs in seen_pairs(self.sequences, position)]
-        negatives = self.negatives[case_users(self.sequences, position)]
+        negatives = torch.from_numpy(self.negatives[case_users(self.sequences, position)]).to(device)
+        targets = torch.from_numpy(self.sequences.items[position]).to(device)
         ranks = ranks_from_scores(
             scores,
-            torch.from_numpy(self.sequences.items[position]).to(device),
+            targets,
             seen=None if self.masked else (seen[0], seen[1]),
-            negatives=None if self.masked else torch.from_numpy(negatives).to(device),
+            negatives=None if self.masked or lister is not None else negatives,
+            listed=None if lister is None else lister.listed,
         )
+        if lister is not None:
+            asked = torch.cat([targets[:, None], negatives], dim=1)
+            found = lister.score_candidates(interaction.to(device), asked)  # [batch, 1 + count]
+            ranks |= ranks_among_sampled(found[:, 0], found[:, 1:], targets, negatives)
         if self.masked:  # every rank among masked scores is a filtered one, and there is no other
             ranks["full"] = ranks.pop("full_unfiltered")
         self._parts.append(ranks | {"position": position})
@@ -131,8 +163,9 @@ class RankCollector(Collector):
         self.own_model: bool = config.is_own_model
         self.recorder: RankRecorder | None = None
         self.gather = False
+        self.lister: Lister | None = None
 
-    def begin(self, recorder: RankRecorder | None, gather: bool) -> None:
+    def begin(self, recorder: RankRecorder | None, gather: bool, lister: Lister | None = None) -> None:
         """Begin an evaluation.
 
         Parameters
@@ -141,8 +174,10 @@ class RankCollector(Collector):
             Takes our ranks from the same scores.
         gather : bool
             Whether this process evaluates a share of the users only.
+        lister : Lister, optional
+            The model, where it lists its best items only.
         """
-        self.recorder, self.gather = recorder, gather
+        self.recorder, self.gather, self.lister = recorder, gather, lister
 
     def eval_batch_collect(
         self,
@@ -153,7 +188,7 @@ class RankCollector(Collector):
     ) -> None:
         """Collect RecBole's resources from one batch of scores, and our ranks when asked for."""
         if self.recorder is not None:
-            self.recorder.record(scores_tensor, interaction)
+            self.recorder.record(scores_tensor, interaction, self.lister)
         one_each = len(positive_u) == len(scores_tensor) and bool(
             (positive_u == torch.arange(len(positive_u))).all()
         )
@@ -177,7 +212,8 @@ class RankCollector(Collector):
 
     def _collect_ranks(self, scores: torch.Tensor, targets: torch.Tensor) -> None:
         """RecBole's matrix of hits from ranks by comparison: no top-k, and ties count against the model."""
-        ranks = torch.from_numpy(ranks_from_scores(scores, targets)["full_unfiltered"])
+        listed = None if self.lister is None else self.lister.listed
+        ranks = torch.from_numpy(ranks_from_scores(scores, targets, listed=listed)["full_unfiltered"])
         hit = (ranks[:, None] == torch.arange(1, max(self.topk) + 1)).int()  # [batch, k]
         self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
 

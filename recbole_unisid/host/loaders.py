@@ -58,6 +58,7 @@ class WholeSequenceLoader:
             )
         self.generator = np.random.default_rng(config["seed"])
         self.item_list, self.length = dataset.item_id_list_field, dataset.item_list_length_field
+        self.user = dataset.uid_field
         # What RecBole's collector counts popularity in: the training targets.
         targets = Interaction({dataset.iid_field: torch.from_numpy(sequences.items[split.targets(TRAIN)])})
         self.dataset = self._dataset = dataset.copy(targets)
@@ -71,7 +72,9 @@ class WholeSequenceLoader:
         for index in bucketed_batches(self.windows.lengths, self.batch_size, self.generator):
             inputs, targets = self.windows.batch(index)
             lengths = torch.from_numpy(self.windows.lengths[index])
-            yield Interaction({self.item_list: inputs, self.length: lengths, TARGET_LIST: targets})
+            users = torch.from_numpy(self.windows.user[index] + 1)
+            columns = {self.user: users, self.item_list: inputs, self.length: lengths, TARGET_LIST: targets}
+            yield Interaction(columns)
 
 
 class HistoryLoader(FullSortEvalDataLoader):

@@ -16,6 +16,7 @@ OWN_MODELS = {
     "SemanticID": "recbole_unisid.models.unisid",
     "RPG": "recbole_unisid.models.rpg",
     "DenseText": "recbole_unisid.models.unisid",
+    "TIGER": "recbole_unisid.models.tiger",
 }
 #: RecBole's sequential models that need more than sequences and item features, and what.
 NOT_SUPPORTED = {

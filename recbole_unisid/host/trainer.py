@@ -23,6 +23,7 @@ from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
 from recbole_unisid.host.resumable import Place, Resumable, Watch
+from recbole_unisid.host.schedule import follow_schedule
 
 
 class RunTrainer(Resumable):
@@ -75,6 +76,8 @@ class RunTrainer(Resumable):
             return optimizer
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
         fused: torch.optim.Optimizer = kind(self.model.parameters(), lr=rate, weight_decay=decay, fused=True)
+        if "schedule" in self.config:
+            follow_schedule(fused, str(self.config["schedule"]), rate, self.config["warmup_steps"])
         return fused
 
     # --- training ---------------------------------------------------------------------------------
@@ -244,7 +247,8 @@ class RunTrainer(Resumable):
             if self.item_tensor is None:
                 self.item_tensor = eval_data._dataset.get_item_feature().to(self.device)
         self.tot_item_num = eval_data._dataset.item_num
-        self.eval_collector.begin(recorder, gather=getattr(eval_data, "is_share", False))
+        lister = self.model if getattr(self.model, "listed", None) else None
+        self.eval_collector.begin(recorder, getattr(eval_data, "is_share", False), lister)
         for batch in eval_data:
             interaction, scores, rows, items = score_batch(batch)
             self.eval_collector.eval_batch_collect(scores, interaction, rows, items)

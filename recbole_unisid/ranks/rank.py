@@ -68,10 +68,47 @@ def ranks_from_scores(
     if listed is not None:
         for name, rank in ranks.items():
             ranks[name] = torch.where(torch.isneginf(own[:, 0]), listed + 1, rank)
+    found = {name: rank.cpu().numpy().astype(np.int64) for name, rank in ranks.items()}
     if negatives is not None:
-        others = (negatives != 0) & (negatives != targets[:, None])
-        ranks[f"sampled{negatives.shape[1]}"] = 1 + ((scores.gather(1, negatives) >= own) & others).sum(1)
-    return {name: rank.cpu().numpy().astype(np.int64) for name, rank in ranks.items()}
+        found |= ranks_among_sampled(own[:, 0], scores.gather(1, negatives), targets, negatives)
+    return found
+
+
+def ranks_among_sampled(
+    own: Tensor, others: Tensor, targets: Tensor, negatives: Tensor
+) -> dict[str, NDArray[np.int64]]:
+    """Rank targets among sampled candidates whose scores are known, by comparison as above.
+
+    Parameters
+    ----------
+    own : Tensor of float, shape [B]
+        Scores of the targets.
+    others : Tensor of float, shape [B, count]
+        Scores of the candidates.
+    targets : Tensor of int64, shape [B]
+        Item numbers from 1.
+    negatives : Tensor of int64, shape [B, count]
+        The candidates; 0 is no candidate, nor is the target itself.
+
+    Returns
+    -------
+    dict of ndarray of int64, shape [B]
+        ``sampled<count>``.
+
+    Raises
+    ------
+    UserError
+        A score is NaN or +inf.
+    """
+    candidates = (negatives != 0) & (negatives != targets[:, None])
+    bad = ~(own < torch.inf) | (candidates & ~(others < torch.inf)).any(1)
+    if bool(bad.any()):
+        raise UserError(
+            f"a score among the sampled candidates is no number (row {int(bad.nonzero()[0])} of an evaluation "
+            "batch), so nothing can be ranked; training has diverged: lower learning_rate or set clip_grad_norm"
+        )
+    rank = 1 + ((others >= own[:, None]) & candidates).sum(1)
+    return {f"sampled{negatives.shape[1]}": rank.cpu().numpy().astype(np.int64)}
 
 
 def _check(scores: Tensor, targets: Tensor) -> None:

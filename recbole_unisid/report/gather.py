@@ -13,7 +13,7 @@ from recbole_unisid.ranks.bootstrap import Interval, bootstrap_mean
 from recbole_unisid.ranks.statistics import metric_over_seeds
 from recbole_unisid.report.examples import Examples, read_examples
 from recbole_unisid.report.item_names import ItemNames, find_item_file, read_item_names
-from recbole_unisid.report.leaderboard import Column, Leaderboard, make_leaderboard
+from recbole_unisid.report.leaderboard import Column, Leaderboard, make_leaderboard, ranker_note
 from recbole_unisid.report.run_files import RunFiles, differing_settings, load_runs
 from recbole_unisid.report.token_groups import TokenView
 from recbole_unisid.tokens.tokens_file import read_codes
@@ -109,7 +109,8 @@ def gather_report(
         No run, an unfinished or damaged one, or runs that cannot share a table.
     """
     loaded = load_runs(run_dirs)
-    warnings = dict.fromkeys([*notes, *(str(one.find("order_note") or "") for one in loaded)])
+    given = [*notes, *(str(one.find("order_note") or "") for one in loaded)]
+    warnings = dict.fromkeys([*given, *(ranker_note(one.run) for one in loaded)])
     board = make_leaderboard([one.run for one in loaded], reference, [note for note in warnings if note])
     runs = {
         row.model: sorted(

@@ -58,11 +58,31 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The model's name, with its recipe where that is not the default, and its variant."""
+        """The model's name, with its recipe where that is not the default, its beam and its variant."""
         recipe = self.result.get("recipe") or "default"
-        marks = ", ".join(filter(None, ["" if recipe == "default" else str(recipe), self.variant]))
+        parts = ["" if recipe == "default" else str(recipe), ranker_name(self.result), self.variant]
+        marks = ", ".join(filter(None, parts))
         model = str(self.result["model"])
         return f"{model} ({marks})" if marks else model
+
+
+def ranker_name(result: Mapping[str, Any]) -> str:
+    """How a model that writes items ranked them, ``beam 50`` or ``exact``; empty for the other models."""
+    ranker = result.get("ranker") or {}
+    return f"beam {ranker['width']}" if ranker.get("name") == "beam" else str(ranker.get("name", ""))
+
+
+def ranker_note(run: Run) -> str:
+    """One line about what the beam of a run misses; empty where there is no beam."""
+    ranker = run.result.get("ranker") or {}
+    if ranker.get("name") != "beam":
+        return ""
+    return (
+        f"{run.label}, seed {run.result['seed']}: a beam of {ranker['width']} holds "
+        f"{100 * ranker['top10_share']:.1f} % of the exact top 10 of all items and "
+        f"{100 * ranker['top10_share_unseen']:.1f} % of that of unseen ones ({ranker['users']} test users); a target "
+        f"outside the beam is a miss, of rank {ranker['width'] + 1}. Sampled candidates have exact likelihoods."
+    )
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ def score_histories(model: Any, histories: Sequence[NDArray[np.int64]]) -> NDArr
     inputs = torch.nn.utils.rnn.pad_sequence(recent, batch_first=True)  # [histories, longest]
     model.eval()
     batch = Interaction({model.ITEM_SEQ: inputs, model.ITEM_SEQ_LEN: lengths}).to(model.device)
-    scores: NDArray[np.float32] = model.full_sort_predict(batch).float().cpu().numpy()
+    # A model that lists its best items only is asked for the likelihoods of all: a target has a rank.
+    score = getattr(model, "exact_scores", model.full_sort_predict)
+    scores: NDArray[np.float32] = score(batch).float().cpu().numpy()
     return scores
 
 

@@ -17,6 +17,7 @@ from recbole_unisid.ranks.nearest_text import nearest_text_ranks
 from recbole_unisid.ranks.slices import make_slices, slice_metrics
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
+from recbole_unisid.runs.ranker import ranker_facts
 
 #: Candidate sets of the protocol; what a model cannot have is None.
 CANDIDATE_SETS = ("full", "full_unfiltered", "sampled99")
@@ -106,6 +107,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
         "tokenizer": _tokenizer(measured.semantics),
+        "ranker": ranker_facts(config, trainer.model, dataset),
         "seconds": _seconds(measured),
         "epochs": len(trainer.history),
         "best_epoch": trainer.best_epoch,

@@ -1,0 +1,225 @@
+"""TIGER: the next item is written code by code (Rajput et al. 2023, arXiv 2305.05065)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.items.initialisation import code_table_from_codebooks
+from recbole_unisid.ranks.metrics import FULL_CUTOFFS
+from recbole_unisid.scores.beam import beam_search, spread_over_items
+from recbole_unisid.scores.exact import score_candidates, score_catalogue
+from recbole_unisid.scores.trie import CodeTrie
+from recbole_unisid.sequence.code_head import CodeHead
+from recbole_unisid.sequence.code_tokens import CodeVocabulary
+from recbole_unisid.sequence.code_writers import CausalItems, CodeWriter, EncoderDecoder
+from recbole_unisid.sequence.encoder_decoder import CodeTransformer
+from recbole_unisid.sequence.transformer import CausalTransformer, initialise
+
+ARCHITECTURES = ("causal_items", "encoder_decoder")
+RANKERS = ("auto", "beam", "exact")
+
+
+class TIGER(SequentialRecommender):
+    """Generative retrieval over the items' codes, ranked by beam search or by exact likelihoods.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        See ``properties/model/TIGER.yaml``.
+    dataset : PrefixRowDataset
+        With ``semantics`` attached.
+
+    Raises
+    ------
+    UserError
+        When items share a tuple of codes, or a setting has no such value.
+    """
+
+    input_type = InputType.POINTWISE
+    needs = "tokens"
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        #: Items that a list holds at most; None where all items are scored.
+        self.listed: int | None = _list_length(config, self.n_items - 1)
+        self.numbers, self.smoothing = config["beam_numbers"], config["label_smoothing"]
+        self.trie = CodeTrie.of(dataset.semantics.codes).to(config["device"])
+        codes = torch.from_numpy(dataset.semantics.codes)
+        codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
+        self.register_buffer("codes", codes, persistent=False)
+        self.codes: torch.Tensor
+        build = _causal_items if config["architecture"] == "causal_items" else _encoder_decoder
+        self.writer: CodeWriter = build(config, codes, dataset.semantics)
+
+    @property
+    def items(self) -> Any:
+        """What an item is to the model: the sum of its code vectors."""
+        return self.writer.items
+
+    # --- RecBole's contract -----------------------------------------------------------------------
+
+    def calculate_loss(self, interaction: Any) -> torch.Tensor:
+        """Mean negative log-likelihood of the targets of a batch, shape [].
+
+        Parameters
+        ----------
+        interaction : Interaction
+            Whole sequences, or RecBole's prefix rows; as for
+            :meth:`~recbole_unisid.models.unisid.WholeSequenceRecommender.calculate_loss`.
+        """
+        inputs = interaction[self.ITEM_SEQ]
+        if TARGET_LIST in interaction:
+            targets = interaction[TARGET_LIST]
+        else:
+            last = interaction[self.ITEM_SEQ_LEN] - 1
+            targets = torch.zeros_like(inputs).scatter(
+                1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
+            )
+        return self.writer.loss(inputs, targets, self._users(interaction), self.smoothing)
+
+    def predict(self, interaction: Any) -> torch.Tensor:
+        """Log-likelihood of one item per row, exact, shape [batch]."""
+        return self.score_candidates(interaction, interaction[self.ITEM_ID][:, None])[:, 0]
+
+    def full_sort_predict(self, interaction: Any) -> torch.Tensor:
+        """Log-likelihoods of all items, shape [batch, n_items]; ``-inf`` for those that no beam found.
+
+        The first column is padding, always at ``-inf``.
+        """
+        return self.beam_scores(interaction) if self.listed else self.exact_scores(interaction)
+
+    # --- rankers ----------------------------------------------------------------------------------
+
+    def beam_scores(self, interaction: Any) -> torch.Tensor:
+        """Log-likelihoods of the items that beams find, ``-inf`` elsewhere; shape [batch, n_items]."""
+        width = self.listed or self.n_items - 1
+        parts = []
+        for state, rows in self._states(interaction, width):
+            found = beam_search(self.writer.decoder, state, len(rows), self.trie, width)
+            parts.append(spread_over_items(*found, self.n_items - 1))
+        return torch.cat(parts)
+
+    def exact_scores(self, interaction: Any) -> torch.Tensor:
+        """Log-likelihoods of all items, shape [batch, n_items]."""
+        parts = []
+        for state, rows in self._states(interaction, 64):
+            parts.append(score_catalogue(self.writer.decoder, state, len(rows), self.trie, self.numbers))
+        return torch.cat(parts)
+
+    def score_candidates(self, interaction: Any, items: torch.Tensor) -> torch.Tensor:
+        """Exact log-likelihoods of some items, whatever the ranker lists.
+
+        Parameters
+        ----------
+        interaction : Interaction
+            Histories.
+        items : Tensor of int64, shape [batch, candidates]
+            Item numbers; 0 gives a number that means nothing.
+
+        Returns
+        -------
+        Tensor, shape [batch, candidates]
+        """
+        parts = []
+        for state, rows in self._states(interaction, items.shape[1]):
+            parts.append(score_candidates(self.writer.decoder, state, self.codes[items[rows]]))
+        return torch.cat(parts)
+
+    def _states(self, interaction: Any, prefixes: int) -> Iterator[tuple[Any, torch.Tensor]]:
+        """Encode histories, each once, so few at a time that `prefixes` steps of each fit into memory."""
+        inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        users = self._users(interaction)
+        step = max(1, self.numbers // (prefixes * self.writer.decoder.widest))
+        for first in range(0, len(inputs), step):
+            rows = torch.arange(first, min(first + step, len(inputs)), device=inputs.device)
+            longest = max(1, int(lengths[rows].max()))
+            yield (
+                self.writer.begin(
+                    inputs[rows, :longest], lengths[rows], None if users is None else users[rows]
+                ),
+                rows,
+            )
+
+    def _users(self, interaction: Any) -> torch.Tensor | None:
+        if self.USER_ID not in interaction:  # the report's examples are histories of nobody
+            return None
+        users: torch.Tensor = interaction[self.USER_ID]
+        return users
+
+    # --- parameters -------------------------------------------------------------------------------
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Count parameters as ``result.json`` reports them; ``tokens`` are the code vectors."""
+        stored = sum(value.numel() for value in self.state_dict().values())
+        return {
+            "tokens": self.items.semantic.table.weight.numel(),
+            "training": sum(p.numel() for p in self.parameters() if p.requires_grad),
+            "checkpoint": stored,
+            "serving": stored,
+        }
+
+
+def _list_length(config: Any, n_items: int) -> int | None:
+    """The beam's width, None where all items are scored; settings that cannot be used are refused."""
+    for name, known in (("architecture", ARCHITECTURES), ("ranker", RANKERS)):
+        if config[name] not in known:
+            raise UserError(f"There is no {name} '{config[name]}'; choose one of {', '.join(known)}.")
+    width: int = config["beams"]
+    exact = config["ranker"] == "exact" or (config["ranker"] == "auto" and n_items <= config["exact_items"])
+    if exact or width >= n_items:
+        return None
+    if width < FULL_CUTOFFS[-1]:
+        raise UserError(
+            f"beams={width} cannot be measured at {FULL_CUTOFFS[-1]} items: set beams to that or more."
+        )
+    return width
+
+
+def _causal_items(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWriter:
+    """The fast architecture, its code vectors started from the codebooks' text."""
+    width, sizes = config["semantic_dim"], semantics.codebook_sizes
+    transformer = CausalTransformer(
+        width,
+        config["MAX_ITEM_LIST_LENGTH"],
+        config["n_layers"],
+        config["n_heads"],
+        config["n_heads"] * config["head_dim"],
+        config["inner_size"],
+        config["hidden_dropout_prob"],
+        config["attn_dropout_prob"],
+    )
+    head = CodeHead(
+        sizes, width, config["head_inner_size"], config["head_dropout_prob"], config["temperature"]
+    )
+    writer = CausalItems(codes, sizes, transformer, head, width)
+    writer.apply(partial(initialise, deviation=config["initializer_range"]))
+    if config["table_init"] == "text" and config["tokenizer"] != "random":
+        scale = config["table_scale"]
+        table = code_table_from_codebooks(semantics.codes, semantics.codebooks, width, scale)
+        if table is not None:
+            writer.tokens.table.weight.data.copy_(torch.from_numpy(table))
+    return writer
+
+
+def _encoder_decoder(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWriter:
+    """The architecture of the paper, with T5's own initialisation."""
+    words = CodeVocabulary(codes, semantics.codebook_sizes, config["user_tokens"])
+    transformer = CodeTransformer(
+        words,
+        config["semantic_dim"],
+        config["inner_size"],
+        config["n_layers"],
+        config["n_heads"],
+        config["head_dim"],
+        config["hidden_dropout_prob"],
+        config["temperature"],
+    )
+    return EncoderDecoder(words, transformer, config["MAX_ITEM_LIST_LENGTH"])

@@ -1,0 +1,60 @@
+"""How a model that writes items ranked them: its beam, and what the beam misses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_unisid.data.split import TEST
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.dataset import TARGET_POSITION
+from recbole_unisid.host.loaders import HistoryLoader
+from recbole_unisid.scores.beam import share_of_top
+from recbole_unisid.scores.candidates import seen_pairs
+
+
+def ranker_facts(config: UniSIDConfig, model: Any, dataset: Any) -> dict[str, Any] | None:
+    """What ``result.json`` says of a list-making model's ranker; None for models that score all items.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        ``beam_check_users``.
+    model : TIGER or other
+        At its best epoch.
+    dataset : PrefixRowDataset
+        With sequences and split.
+
+    Returns
+    -------
+    dict or None
+        ``name`` (``beam`` or ``exact``); for beams ``width``, and ``top10_share`` and
+        ``top10_share_unseen``: the share of the exact best 10 among all items and among unseen ones that
+        the beam holds, over ``users`` test cases that are spread evenly.
+    """
+    if not hasattr(model, "exact_scores"):
+        return None
+    if not model.listed:
+        return {"name": "exact"}
+    targets = dataset.split.targets(TEST)
+    step = max(1, len(targets) // max(1, config["beam_check_users"]))
+    shares, shares_unseen, counts = [], [], []
+    with torch.no_grad():
+        model.eval()
+        for batch in HistoryLoader(config, dataset, targets[::step]):
+            interaction = batch[0].to(model.device)
+            listed, exact = model.beam_scores(interaction), model.exact_scores(interaction)
+            shares.append(share_of_top(listed, exact))
+            rows, items = seen_pairs(dataset.sequences, interaction[TARGET_POSITION].cpu().numpy())
+            exact[torch.from_numpy(rows), torch.from_numpy(items)] = -torch.inf
+            shares_unseen.append(share_of_top(listed, exact))
+            counts.append(len(interaction))
+    return {
+        "name": "beam",
+        "width": model.listed,
+        "top10_share": float(np.average(shares, weights=counts)),
+        "top10_share_unseen": float(np.average(shares_unseen, weights=counts)),
+        "users": sum(counts),
+    }

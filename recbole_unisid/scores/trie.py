@@ -1,0 +1,97 @@
+"""The code tuples of a catalogue as a tree in tensors: which codes may follow which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recbole_unisid.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrieLevel:
+    """The step from prefixes of one length to those of the next; children of a node are neighbours.
+
+    Attributes
+    ----------
+    start : Tensor of int64, shape [nodes + 1]
+        The children of node n are ``start[n] .. start[n + 1] - 1``.
+    code, parent : Tensor of int64, shape [children]
+        The code that leads to each child, ascending within a parent, and where from.
+    """
+
+    start: torch.Tensor
+    code: torch.Tensor
+    parent: torch.Tensor
+
+
+@dataclass(frozen=True)
+class CodeTrie:
+    """All prefixes of all items' tuples.
+
+    Attributes
+    ----------
+    levels : tuple of TrieLevel
+        One a code of a tuple; the first has one node, the empty prefix.
+    items : Tensor of int64, shape [n_items]
+        Item numbers (from 1) of the whole tuples, in the order of the last level's children.
+    """
+
+    levels: tuple[TrieLevel, ...]
+    items: torch.Tensor
+
+    @staticmethod
+    def of(codes: NDArray[np.int64]) -> CodeTrie:
+        """Build the tree of a catalogue.
+
+        Parameters
+        ----------
+        codes : ndarray of int64, shape [n_items, levels]
+            Row r belongs to item r + 1. The size of the tree grows with the items, not with the codebooks.
+
+        Raises
+        ------
+        UserError
+            When items share a tuple: a generated tuple would not say which of them is meant.
+
+        Examples
+        --------
+        >>> trie = CodeTrie.of(np.array([[1, 0], [0, 2], [1, 3]]))
+        >>> trie.levels[0].code.tolist(), trie.levels[1].start.tolist(), trie.items.tolist()
+        ([0, 1], [0, 1, 3], [2, 1, 3])
+        """
+        order = np.lexsort(codes.T[::-1])
+        ordered = codes[order]
+        fresh = np.ones(len(codes), dtype=bool)  # rows that begin a prefix of the length at hand
+        fresh[1:] = False
+        node = np.zeros(len(codes), dtype=np.int64)  # of every row, at that length
+        levels = []
+        for column in ordered.T:
+            fresh = fresh.copy()
+            fresh[1:] |= column[1:] != column[:-1]
+            parent = node[fresh]
+            start = np.concatenate([[0], np.bincount(parent, minlength=node[-1] + 1).cumsum()])
+            levels.append(TrieLevel(*(torch.from_numpy(part) for part in (start, column[fresh], parent))))
+            node = fresh.cumsum() - 1
+        if not fresh.all():
+            shared = len(codes) - int((np.bincount(node) == 1).sum())
+            raise UserError(
+                f"{shared} of {len(codes)} items share their codes with another item, so a list of codes does not "
+                "name an item; choose a collision strategy: --collisions=suffix or --collisions=balanced."
+            )
+        return CodeTrie(tuple(levels), torch.from_numpy(order + 1))
+
+    def to(self, device: torch.device) -> CodeTrie:
+        """The same tree on another device."""
+        levels = [
+            TrieLevel(one.start.to(device), one.code.to(device), one.parent.to(device)) for one in self.levels
+        ]
+        return CodeTrie(tuple(levels), self.items.to(device))
+
+    @property
+    def n_prefixes(self) -> int:
+        """Prefixes of all lengths, the empty one counted and whole tuples not: steps of an exact scorer."""
+        return sum(len(level.start) - 1 for level in self.levels)

@@ -1,0 +1,64 @@
+"""What a model that writes items code by code offers to beams and exact scorers."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+
+class CodeDecoder(Protocol):
+    """Log-probabilities of the next code, many prefixes of one user at a time.
+
+    Attributes
+    ----------
+    widest : int
+        Numbers that one prefix needs at once at most, about: callers bound their memory by it.
+    """
+
+    widest: int
+
+    def step(
+        self, state: Any, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Any]:
+        """Take one code more, and tell how likely every code of the next level is.
+
+        Parameters
+        ----------
+        state : object
+            What the history left (level 0), or what the step before returned. It is never changed: the
+            same state serves many steps.
+        level : int
+            The level asked for, from 0.
+        codes : Tensor of int64, shape [batch, prefixes], or None
+            The last code of every prefix; None at level 0, where there is one prefix, the empty one.
+        origin : Tensor of int64, shape [batch, prefixes], or None
+            Which prefix of `state` each of these goes on from.
+
+        Returns
+        -------
+        log_probabilities : Tensor, shape [batch, prefixes, codes of the level]
+        state : object
+            For the next level.
+        """
+        ...
+
+
+def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
+    """Put what is kept of prefixes into the order of those that go on from them.
+
+    Parameters
+    ----------
+    kept : Tensor, shape [batch, old prefixes, ...]
+        One entry a prefix.
+    origin : Tensor of int64, shape [batch, new prefixes]
+        Numbers of old prefixes.
+
+    Returns
+    -------
+    Tensor, shape [batch, new prefixes, ...]
+        A view where there was one prefix: nothing is copied for every beam.
+    """
+    if kept.shape[1] == 1:
+        return kept.expand(-1, origin.shape[1], *kept.shape[2:])
+    return kept[torch.arange(len(kept), device=kept.device)[:, None], origin]

@@ -1,0 +1,194 @@
+"""TIGER through the same command, run folder, resume and report as the other models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+import recbole_unisid
+from recbole_unisid.data.split import TEST
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.collector import RankRecorder
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.dataset import TARGET_POSITION, load_dataset
+from recbole_unisid.host.loaders import make_loaders
+from recbole_unisid.host.semantics import item_semantics
+from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.models.tiger import TIGER
+from recbole_unisid.scores.negatives import sample_negatives
+
+QUICK: dict[str, Any] = {
+    "epochs": 3,
+    "text_encoder": "lsa",
+    "codebook_sizes": [8, 8],
+    "show_progress": False,
+    "use_gpu": False,
+}
+SMALL_T5: dict[str, Any] = {
+    "architecture": "encoder_decoder",
+    "semantic_dim": 16,
+    "n_layers": 1,
+    "n_heads": 2,
+    "head_dim": 8,
+    "inner_size": 32,
+    "user_tokens": 10,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "window_stride": 1,
+    "schedule": "inverse_sqrt",
+    "warmup_steps": 5,
+}
+
+
+def run(root: Path, **more: Any) -> dict[str, Any]:
+    settings = QUICK | {"data_path": str(root)} | more
+    result: dict[str, Any] = recbole_unisid.run("TIGER", "ml-mini", settings, verbose=False)
+    return result
+
+
+def built(root: Path, **more: Any) -> tuple[TIGER, Any, Any]:
+    """An untrained model, its test loader and its data."""
+    config = UniSIDConfig("TIGER", "ml-mini", settings=QUICK | {"data_path": str(root)} | more)
+    dataset = load_dataset(config)
+    dataset.semantics = item_semantics(config, dataset, "tokens")
+    loaders = make_loaders(config, dataset)
+    torch.manual_seed(0)
+    model = TIGER(config, dataset).eval()
+    for weight in model.parameters():  # no two items alike, as after training
+        weight.data.add_(0.2 * torch.randn_like(weight))
+    return model, loaders.test, dataset
+
+
+@pytest.mark.parametrize("more", [{"ranker": "beam", "beams": 30}, {"ranker": "exact"}, SMALL_T5])
+def test_run_folder_and_report(more: dict[str, Any], ml_mini: Path, in_empty_folder: Path) -> None:
+    """Every file of the contract; the ranker stands in the result and beside the name in every table."""
+    result = run(ml_mini, **more, seeds="3,4")
+    for one in result:
+        folder = Path(one["run_dir"])
+        names = {path.name for path in folder.iterdir()}
+        assert {"config.yaml", "result.json", "ranks.npz", "model.safetensors", "tokens.tsv"} <= names
+        assert json.loads((folder / "examples.json").read_text())
+        assert {"head", "tail", "short", "long"} <= set(one["test"]["slices"])
+        with np.load(folder / "ranks.npz") as ranks:
+            if more.get("ranker") == "beam":
+                assert ranks["rank_full_unfiltered"].max() == 31
+                assert (ranks["rank_sampled99"] <= 100).all()
+                assert len(np.unique(ranks["rank_sampled99"])) > 10  # exact, not the beam's ties
+    board = next(Path("runs/ml-mini").glob("benchmark-*/leaderboard.md")).read_text()
+    if more.get("ranker") == "beam":
+        ranker = result[0]["ranker"]
+        assert (ranker["name"], ranker["width"], ranker["users"]) == ("beam", 30, 40)
+        assert 0.5 < ranker["top10_share"] <= 1
+        assert "TIGER (beam 30)" in board
+        assert "a beam of 30 holds" in board
+        assert "rank 31" in board
+    else:
+        assert result[0]["ranker"] == {"name": "exact"}
+        assert "TIGER (exact)" in board
+
+
+def test_other_models_have_no_ranker(ml_mini: Path, in_empty_folder: Path) -> None:
+    settings = {"epochs": 1, "show_progress": False, "data_path": str(ml_mini)}
+    assert recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)["ranker"] is None
+
+
+@pytest.mark.parametrize("more", [{}, SMALL_T5])
+def test_training_lowers_the_loss(more: dict[str, Any], ml_mini: Path, in_empty_folder: Path) -> None:
+    history = run(ml_mini, **more, epochs=6, learning_rate=0.01)["history"]
+    assert history[-1]["loss"] < 0.9 * history[0]["loss"]
+
+
+@pytest.mark.parametrize("more", [{"ranker": "beam"}, SMALL_T5])
+def test_stopped_run_goes_on_bit_for_bit(
+    more: dict[str, Any], ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout, the schedule and the order of batches go on where they were."""
+    given = {"train_batch_size": 300, "checkpoint_minutes": 0, **more}
+    whole = run(ml_mini, **given, output_dir="whole")
+    check, calls = RunTrainer._check_nan, 0
+
+    def stop_in_the_second_epoch(self: Any, loss: torch.Tensor) -> None:
+        nonlocal calls
+        calls += bool(self.history)
+        if calls == 3:
+            raise KeyboardInterrupt
+        check(self, loss)
+
+    monkeypatch.setattr(RunTrainer, "_check_nan", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run(ml_mini, **given, output_dir="parts")
+    monkeypatch.setattr(RunTrainer, "_check_nan", check)
+    parts = run(ml_mini, **given, output_dir="parts")
+    assert [e["loss"] for e in parts["history"]] == [e["loss"] for e in whole["history"]]
+    assert parts["test"] == whole["test"]
+
+
+@pytest.mark.parametrize("more", [{}, SMALL_T5])
+def test_one_row_through_predict_agrees_with_the_full_scores(
+    more: dict[str, Any], ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """RecBole counts FLOPs with one row; its scores are the catalogue's, padding or not."""
+    model, loader, _ = built(ml_mini, ranker="exact", **more)
+    batch = next(iter(loader))[0]
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)  # [batch, n_items]
+        row = batch[3:4]
+        row.update(Interaction({"item_id": torch.tensor([7])}))
+        assert torch.isneginf(scores[:, 0]).all()
+        torch.testing.assert_close(model.predict(row), scores[3, [7]], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("more", [{}, SMALL_T5])
+def test_a_beam_lists_items_with_their_exact_likelihoods(
+    more: dict[str, Any], ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """Whatever the chunks that memory is bounded by."""
+    model, loader, _ = built(ml_mini, ranker="beam", beams=25, **more)
+    batch = next(iter(loader))[0]
+    with torch.no_grad():
+        exact, listed = model.exact_scores(batch), model.full_sort_predict(batch)
+        held = listed > -torch.inf
+        assert (held.sum(1) == 25).all()
+        torch.testing.assert_close(listed[held], exact[held], rtol=0, atol=1e-4)
+        model.numbers = 1  # a user and a prefix at a time
+        torch.testing.assert_close(model.full_sort_predict(batch), listed, rtol=0, atol=1e-4)
+
+
+def test_ranks_of_a_beam(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Beyond the beam a rank is width + 1; sampled candidates have the exact scorer's ranks."""
+    model, loader, dataset = built(ml_mini, ranker="beam", beams=200)
+    targets, negatives = dataset.split.targets(TEST), sample_negatives(dataset.sequences)
+    by_beam, by_exact = (RankRecorder(dataset.sequences, targets, negatives, "user_id") for _ in range(2))
+    with torch.no_grad():
+        for batch, *_ in loader:
+            assert TARGET_POSITION in batch
+            by_beam.record(model.full_sort_predict(batch), batch, model)
+            by_exact.record(model.exact_scores(batch), batch)
+    beam, exact = by_beam.result(), by_exact.result()
+    assert np.array_equal(beam["sampled99"], exact["sampled99"])
+    listed = beam["full_unfiltered"] <= 200
+    assert 0 < listed.sum() < len(listed)
+    assert (beam["full_unfiltered"][~listed] == 201).all()
+    assert (beam["full"][~listed] == 201).all()
+    assert (beam["full_unfiltered"][listed] <= exact["full_unfiltered"][listed]).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"collisions": "none"}, "share their codes .*--collisions=suffix"),
+        ({"architecture": "mamba"}, "There is no architecture 'mamba'; choose one of causal_items"),
+        ({"ranker": "fast"}, "There is no ranker 'fast'"),
+        ({"ranker": "beam", "beams": 10}, "beams=10 cannot be measured at 20"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    more: dict[str, Any], message: str, ml_mini: Path, in_empty_folder: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(ml_mini, **more, epochs=1)

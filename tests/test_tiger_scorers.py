@@ -1,0 +1,230 @@
+"""Beams and exact scorers of item codes, against brute force and against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.schedule import follow_schedule
+from recbole_unisid.scores.beam import beam_search, share_of_top, spread_over_items
+from recbole_unisid.scores.exact import score_candidates, score_catalogue
+from recbole_unisid.scores.trie import CodeTrie
+from recbole_unisid.sequence.code_head import CodeHead
+from recbole_unisid.sequence.code_tokens import CodeVocabulary, prefix_histories
+from recbole_unisid.sequence.encoder_decoder import CodeTransformer
+
+SIZES = [6, 5, 7]
+USERS = 4
+
+
+def catalogue(items: int = 60, seed: int = 0) -> np.ndarray:
+    """Distinct tuples in an order of their own."""
+    rng = np.random.default_rng(seed)
+    codes = np.unique(np.column_stack([rng.integers(0, size, items) for size in SIZES]), axis=0)
+    return rng.permutation(codes)
+
+
+class Case:
+    """A decoder with large random weights, histories, and every item's likelihood by brute force."""
+
+    def __init__(self, kind: str) -> None:
+        torch.manual_seed(3)
+        codes = catalogue()
+        self.trie, self.n_items = CodeTrie.of(codes), len(codes)
+        self.codes = torch.from_numpy(np.concatenate([np.zeros_like(codes[:1]), codes]))
+        self.build = self._head if kind == "head" else self._t5
+        self.build()
+
+    def _head(self) -> None:
+        self.decoder = CodeHead(SIZES, 16, 32, 0.5, 1.0).eval()
+        table, states = torch.randn(sum(SIZES), 16), torch.randn(USERS, 16)
+        self.state = self.decoder.begin(states, table)
+        rows = self.codes[1:] + torch.tensor(self.decoder.starts[:-1])
+        self.brute = torch.stack([self._of_head(state, table, rows) for state in states])
+
+    def _of_head(self, state: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        logits = self.decoder(state.expand(len(rows), -1), table, rows)
+        found = [level.log_softmax(-1) for level in logits]
+        return sum(one.gather(1, self.codes[1:, [level]])[:, 0] for level, one in enumerate(found))
+
+    def _t5(self) -> None:
+        words = CodeVocabulary(self.codes, SIZES, users=3)
+        self.decoder = CodeTransformer(words, 16, 32, 2, 2, 8, 0.5, 1.0).eval()
+        for weight in self.decoder.parameters():
+            weight.data.mul_(2)
+        histories = torch.randint(1, self.n_items + 1, (USERS, 5))
+        histories[0, 2:] = 0
+        tokens = words.histories(histories, torch.tensor([1, 5, 2, 9]))
+        self.state = self.decoder.begin(tokens)
+        answers = words.tokens[1:]
+        # One user a time, without padding: what padding does is a part of the test.
+        kept = [row[row > 0].expand(self.n_items, -1) for row in tokens]
+        likely = [self.decoder(row, answers).log_softmax(-1) for row in kept]
+        self.brute = torch.stack([one.gather(2, answers[..., None])[..., 0].sum(1) for one in likely])
+
+
+@pytest.fixture(params=["head", "t5"])
+def case(request: pytest.FixtureRequest) -> Case:
+    with torch.no_grad():
+        return Case(request.param)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("numbers", [1, 400, 1 << 20])
+def test_exact_scores_equal_teacher_forcing_of_every_item(case: Case, numbers: int) -> None:
+    """Shared prefixes, blocks of any size and caches change nothing."""
+    found = score_catalogue(case.decoder, case.state, USERS, case.trie, numbers)
+    assert torch.isneginf(found[:, 0]).all()
+    torch.testing.assert_close(found[:, 1:], case.brute, rtol=0, atol=2e-4)
+
+
+@torch.no_grad()
+def test_candidates_have_the_same_likelihoods(case: Case) -> None:
+    items = torch.randint(1, case.n_items + 1, (USERS, 9))
+    found = score_candidates(case.decoder, case.state, case.codes[items])
+    torch.testing.assert_close(found, case.brute.gather(1, items - 1), rtol=0, atol=2e-4)
+
+
+@torch.no_grad()
+def test_a_beam_as_wide_as_the_catalogue_is_exact(case: Case) -> None:
+    items, scores = beam_search(case.decoder, case.state, USERS, case.trie, case.n_items)
+    order = case.brute.sort(dim=1, descending=True)
+    torch.testing.assert_close(scores, order.values, rtol=0, atol=2e-4)
+    assert torch.equal(items, order.indices + 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("width", [1, 2, 7, 20])
+def test_no_beam_is_invalid(case: Case, width: int) -> None:
+    """Each is an item, once, with its own likelihood."""
+    items, scores = beam_search(case.decoder, case.state, USERS, case.trie, width)
+    assert items.shape == (USERS, width)
+    assert (items > 0).all()
+    assert all(len(set(row)) == width for row in items.tolist())
+    torch.testing.assert_close(scores, case.brute.gather(1, items - 1), rtol=0, atol=2e-4)
+
+
+@torch.no_grad()
+def test_generate_of_transformers_finds_the_same_lists() -> None:
+    """The library's own beam search with a prefix-allowed function, on the same weights."""
+    case = Case("t5")
+    words, width = case.decoder.vocabulary, 8
+    tokens = words.histories(torch.randint(1, case.n_items + 1, (USERS, 5)), torch.arange(USERS))
+    items, scores = beam_search(case.decoder, case.decoder.begin(tokens), USERS, case.trie, width)
+    known = [tuple(row) for row in words.tokens[1:].tolist()]
+
+    def allowed(_: int, sentence: torch.Tensor) -> list[int]:
+        prefix = tuple(sentence.tolist()[1:])
+        return sorted({row[len(prefix)] for row in known if row[: len(prefix)] == prefix})
+
+    answer = case.decoder.t5.generate(
+        input_ids=tokens,
+        attention_mask=(tokens > 0).long(),
+        num_beams=width,
+        num_return_sequences=width,
+        min_new_tokens=len(SIZES),
+        max_new_tokens=len(SIZES),
+        length_penalty=0.0,
+        prefix_allowed_tokens_fn=allowed,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    lists = [known.index(tuple(row)) + 1 for row in answer.sequences[:, 1:].tolist()]
+    assert items.tolist() == torch.tensor(lists).view(USERS, width).tolist()
+    torch.testing.assert_close(scores, answer.sequences_scores.view(USERS, width), rtol=0, atol=2e-4)
+
+
+@torch.no_grad()
+def test_fewer_items_than_beams_below_a_code() -> None:
+    """Beams without a child die; they never come back as items."""
+    codes = np.array([[0, 0], [1, 0], [1, 1]])
+    decoder = CodeHead([2, 2], 4, 8, 0.0, 1.0).eval()
+    state = decoder.begin(torch.randn(2, 4), torch.randn(4, 4))
+    items, scores = beam_search(decoder, state, 2, CodeTrie.of(codes), 10)
+    listed = scores > -torch.inf
+    assert [sorted(row[kept].tolist()) for row, kept in zip(items, listed, strict=True)] == [[1, 2, 3]] * 2
+    assert (items[~listed] == 0).all()
+    spread = spread_over_items(items, scores, 3)
+    assert torch.isneginf(spread[:, 0]).all()
+    assert torch.isfinite(spread[:, 1:]).all()
+
+
+def test_temperature_flattens_the_likelihoods() -> None:
+    head, flat = (CodeHead([4], 3, 4, 0.0, temperature) for temperature in (1.0, 1000.0))
+    flat.load_state_dict(head.state_dict())
+    state = head.begin(torch.randn(1, 3), 10 * torch.randn(4, 3))
+    assert float(head.step(state, 0, None, None)[0].std()) > 1
+    torch.testing.assert_close(
+        flat.step(state, 0, None, None)[0], torch.full((1, 1, 4), -np.log(4.0)), rtol=0, atol=0.1,
+        check_dtype=False,
+    )  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.tuples(*[st.integers(0, 3)] * 3), min_size=1), st.randoms())
+def test_the_tree_holds_the_tuples_and_nothing_else(tuples: set[tuple[int, ...]], random) -> None:
+    codes = list(tuples)
+    random.shuffle(codes)
+    trie = CodeTrie.of(np.array(codes))
+    found = {}
+
+    def walk(depth: int, node: int, prefix: tuple[int, ...]) -> None:
+        if depth == len(trie.levels):
+            found[int(trie.items[node])] = prefix
+            return
+        level = trie.levels[depth]
+        for child in range(int(level.start[node]), int(level.start[node + 1])):
+            assert int(level.parent[child]) == node
+            walk(depth + 1, child, (*prefix, int(level.code[child])))
+
+    walk(0, 0, ())
+    assert [found[item + 1] for item in range(len(codes))] == codes
+    prefixes = {row[:length] for row in codes for length in range(3)}
+    assert trie.n_prefixes == len(prefixes)
+
+
+def test_shared_tuples_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"3 of 4 items share .*--collisions=suffix or --collisions=balanced"):
+        CodeTrie.of(np.array([[1, 2], [1, 2], [0, 1], [1, 2]]))
+
+
+def test_share_of_the_exact_top() -> None:
+    exact = torch.tensor([[-torch.inf, 4.0, 3.0, 2.0, -torch.inf], [-torch.inf, 1.0, 2.0, 3.0, 4.0]])
+    listed = torch.tensor([[-torch.inf, 4.0, -torch.inf, 2.0, -torch.inf], [-torch.inf, 1.0, 2.0, 3.0, 4.0]])
+    assert share_of_top(listed, exact, k=2) == pytest.approx(0.75)
+    assert share_of_top(listed, exact, k=4) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_every_target_gets_the_history_before_it() -> None:
+    inputs = torch.tensor([[5, 6, 7, 8], [3, 4, 0, 0]])
+    targets = torch.tensor([[0, 7, 8, 9], [4, 2, 0, 0]])
+    histories, wanted, rows = prefix_histories(inputs, targets, max_len=3)
+    assert histories.tolist() == [[5, 6, 0], [5, 6, 7], [6, 7, 8], [3, 0, 0], [3, 4, 0]]
+    assert wanted.tolist() == [7, 8, 9, 4, 2]
+    assert rows.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_rates_follow_the_steps_and_go_on_after_a_restart() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+
+    def steps(optimizer: torch.optim.Optimizer, count: int) -> list[float]:
+        rates = []
+        for _ in range(count):
+            weight.grad = torch.ones(2)
+            optimizer.step()
+            rates.append(optimizer.param_groups[0]["lr"])
+        return rates
+
+    first = torch.optim.Adam([weight], lr=1.0)
+    follow_schedule(first, "inverse_sqrt", 1.0, 2)
+    assert steps(first, 3) == pytest.approx([1, 1, 1.5**-0.5])
+    second = torch.optim.Adam([weight], lr=1.0)
+    follow_schedule(second, "inverse_sqrt", 1.0, 2)
+    second.load_state_dict(first.state_dict())
+    assert steps(second, 1) == pytest.approx([2**-0.5])
+    with pytest.raises(UserError, match="schedule=cosine"):
+        follow_schedule(first, "cosine", 1.0, 2)
