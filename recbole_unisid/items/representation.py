@@ -22,8 +22,8 @@ class SemanticTokens(nn.Module):
     def __init__(self, codes: torch.Tensor, codebook_sizes: list[int], width: int) -> None:
         super().__init__()
         # One table for all levels: level l's code k is row k + (sizes before l). A gather, not a loop.
-        starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
-        self.register_buffer("rows", codes + starts, persistent=True)
+        self.starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
+        self.register_buffer("rows", codes + self.starts, persistent=True)
         self.rows: torch.Tensor
         self.table = nn.Embedding(sum(codebook_sizes), width)
 
@@ -31,6 +31,11 @@ class SemanticTokens(nn.Module):
         """Represent items, int64 [n] -> [n, width]."""
         vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
         return vectors
+
+    def append(self, codes: torch.Tensor) -> None:
+        """Represent further items by their codes, int64 [new, levels]; nothing is trained."""
+        rows = codes.to(self.rows.device) + self.starts.to(self.rows.device)
+        self.rows = torch.cat([self.rows, rows])
 
 
 class TextProjection(nn.Module):
@@ -54,6 +59,10 @@ class TextProjection(nn.Module):
         """Represent items, int64 [n] -> [n, width]."""
         projected: torch.Tensor = self.projection(self.vectors[items])
         return projected
+
+    def append(self, vectors: torch.Tensor) -> None:
+        """Represent further items by their text embeddings, float32 [new, text width]."""
+        self.vectors = torch.cat([self.vectors, vectors.to(self.vectors)])
 
 
 class ItemRepresentation(nn.Module):
@@ -121,6 +130,33 @@ class ItemRepresentation(nn.Module):
         trained = ~self.untrained
         trained[0] = False  # padding
         return torch.where(self.untrained[items][:, None], ids.weight[trained].mean(0), vectors)
+
+    def append(self, content: torch.Tensor) -> None:
+        """Take in items that came after training: what they say as it is, their ID neutral.
+
+        Parameters
+        ----------
+        content : Tensor, shape [new, levels] or [new, text width]
+            Codes or text embeddings, whichever the semantic part reads.
+
+        Raises
+        ------
+        ValueError
+            Without a semantic part, nothing is known of an item that was not trained on.
+        """
+        if not isinstance(self.semantic, (SemanticTokens, TextProjection)):
+            raise ValueError("items without a semantic part cannot be added to")
+        new = len(content)
+        self.semantic.append(content)
+        if self.ids is not None:
+            rows = self.ids.weight.new_zeros(new, self.ids.embedding_dim)  # never read: they are untrained
+            weight = torch.cat([self.ids.weight.detach(), rows])
+            self.ids = nn.Embedding(*weight.shape, padding_idx=0, _weight=weight)
+        known = self.untrained
+        if known is None:
+            known = torch.zeros(self.n_items + 1, dtype=torch.bool, device=content.device)
+        self.untrained = torch.cat([known, known.new_ones(new)])
+        self.n_items += new
 
     def all_items(self) -> torch.Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""
