@@ -17,6 +17,8 @@ SUBCOMMANDS = {
     "report": ("report", "one page, and tables, of finished runs"),
     "prepare": ("prepare", "make a data set of public originals or of your own tables"),
     "tokenize": ("tokenize", "item text to tokens alone: tokens.tsv, index.json and their health"),
+    "export": ("export", "a run as a folder that recommends without torch and RecBole"),
+    "serve": ("serve", "recommendations over HTTP, with a page to try them"),
     "inspect": ("inspect", "count a data set, its ties, text and leaks, and say what will break"),
 }
 
