@@ -98,7 +98,7 @@ def indexes(vectors: np.ndarray, states: np.ndarray) -> list[dict[str, Any]]:
     users = len(states)
     bare = per_user(lambda user: exact.search(states[user : user + 1], K), users)
     rows = [{"index": "exact (bare FAISS)", "recall": 1.0, "ms": bare, "of_exact": 1.0, "build_s": 0.0}]
-    for kind, widths in (("hnsw", (16, 32, 64, 128, 256)), ("ivf", (4, 8, 16, 32))):
+    for kind, widths in (("hnsw", (16, 32, 64, 128, 256)), ("ivf", (8, 16, 32, 64, 128))):
         started = time.process_time()
         index, _ = build_index(vectors, kind, progress=False)
         built = time.process_time() - started

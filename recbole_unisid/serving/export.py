@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import recbole_unisid
 from recbole_unisid.data.disk import sha256_of
@@ -102,7 +102,7 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
     tensors = {"vectors": vectors}
     if loaded.codes is not None:
         tensors["codes"] = np.ascontiguousarray(loaded.codes[1:], dtype=np.int64)
-    save_file(tensors, folder / recommender.VECTORS)
+    (folder / recommender.VECTORS).write_bytes(save(tensors))  # save_file lets nobody else read it
     write_json(folder / recommender.ITEMS, {"ids": loaded.item_ids[1:], "titles": loaded.titles[1:]})
     index, about = build_index(vectors, kind, progress)
     write_index(index, folder / recommender.INDEX)
