@@ -14,55 +14,23 @@ import pytest
 import torch
 
 import recbole_unisid
-from recbole_unisid.data.split import TEST
+from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.errors import UserError
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.serving.loaded import LoadedRun
 
-TEXT = {"text_encoder": "lsa"}
-TOKENS = TEXT | {"codebook_sizes": [16, 16, 16]}
-MODELS: dict[str, dict[str, Any]] = {
-    "UniSID": TOKENS,
-    "SemanticID": TOKENS | {"collisions": "suffix"},
-    "ItemID": {},
-    "DenseText": TEXT | {"id_dim": 8},
-    "SASRec": {"train_neg_sample_args": None, "loss_type": "CE"},
-}
-
-
-@pytest.fixture(scope="module")
-def runs(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of finished runs, one a model, made when first asked for."""
-    root = tmp_path_factory.mktemp("runs")
-    made: dict[str, Path] = {}
-
-    def run(model: str) -> Path:
-        if model not in made:
-            settings = MODELS[model] | {
-                "data_path": str(ml_mini),
-                "output_dir": str(root),
-                "cache_dir": str(root / "cache"),
-                "epochs": 2,
-                "show_progress": False,
-            }
-            result = recbole_unisid.run(model, "ml-mini", settings, verbose=False)
-            made[model] = Path(result["run_dir"])
-        return made[model]
-
-    return run
+MODELS = ["UniSID", "SemanticID", "ItemID", "DenseText", "SASRec"]
 
 
 @pytest.fixture
-def broken(runs: Callable[[str], Path], tmp_path: Path) -> Path:
+def broken(served_runs: Callable[[str], Path], tmp_path: Path) -> Path:
     """A copy of a UniSID run, to be damaged."""
-    shutil.copytree(runs("UniSID"), tmp_path / "run")
+    shutil.copytree(served_runs("UniSID"), tmp_path / "run")
     return tmp_path / "run"
 
 
 def cases_of(run: LoadedRun) -> tuple[np.ndarray, list[np.ndarray]]:
     """Target and history of every test case of the leave-one-out split."""
-    from recbole_unisid.data.split import leave_one_out
-
     sequences = run.sequences
     assert sequences is not None
     positions = leave_one_out(sequences).targets(TEST)
@@ -72,9 +40,9 @@ def cases_of(run: LoadedRun) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_loaded_scores_give_the_ranks_of_the_run(model: str, runs: Callable[[str], Path]) -> None:
+def test_loaded_scores_give_the_ranks_of_the_run(model: str, served_runs: Callable[[str], Path]) -> None:
     """The ranks of ranks.npz, of every test case, out of the loaded model's scores."""
-    run = recbole_unisid.load(runs(model))
+    run = recbole_unisid.load(served_runs(model))
     targets, histories = cases_of(run)
     scores = run.scores(histories)
     table = RankTable.load(run.path / "ranks.npz")
@@ -89,10 +57,10 @@ def test_loaded_scores_give_the_ranks_of_the_run(model: str, runs: Callable[[str
     assert (most - least).mean() < 0.05 * run.n_items
 
 
-def test_scores_are_state_times_vector(runs: Callable[[str], Path]) -> None:
+def test_scores_are_state_times_vector(served_runs: Callable[[str], Path]) -> None:
     """The folded item vectors hold everything about an item, for each of our models."""
     for model in ("UniSID", "SemanticID", "ItemID", "DenseText"):
-        run = recbole_unisid.load(runs(model))
+        run = recbole_unisid.load(served_runs(model))
         histories = [np.array([1, 2, 3]), np.array([7]), np.arange(1, 90)]
         assert run.item_vectors is not None
         np.testing.assert_allclose(
@@ -100,19 +68,19 @@ def test_scores_are_state_times_vector(runs: Callable[[str], Path]) -> None:
         )
 
 
-def test_the_data_set_is_not_needed(runs: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_data_set_is_not_needed(served_runs: Callable[[str], Path], tmp_path: Path) -> None:
     """Without the data set, in another place, the same scores come out; there are no sequences then."""
     histories = [np.array([3, 5, 8])]
-    before = recbole_unisid.load(runs("UniSID")).scores(histories)
-    shutil.copytree(runs("UniSID"), tmp_path / "elsewhere")
+    before = recbole_unisid.load(served_runs("UniSID")).scores(histories)
+    shutil.copytree(served_runs("UniSID"), tmp_path / "elsewhere")
     run = recbole_unisid.load(tmp_path / "elsewhere", data_path=tmp_path / "nothing")
     assert (run.scores(histories) == before).all()
     assert run.sequences is None
 
 
-def test_codes_and_titles_are_those_of_the_run(runs: Callable[[str], Path]) -> None:
+def test_codes_and_titles_are_those_of_the_run(served_runs: Callable[[str], Path]) -> None:
     """Codes are tokens.tsv, titles those of the item file, looked up in three ways."""
-    run = recbole_unisid.load(runs("UniSID"))
+    run = recbole_unisid.load(served_runs("UniSID"))
     lines = [line.split("\t") for line in (run.path / "tokens.tsv").read_text().splitlines()[1:]]
     assert [item for item, _ in lines] == run.item_ids[1:]
     assert run.codes is not None
@@ -120,7 +88,7 @@ def test_codes_and_titles_are_those_of_the_run(runs: Callable[[str], Path]) -> N
     number = run.number_of("Fargo")
     assert run.titles[number] == "Fargo"
     assert run.number_of(run.item_ids[number]) == run.number_of("FARG") == number
-    assert recbole_unisid.load(runs("ItemID")).titles == run.titles
+    assert recbole_unisid.load(served_runs("ItemID")).titles == run.titles
 
 
 @pytest.mark.parametrize(
@@ -128,29 +96,29 @@ def test_codes_and_titles_are_those_of_the_run(runs: Callable[[str], Path]) -> N
     [("Fargoo", ["Fargoo", "Did you mean Fargo"]), ("e", ["part of", "write more"]), ("", ["no item"])],
 )
 def test_unknown_items_are_named_with_near_ones(
-    name: str, words: list[str], runs: Callable[[str], Path]
+    name: str, words: list[str], served_runs: Callable[[str], Path]
 ) -> None:
     """One line that helps."""
     with pytest.raises(UserError) as error:
-        recbole_unisid.load(runs("ItemID")).number_of(name)
+        recbole_unisid.load(served_runs("ItemID")).number_of(name)
     assert all(word in str(error.value) for word in words), error.value
 
 
 @pytest.mark.parametrize("history", [[], [0], [-1], [10**6]])
-def test_histories_of_no_item_are_refused(history: list[int], runs: Callable[[str], Path]) -> None:
+def test_histories_of_no_item_are_refused(history: list[int], served_runs: Callable[[str], Path]) -> None:
     """Neither padding nor what is beyond the catalogue is an item."""
-    run = recbole_unisid.load(runs("ItemID"))
+    run = recbole_unisid.load(served_runs("ItemID"))
     for call in (run.states, run.scores):
         with pytest.raises(UserError, match="item numbers"):
             call([np.array(history, dtype=np.int64)])
 
 
-def test_loading_leaves_the_random_state_alone(runs: Callable[[str], Path]) -> None:
+def test_loading_leaves_the_random_state_alone(served_runs: Callable[[str], Path]) -> None:
     """A caller's draws are the same with and without a load between them."""
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    recbole_unisid.load(runs("UniSID"))
+    recbole_unisid.load(served_runs("UniSID"))
     assert (torch.rand(2) == expected).all()
 
 
@@ -201,15 +169,15 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_weights_of_another_run_are_refused(broken: Path, runs: Callable[[str], Path]) -> None:
+def test_weights_of_another_run_are_refused(broken: Path, served_runs: Callable[[str], Path]) -> None:
     """Even a whole file of the right kind is not taken for the run's own."""
-    shutil.copy(runs("ItemID") / "model.safetensors", broken / "model.safetensors")
+    shutil.copy(served_runs("ItemID") / "model.safetensors", broken / "model.safetensors")
     with pytest.raises(UserError, match="has changed"):
         recbole_unisid.load(broken)
 
 
 def test_models_without_histories_are_refused(
-    ml_mini: Path, in_empty_folder: Path, runs: Callable[[str], Path]
+    ml_mini: Path, in_empty_folder: Path, served_runs: Callable[[str], Path]
 ) -> None:
     """Pop knows users by number; the line says so."""
     settings = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
@@ -239,7 +207,9 @@ def test_the_trap_works(tmp_path: Path) -> None:
     ["model.safetensors", "items.tsv", "tokens.tsv", "tokenizer.safetensors", "serving.json", "result.json"],
 )
 @pytest.mark.parametrize("vouched", [True, False])
-def test_booby_trapped_files_are_refused_and_nothing_runs(name: str, vouched: bool, broken: Path) -> None:
+def test_booby_trapped_files_are_refused_and_nothing_served_runs(
+    name: str, vouched: bool, broken: Path
+) -> None:
     """A pickle in the place of any file is not loaded, even where the manifest vouches for it."""
     from recbole_unisid.data.disk import sha256_of
 
@@ -258,7 +228,7 @@ def test_booby_trapped_files_are_refused_and_nothing_runs(name: str, vouched: bo
         assert not mark.exists()
 
 
-def test_booby_trapped_settings_are_refused_and_nothing_runs(broken: Path) -> None:
+def test_booby_trapped_settings_are_refused_and_nothing_served_runs(broken: Path) -> None:
     """YAML that asks for Python objects, and settings that would have RecBole load pickles."""
     mark = broken.parent / "sprung"
     settings = (broken / "config.yaml").read_text()
@@ -275,14 +245,14 @@ def test_booby_trapped_settings_are_refused_and_nothing_runs(broken: Path) -> No
 
 
 def test_nothing_is_unpickled_on_the_way(
-    runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loading, reading the data set and scoring work where no pickle can be loaded at all."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("something was unpickled")
 
-    folder = runs("UniSID")
+    folder = served_runs("UniSID")
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, refuse)
     monkeypatch.setattr(torch, "load", refuse)

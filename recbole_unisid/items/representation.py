@@ -151,7 +151,7 @@ class ItemRepresentation(nn.Module):
         if self.ids is not None:
             rows = self.ids.weight.new_zeros(new, self.ids.embedding_dim)  # never read: they are untrained
             weight = torch.cat([self.ids.weight.detach(), rows])
-            self.ids = nn.Embedding(*weight.shape, padding_idx=0, _weight=weight)
+            self.ids = nn.Embedding(len(weight), weight.shape[1], padding_idx=0, _weight=weight)
         known = self.untrained
         if known is None:
             known = torch.zeros(self.n_items + 1, dtype=torch.bool, device=content.device)

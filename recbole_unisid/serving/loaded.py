@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.models.unisid import WholeSequenceRecommender
 from recbole_unisid.serving.names import ItemNames
 from recbole_unisid.serving.run_folder import StoredRun, read_run
+from recbole_unisid.serving.versions import Version, read_version
+from recbole_unisid.tokens.tokenization import Tokenization
 
 #: Histories that are encoded at once.
 _CHUNK = 256
@@ -48,17 +51,47 @@ class LoadedRun:
         score otherwise.
     """
 
-    def __init__(self, stored: StoredRun, config: StoredConfig, model: Any, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        stored: StoredRun,
+        config: StoredConfig,
+        model: Any,
+        version: Version | None = None,
+        data_path: str | Path | None = None,
+    ) -> None:
         self.stored, self.config, self.model = stored, config, model
-        self.path = stored.path
-        self.catalogue = 1
-        self.item_ids, self.titles = catalogue.item_ids, catalogue.titles
-        self.training_counts = catalogue.training_counts
-        self.codes: NDArray[np.int64] | None = None
-        if stored.tokenization is not None:
-            self.codes = with_padding(stored.tokenization.codes)
+        self.path, self._data_path, self._version = stored.path, data_path, version
+        self.catalogue = 1 if version is None else version.number
+        self.item_ids, self.titles = self.items.item_ids, self.items.titles
         self.names = ItemNames(self.item_ids, self.titles)
-        self._data_path: str | Path | None = None
+        self.codes: NDArray[np.int64] | None = None
+        if self.tokenization is not None:
+            codes = self.tokenization.codes
+            self.codes = np.concatenate([np.zeros_like(codes[:1]), codes])
+
+    @property
+    def items(self) -> Catalogue:
+        """The items as a table: names, titles, texts, how often each was trained on."""
+        return self.stored.catalogue if self._version is None else self._version.catalogue
+
+    @property
+    def added(self) -> NDArray[Any]:
+        """Codes or text vectors of the items since training, shape [added, levels or text width]."""
+        if self._version is not None:
+            return self._version.added
+        if self.stored.tokenization is not None:
+            return self.stored.tokenization.codes[:0]
+        width = 0 if self.stored.recipe is None else self.stored.recipe.width
+        return np.zeros((0, width), dtype=np.float32)
+
+    @cached_property
+    def tokenization(self) -> Tokenization | None:
+        """Codes of all items and the fitted tokenizer; None for models without tokens."""
+        trained = self.stored.tokenization
+        if trained is None or self._version is None:
+            return trained
+        codes = np.concatenate([trained.codes, self.added])
+        return replace(trained, item_ids=self.item_ids[1:], codes=codes)
 
     @property
     def n_items(self) -> int:
@@ -152,7 +185,7 @@ class LoadedRun:
             start += len(inputs)
         return scores
 
-    def _batches(self, histories: Sequence[NDArray[np.int64]]) -> Any:
+    def _batches(self, histories: Sequence[NDArray[np.int64]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Padded item numbers [chunk, longest] and lengths [chunk], on the model's device."""
         longest = self.model.max_seq_length
         # RecBole's models read rows padded to the full length; ours as long as the longest history.
@@ -207,15 +240,12 @@ def load(
     >>> run.scores([np.array(history)]).argmax()  # doctest: +SKIP
     """
     stored = read_run(Path(run_dir))
+    version = read_version(stored, catalogue)
     config = StoredConfig(stored.settings, device)
     users = int(stored.result["data"]["users"])
     dataset = StoredDataset(config, stored.catalogue, users, stored.semantics())
     model = build_stored_model(config, dataset, stored.weights)
-    run = LoadedRun(stored, config, model, stored.catalogue)
-    run._data_path = data_path
-    return run
-
-
-def with_padding(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Codes with a row of zeros before them, so that an item's number is its row."""
-    return np.concatenate([np.zeros_like(codes[:1]), codes])
+    if version is not None:
+        model.items.append(torch.from_numpy(version.added).to(config["device"]))
+        model.n_items = model.items.n_items + 1
+    return LoadedRun(stored, config, model, version, data_path)
