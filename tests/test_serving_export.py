@@ -71,8 +71,9 @@ def test_an_export_recommends_what_the_model_does(index: str, tmp_path: Path) ->
     scores = run.scores(asked)
     expected = [expected_items(row, history, 10) for row, history in zip(scores, asked, strict=True)]
     found = recommender.recommend_many([names(history) for history in asked])
-    # So small a catalogue is looked at whole by the approximate ones, too.
-    assert [{item.id for item in items} for items in found] == [set(items) for items in expected]
+    alike = [len(set(a) & {item.id for item in b}) / 10 for a, b in zip(expected, found, strict=True)]
+    # Of so small a catalogue the approximate ones look at nearly all.
+    assert np.mean(alike) >= (1 if index == "exact" else 0.95)
     for history, row, items in zip(asked, scores, found, strict=True):
         assert recommender.recommend(names(history)) == [
             item._replace(score=pytest.approx(item.score, abs=1e-5)) for item in items

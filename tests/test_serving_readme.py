@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from serving_material import Service
-
-import recbole_unisid
 
 
 def section() -> str:
@@ -23,22 +23,15 @@ def section() -> str:
     return found[1]
 
 
-@pytest.fixture(scope="module")
-def shop(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run at the place that the README's main command puts one, and the console command."""
-    folder = tmp_path_factory.mktemp("product")
-    settings = {
-        **{"data_path": str(ml_mini), "output_dir": str(folder / "made"), "cache_dir": str(folder / "cache")},
-        **{"text_encoder": "lsa", "codebook_sizes": [8, 8, 8], "epochs": 2, "show_progress": False},
-    }
-    made = recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)
-    (folder / "runs/ml-100k").mkdir(parents=True)
-    Path(made["run_dir"]).parent.rename(folder / "runs/ml-100k/UniSID")
-    command = folder / "bin" / "recbole-unisid"
+@pytest.fixture
+def product(served_runs: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A folder with a run at the place where the README's main command puts one, and the console command."""
+    shutil.copytree(served_runs("UniSID"), tmp_path / "runs/ml-100k/UniSID/2020-0123456789ab")
+    command = tmp_path / "bin" / "recbole-unisid"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m recbole_unisid.commands.main "$@"\n')
     command.chmod(0o755)
-    return folder
+    return tmp_path
 
 
 def test_the_section_is_short() -> None:
@@ -46,12 +39,12 @@ def test_the_section_is_short() -> None:
     assert len(section().strip().splitlines()) + 2 <= 20
 
 
-def test_the_section_works_as_printed(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_section_works_as_printed(product: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its commands in a shell, its Python in an interpreter, and the service that it names."""
-    monkeypatch.chdir(shop)
+    monkeypatch.chdir(product)
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {
-        "PATH": f"{shop / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{product / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": python_path,
     }
 

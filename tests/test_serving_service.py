@@ -146,6 +146,7 @@ def test_bad_arguments_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
         for arguments, words in (
             (["--export=absent"], "manifest.json"),
             (["--export=absent", "--port=http"], "--port=http"),
+            (["--export=absent", "--port=70000"], "--port=70000"),
             (["--export=absent", "--prot=1"], "Did you mean"),
             ([f"--export={folder}", f"--port={port}"], f"port {port}"),
             ([f"--export={folder}", "--host=no.such.host.invalid"], "no.such.host.invalid"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.commands.recommend import whole_number
 from recbole_unisid.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         print(HELP, end="")
         return 0
     refuse_unknown(options, {"run", "export", "host", "port"}, "serve")
-    port = options.get("port", "8000")
-    if not port.isdigit() or int(port) > 65535:
+    port = whole_number(options, "port", 0, default=8000)
+    if port > 65535:
         raise UserError(f"--port={port} is no port; give a number up to 65535.")
     if ("run" in options) == ("export" in options):
         raise UserError("serve needs either --export=DIR or --run=RUN (see serve --help).")
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             f"serve needs {error.name}, which is not installed: pip install 'recbole_unisid[serve]'."
         ) from None
     recommender, model, dataset = _recommender(options)
-    serve(recommender, model, dataset, options.get("host", "127.0.0.1"), int(port))
+    serve(recommender, model, dataset, options.get("host", "127.0.0.1"), port)
     return 0
 
 
