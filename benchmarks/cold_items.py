@@ -223,7 +223,8 @@ def scores_with(
     """Scores of the same weights when the new items have other codes."""
     tokens = run.model.items.semantic
     real = tokens.rows.clone()
-    tokens.rows[first_new:] = torch.from_numpy(codes) + tokens.starts
+    starts = torch.tensor([0, *tokens.codebook_sizes[:-1]]).cumsum(0)
+    tokens.rows[first_new:] = torch.from_numpy(codes) + starts
     run.model.eval()  # vectors kept from before are dropped
     scores = run.scores(histories)
     tokens.rows.copy_(real)
