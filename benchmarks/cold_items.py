@@ -167,10 +167,11 @@ def added_study(study: Study) -> dict[str, Any]:
     merged = {name: mean_of(parts) for name, parts in values.items()}
     return {
         "cases": len(new_cases.targets),
+        "target_items": len(set(new_cases.targets)),
         "new_items": study.removed,
         "seeds": list(study.seeds),
         "means": {name: summary(found) for name, found in merged.items()},
-        "differences": differences(merged, new_cases.users),
+        "differences": differences(merged, new_cases.users, new_cases.targets),
         "other_targets": {
             m: {k: float(np.mean([p[k] for p in parts])) for k in parts[0]} for m, parts in old.items()
         },
@@ -222,7 +223,8 @@ def scores_with(
     """Scores of the same weights when the new items have other codes."""
     tokens = run.model.items.semantic
     real = tokens.rows.clone()
-    tokens.rows[first_new:] = torch.from_numpy(codes) + tokens.starts
+    starts = torch.tensor([0, *tokens.codebook_sizes[:-1]]).cumsum(0)
+    tokens.rows[first_new:] = torch.from_numpy(codes) + starts
     run.model.eval()  # vectors kept from before are dropped
     scores = run.scores(histories)
     tokens.rows.copy_(real)
@@ -275,10 +277,13 @@ def split_study(study: Study) -> dict[str, Any]:
         merged[f"nearest text to the {control}"] = values_of(ranks)
     return {
         "cases": len(positions),
+        "target_items": len(np.unique(targets)),
         "cold_items": len(cold),
         "seeds": list(study.seeds),
         "means": {name: summary(found) for name, found in merged.items()},
-        "differences": differences(merged, sequences.user_ids[users].tolist()),
+        "differences": differences(
+            merged, sequences.user_ids[users].tolist(), sequences.item_ids[targets].tolist()
+        ),
     }
 
 
@@ -298,17 +303,23 @@ def summary(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def differences(
-    merged: Mapping[str, Mapping[str, NDArray[np.float64]]], users: Sequence[str]
-) -> dict[str, dict[str, list[float]]]:
-    """UniSID against each other line: difference, its 95 % interval and p, for every metric."""
-    found: dict[str, dict[str, list[float]]] = {}
+    merged: Mapping[str, Mapping[str, NDArray[np.float64]]], users: Sequence[str], targets: Sequence[str]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """UniSID against each other line: difference, its 95 % interval and p, for every metric.
+
+    ``users``: had other users come. ``items``: had other items been cold, which is wider, since a few items
+    are the target of many users.
+    """
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for name, values in merged.items():
-        if name != "UniSID":
-            shared = [key for key in merged["UniSID"] if key in values]
-            found[name] = {
-                key: list(bootstrap_mean(merged["UniSID"][key] - values[key], np.array(users)))
-                for key in shared
-            }
+        if name == "UniSID":
+            continue
+        for key in values:
+            gaps = merged["UniSID"][key] - values[key]
+            for unit, owners in (("users", users), ("items", targets)):
+                interval = bootstrap_mean(gaps, np.array(owners))
+                rounded = [round(float(number), 4) for number in interval]
+                found.setdefault(name, {}).setdefault(key, {})[unit] = rounded
     return found
 
 

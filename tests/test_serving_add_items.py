@@ -104,6 +104,24 @@ def test_versions_build_on_each_other(copy_of: Callable[[str], Path]) -> None:
     np.testing.assert_array_equal(again.scores(history), second.scores(history))
 
 
+def test_the_root_of_the_categories_is_the_runs(tmp_path: Path) -> None:
+    """New items all of one category keep it; the root that the run's items shared is left out."""
+    from recbole_unisid.embeddings.text_recipe import TextRecipe
+    from recbole_unisid.serving.new_items import read_new_items
+    from recbole_unisid.text.item_file import ItemTable
+    from recbole_unisid.text.item_text import category_roots
+
+    columns = {"title": ["a", "b"], "categories": ["Shop, Shoes, Red", "Shop, Hats"]}
+    types = dict.fromkeys(columns, "token_seq")
+    roots = category_roots(ItemTable(["1", "2"], columns, types), ["title", "categories"])
+    assert roots == {"categories": "Shop"}
+    recipe = TextRecipe("lsa", "key", 8, ["title", "categories"], None, roots)
+    table = 'item_id,title,categories\nn1,c,"Shoes, Blue"\nn2,d,"Shoes, Green"\nn3,e,"Shop, Shoes"\n'
+    (tmp_path / "new.csv").write_text(table)
+    texts = read_new_items(tmp_path / "new.csv", recipe, ["1", "2"], {}).texts
+    assert texts == ["c; Shoes; Blue", "d; Shoes; Green", "e; Shoes"]
+
+
 def test_a_table_with_other_names(copy_of: Callable[[str], Path]) -> None:
     """Columns are found by --columns, in any order, with others between."""
     folder = copy_of("UniSID")

@@ -16,6 +16,7 @@ import torch
 import recbole_unisid
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.errors import UserError
+from recbole_unisid.host.trainer import RunTrainer
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.serving.loaded import LoadedRun
 
@@ -184,6 +185,43 @@ def test_models_without_histories_are_refused(
     folder = recbole_unisid.run("Pop", "ml-mini", settings, verbose=False)["run_dir"]
     with pytest.raises(UserError, match="knows users by number"):
         recbole_unisid.load(folder)
+
+
+def test_a_run_without_serving_files_gets_them_without_training(
+    ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the error line advises works: result.json deleted, the same command, no epoch trained."""
+    settings = {"data_path": str(ml_mini), "epochs": 2, "show_progress": False}
+    folder = Path(recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)["run_dir"])
+    histories = [np.array([4, 2])]
+    before = recbole_unisid.load(folder).scores(histories)
+    for name in ("serving.json", "items.tsv", "result.json"):
+        (folder / name).unlink()
+    monkeypatch.setattr(RunTrainer, "_train_epoch", lambda *_, **__: pytest.fail("trained again"))
+    recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    np.testing.assert_array_equal(recbole_unisid.load(folder).scores(histories), before)
+
+
+def test_a_run_of_the_cold_item_split(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Its cold items keep the neutral ID, and its ranks come out of the loaded model too."""
+    settings = {
+        "data_path": str(ml_mini),
+        "split": "cold_items",
+        "cold_share": 0.3,
+        "text_encoder": "lsa",
+        "codebook_sizes": [8, 8],
+        "distances": ["cosine", "euclidean"],
+        "epochs": 1,
+        "show_progress": False,
+    }
+    run = recbole_unisid.load(recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)["run_dir"])
+    counts = run.items.training_counts
+    assert run.item_vectors is not None
+    ids = run.item_vectors[:, 64:]
+    cold = np.flatnonzero(counts == 0)[1:]
+    assert len(cold) > 20
+    trained = ids[counts > 0].mean(axis=0)
+    np.testing.assert_allclose(ids[cold], np.broadcast_to(trained, ids[cold].shape), atol=1e-6)
 
 
 class Trap:

@@ -22,20 +22,21 @@ class SemanticTokens(nn.Module):
     def __init__(self, codes: torch.Tensor, codebook_sizes: list[int], width: int) -> None:
         super().__init__()
         # One table for all levels: level l's code k is row k + (sizes before l). A gather, not a loop.
-        self.starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
-        self.register_buffer("rows", codes + self.starts, persistent=True)
+        starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
+        self.register_buffer("rows", codes + starts, persistent=True)
         self.rows: torch.Tensor
+        self.codebook_sizes = list(codebook_sizes)
         self.table = nn.Embedding(sum(codebook_sizes), width)
+
+    def append(self, codes: torch.Tensor) -> None:
+        """Represent further items by their codes, int64 [new, levels]; nothing is trained."""
+        starts = torch.tensor([0, *self.codebook_sizes[:-1]], device=codes.device).cumsum(0)
+        self.rows = torch.cat([self.rows, (codes + starts).to(self.rows.device)])
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Represent items, int64 [n] -> [n, width]."""
         vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
         return vectors
-
-    def append(self, codes: torch.Tensor) -> None:
-        """Represent further items by their codes, int64 [new, levels]; nothing is trained."""
-        rows = codes.to(self.rows.device) + self.starts.to(self.rows.device)
-        self.rows = torch.cat([self.rows, rows])
 
 
 class TextProjection(nn.Module):

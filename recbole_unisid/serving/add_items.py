@@ -107,9 +107,9 @@ def _recipe(run: LoadedRun) -> TextRecipe:
     reason = (
         "knows items by number alone, so it can say nothing of one that it was not trained on"
         if isinstance(model, ItemID) or run.stored.recipe is None
-        else "has no place for items that it was not trained on"
+        else f"of the recipe '{run.stored.result.get('recipe')}' has no place for items that it was not trained on"
     )
-    raise UserError(f"{name} {reason}; train UniSID, SemanticID or DenseText to add items.")
+    raise UserError(f"{name} {reason}; UniSID, SemanticID and DenseText of the default recipe do.")
 
 
 def _content(run: LoadedRun, vectors: NDArray[np.float32]) -> NDArray[np.int64] | NDArray[np.float32]:
