@@ -303,6 +303,15 @@ def test_an_export_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert (place / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_one_line(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install, and no folder."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"needs {package}.*pip install"):
+        write_export(tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_models_are_refused_in_one_line(tmp_path: Path) -> None:
     """With the names of those that can be exported."""
     run = SimpleNamespace(path=Path("runs/x"), config={"model": "TIGER"}, item_vectors=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,14 @@ def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: in
     Raises
     ------
     UserError
-        When onnxruntime is missing, or computes other states than torch.
+        When onnx or onnxruntime is missing, or computes other states than torch.
     """
+    _require("onnx", "onnxruntime")
     encoder = UserEncoder(transformer).eval()
     example = (torch.zeros(2, min(3, max_length), width), torch.ones(2, dtype=torch.int64))
     dynamic = {"vectors": {0: "batch", 1: "length"}, "lengths": {0: "batch"}, "states": {0: "batch"}}
     with torch.no_grad(), warnings.catch_warnings():
-        # torch calls this exporter the older one, but it needs no further package.
+        # torch calls this exporter the older one, but the newer one needs onnxscript on top.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             encoder,
@@ -94,13 +96,19 @@ def _try(path: Path, encoder: UserEncoder, width: int, max_length: int) -> None:
             raise UserError(f"The ONNX encoder differs from the model by {apart:.2g}; nothing was exported.")
 
 
+def _require(*packages: str) -> None:
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise UserError(
+                f"export needs {package}, which is not installed: pip install 'recbole_unisid[export]'."
+            ) from None
+
+
 def _session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError(
-            "export needs onnxruntime: pip install 'recbole_unisid[export]' (or onnxruntime alone)."
-        ) from None
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
