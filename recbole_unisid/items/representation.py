@@ -32,6 +32,11 @@ class SemanticTokens(nn.Module):
         self.codebook_sizes = list(codebook_sizes)
         self.table = nn.Embedding(sum(codebook_sizes), width)
 
+    def append(self, codes: torch.Tensor) -> None:
+        """Represent further items by their codes, int64 [new, levels]; nothing is trained."""
+        starts = torch.tensor([0, *self.codebook_sizes[:-1]], device=codes.device).cumsum(0)
+        self.rows = torch.cat([self.rows, (codes + starts).to(self.rows.device)])
+
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Represent items, int64 [n] -> [n, width]."""
         vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
@@ -68,6 +73,10 @@ class TextProjection(nn.Module):
         """Represent items, int64 [n] -> [n, width]."""
         projected: torch.Tensor = self.projection(self.vectors[items])
         return projected
+
+    def append(self, vectors: torch.Tensor) -> None:
+        """Represent further items by their text embeddings, float32 [new, text width]."""
+        self.vectors = torch.cat([self.vectors, vectors.to(self.vectors)])
 
 
 class ItemRepresentation(nn.Module):
@@ -170,6 +179,33 @@ class ItemRepresentation(nn.Module):
         trained = ~self.untrained
         trained[0] = False  # padding
         return torch.where(self.untrained[items][:, None], self.ids.weight[trained].mean(0), vectors)
+
+    def append(self, content: torch.Tensor) -> None:
+        """Take in items that came after training: what they say as it is, their ID neutral.
+
+        Parameters
+        ----------
+        content : Tensor, shape [new, levels] or [new, text width]
+            Codes or text embeddings, whichever the semantic part reads.
+
+        Raises
+        ------
+        ValueError
+            Without a semantic part, nothing is known of an item that was not trained on.
+        """
+        if not isinstance(self.semantic, (SemanticTokens, TextProjection)):
+            raise ValueError("items without a semantic part cannot be added to")
+        new = len(content)
+        self.semantic.append(content)
+        if self.ids is not None:
+            rows = self.ids.weight.new_zeros(new, self.ids.embedding_dim)  # never read: they are untrained
+            weight = torch.cat([self.ids.weight.detach(), rows])
+            self.ids = nn.Embedding(len(weight), weight.shape[1], padding_idx=0, _weight=weight)
+        known = self.untrained
+        if known is None:
+            known = torch.zeros(self.n_items + 1, dtype=torch.bool, device=content.device)
+        self.untrained = torch.cat([known, known.new_ones(new)])
+        self.n_items += new
 
     def all_items(self) -> torch.Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""

@@ -27,6 +27,7 @@ from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result, rank_table
+from recbole_unisid.runs.serving_files import write_serving_files
 from recbole_unisid.scores.negatives import sample_negatives
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
@@ -163,6 +164,7 @@ def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
     if measured.semantics is not None and measured.semantics.tokenization is not None:
         names = measured.dataset.sequences.item_ids[1:].tolist()
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
+    write_serving_files(folder.path, folder.config, measured.dataset, measured.semantics)
     rank_table(measured).save(folder.path / "ranks.npz")
     if is_own(str(folder.config["model"])):
         write_run_examples(measured, folder.path / "examples.json")
