@@ -297,3 +297,23 @@ def test_nothing_is_unpickled_on_the_way(
     run = recbole_unisid.load(folder)
     assert run.sequences is not None
     run.scores([run.sequences.of(0)])
+
+
+def test_a_model_that_scores_in_its_own_way_has_no_vectors(
+    served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors are offered only where state @ vector is the score, so that nobody exports a wrong index."""
+    from recbole_unisid.models.unisid import UniSID, WholeSequenceRecommender
+
+    def halved(self: Any, interaction: Any) -> torch.Tensor:
+        scores: torch.Tensor = WholeSequenceRecommender.full_sort_predict(self, interaction) / 2
+        return scores
+
+    histories = [np.array([1, 2])]
+    usual = recbole_unisid.load(served_runs("UniSID")).scores(histories)
+    monkeypatch.setattr(UniSID, "full_sort_predict", halved)
+    run = recbole_unisid.load(served_runs("UniSID"))
+    assert run.item_vectors is None
+    np.testing.assert_allclose(run.scores(histories), usual / 2, atol=1e-6)
+    with pytest.raises(UserError, match="no item vectors"):
+        run.states(histories)

@@ -13,8 +13,8 @@ from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.semantics import cache_folder
 from recbole_unisid.items.representation import SemanticTokens, TextProjection
-from recbole_unisid.models.unisid import ItemID, WholeSequenceRecommender
-from recbole_unisid.serving.loaded import LoadedRun, load
+from recbole_unisid.models.unisid import ItemID
+from recbole_unisid.serving.loaded import LoadedRun, load, scores_by_vectors
 from recbole_unisid.serving.new_items import NewItems, read_new_items
 from recbole_unisid.serving.versions import Version, version_numbers, write_version
 
@@ -99,7 +99,7 @@ def add_items(
 def _recipe(run: LoadedRun) -> TextRecipe:
     """The run's way from text to vectors, if its model can take in items at all."""
     name, model = run.config["model"], run.model
-    reads_text = isinstance(model, WholeSequenceRecommender) and isinstance(
+    reads_text = scores_by_vectors(model) and isinstance(
         model.items.semantic, (SemanticTokens, TextProjection)
     )
     if reads_text and run.stored.recipe is not None:

@@ -101,7 +101,7 @@ class LoadedRun:
     @cached_property
     def item_vectors(self) -> NDArray[np.float32] | None:
         """See the class."""
-        if not isinstance(self.model, WholeSequenceRecommender):
+        if not scores_by_vectors(self.model):
             return None
         with torch.no_grad():
             vectors: NDArray[np.float32] = self.model.items.all_items().float().cpu().numpy()
@@ -201,6 +201,12 @@ class LoadedRun:
                 inputs[row, : len(history)] = history
             device = self.model.device
             yield torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
+
+
+def scores_by_vectors(model: Any) -> bool:
+    """Whether a model's score is state @ item vector: ours, where none of them scores in a way of its own."""
+    ours = isinstance(model, WholeSequenceRecommender)
+    return ours and type(model).full_sort_predict is WholeSequenceRecommender.full_sort_predict
 
 
 def load(
