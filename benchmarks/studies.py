@@ -61,14 +61,14 @@ def studies(levels: int) -> dict[str, list[Arm]]:
     levels : int
         Code levels of the default recipe.
     """
-    shapes = [(1, 256), (2, 256), (3, 64), (3, 128), (3, 256), (3, 512), (4, 256), (6, 256)]
+    shapes = [(5, 256), (1, 256), (2, 256), (3, 64), (3, 128), (3, 256), (3, 512), (4, 256)]
     return {
         "models": [
             Arm("ItemID", "ItemID"),
             Arm("UniSID"),
             Arm("SemanticID", "SemanticID"),
             Arm("DenseText", "DenseText"),
-            Arm("DenseText + ID", "DenseText", {"id_dim": 8}),
+            Arm("DenseText + ID", "DenseText", {"id_dim": 6}),
         ],
         "distances": _distances(levels),
         "tokens": [
@@ -81,7 +81,7 @@ def studies(levels: int) -> dict[str, list[Arm]]:
             Arm("tables started from noise", settings={"table_init": "normal"}),
         ],
         "id-dimension": [
-            Arm(f"ID {width}-d", settings={"id_dim": width}) for width in (8, 0, 2, 4, 16, 32, 64)
+            Arm(f"ID {width}-d", settings={"id_dim": width}) for width in (6, 0, 2, 4, 8, 16, 32, 64)
         ],
         "levels": [Arm(f"{n} x {k}", settings=_levels(n, k)) for n, k in shapes],
         "encoders": [
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results/studies"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first_seed", type=int, default=2020)
-    parser.add_argument("--levels", type=int, default=3, help="code levels of the default recipe")
+    parser.add_argument("--levels", type=int, default=5, help="code levels of the default recipe")
     parser.add_argument("--settings", type=json.loads, default={}, help="settings of every arm, as JSON")
     options = parser.parse_args()
     known = studies(options.levels)
