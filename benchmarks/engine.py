@@ -102,8 +102,13 @@ def contenders(options: argparse.Namespace, folder: Path) -> Iterator[Contender]
     trainer, loaders, _ = prepare("SASRec", options, folder, **shipped)
     yield Contender("RecBole SASRec as shipped", trainer, loaders, options.batches, anomaly=True)
     yield Contender("RecBole SASRec, anomaly mode off", trainer, loaders, options.batches)
-    for label, model in (("ItemID", "ItemID"), ("UniSID, fixed codes", "UniSID")):
-        trainer, loaders, _ = prepare(model, options, folder)
+    own: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("ItemID", "ItemID", {}),
+        ("UniSID, fixed codes", "UniSID", {}),
+        ("UniSID end to end (recipe=paper)", "UniSID", {"recipe": "paper"}),
+    )
+    for label, model, settings in own:
+        trainer, loaders, _ = prepare(model, options, folder, **settings)
         yield Contender(label, trainer, loaders, None)
 
 

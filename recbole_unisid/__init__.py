@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "run"]
+__all__ = ["UserError", "__version__", "load", "run"]
 
 if TYPE_CHECKING:
     from recbole_unisid.errors import UserError
     from recbole_unisid.runs.api import run
+    from recbole_unisid.serving.loaded import load
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from recbole_unisid.runs.api import run
 
         return run
+    if name == "load":
+        from recbole_unisid.serving.loaded import load
+
+        return load
     if name == "UserError":
         from recbole_unisid.errors import UserError
 

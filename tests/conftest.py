@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,37 @@ def real_data() -> Path:
     if root is None:
         pytest.skip("the real Amazon data is not at hand (dataset/amazon-beauty/ or RECBOLE_UNISID_DATA)")
     return root
+
+
+#: Models that can be served, with quick settings: tokens in two ways, IDs, text, and one of RecBole's.
+SERVED: dict[str, dict[str, Any]] = {
+    "UniSID": {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16], "collisions": "none"},
+    "SemanticID": {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16], "collisions": "suffix"},
+    "ItemID": {},
+    "DenseText": {"text_encoder": "lsa", "id_dim": 8},
+    "SASRec": {"train_neg_sample_args": None, "loss_type": "CE"},
+}
+
+
+@pytest.fixture(scope="session")
+def served_runs(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of finished runs on `ml-mini`, one a model of `SERVED`, made when first asked for; copy to change."""
+    import recbole_unisid
+
+    root = tmp_path_factory.mktemp("served")
+    made: dict[str, Path] = {}
+
+    def run(model: str) -> Path:
+        if model not in made:
+            settings = SERVED[model] | {
+                "data_path": str(ml_mini),
+                "output_dir": str(root),
+                "cache_dir": str(root / "cache"),
+                "epochs": 2,
+                "show_progress": False,
+            }
+            result = recbole_unisid.run(model, "ml-mini", settings, verbose=False)
+            made[model] = Path(result["run_dir"])
+        return made[model]
+
+    return run

@@ -47,7 +47,9 @@ def test_stopped_within_an_epoch(
     model: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dropout, masks and sampled negatives go on where they were, and so does the sum of losses."""
-    small = {"MAX_ITEM_LIST_LENGTH": 10, "n_layers": 1} if model == "BERT4Rec" else {}
+    small: dict[str, Any] = {"weight_average": 0.9} if model == "UniSID" else {}
+    if model == "BERT4Rec":
+        small = {"MAX_ITEM_LIST_LENGTH": 10, "n_layers": 1}
     whole = run(model, ml_mini, "whole", **small)
     check, calls = RunTrainer._check_nan, 0
 

@@ -5,27 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
-import shutil
 import time
 
 import numpy as np
 import pytest
+from chromium import OUTSIDE, set_screen, start_chromium
 from PIL import Image
 from report_material import Material
 
 from recbole_unisid.report.markup import clean_text
 from recbole_unisid.report.page import write_report
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *(
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-    ),
-)
 HOSTILE = [
     "<script>window.hacked = 1</script>",
     "</script><img src=x onerror='window.hacked = 2'>",
@@ -56,13 +46,6 @@ SECTIONS = {
     },
     **{"purity": "rect", "collisions": "bdi", "explorer": "details", "people": "bdi"},
 }
-OUTSIDE = """
-return [...document.querySelectorAll('body *')].filter((element) => {
-  if (element.closest('.scroll') && !element.classList.contains('scroll')) return false;
-  const box = element.getBoundingClientRect();
-  return !element.closest('.skip') && box.width > 0 && (box.left < -1 || box.right > innerWidth + 1);
-}).map((element) => element.outerHTML.slice(0, 200));
-"""
 TALLEST = """
 const drawn = [...arguments[0].querySelectorAll(arguments[1])].map((element) => element.getBoundingClientRect());
 return Math.max(0, ...drawn.map((box) => box.width + box.height));
@@ -73,33 +56,14 @@ class Browser:
     """One Chromium with the page in it."""
 
     def __init__(self, page, profile):
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        chromium, driver = (
-            os.environ.get(name.upper()) or shutil.which(name) for name in ("chromium", "chromedriver")
-        )
-        if not chromium or not driver:
-            # .ci/run installs it and asks for it; elsewhere the other tests are worth running without.
-            absent = pytest.fail if os.environ.get("RECBOLE_UNISID_BROWSER") == "required" else pytest.skip
-            absent("Chromium is missing: apt-get install chromium chromium-driver")
-        options = Options()
-        options.binary_location = chromium
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.address = page.as_uri()
-        self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        self.driver = start_chromium(profile)
         self.find = self.driver.find_element
         self.script = self.driver.execute_script
 
     def open(self, width, height=900, dark=False, media="screen"):
         """Load the page anew on a screen of some size and wait until it is ready."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [scheme]})
+        set_screen(self.driver, width, height, dark, media)
         self.driver.get(self.address)
         self.wait("return document.getElementById('explorer').dataset.ready")
 

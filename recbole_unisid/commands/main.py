@@ -14,9 +14,13 @@ from recbole_unisid.errors import UserError, did_you_mean
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
 SUBCOMMANDS = {
     "run": ("run", "train and evaluate models on a data set"),
+    "recommend": ("recommend", "next items for a user or a history, from a finished run"),
+    "add-items": ("add_items", "new items into a trained model, without retraining"),
     "report": ("report", "one page, and tables, of finished runs"),
     "prepare": ("prepare", "make a data set of public originals or of your own tables"),
     "tokenize": ("tokenize", "item text to tokens alone: tokens.tsv, index.json and their health"),
+    "export": ("export", "a run as a folder that recommends without torch and RecBole"),
+    "serve": ("serve", "recommendations over HTTP, with a page to try them"),
     "inspect": ("inspect", "count a data set, its ties, text and leaks, and say what will break"),
 }
 

@@ -8,6 +8,8 @@ from recbole_unisid.errors import UserError, did_you_mean
 
 #: Flags that need no value.
 _FLAGS = {"help", "list_models", "version", "dry_run", "latex"}
+#: Options of one letter that are usual elsewhere.
+_SHORT = {"-h": "--help", "-k": "--k"}
 
 
 def positional(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:
@@ -39,13 +41,15 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
     --------
     >>> parse_options(["--model=SASRec", "--epochs", "5", "--help"])
     {'model': 'SASRec', 'epochs': '5', 'help': 'True'}
+    >>> parse_options(["-k", "10"])
+    {'k': '10'}
     """
     options: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
-        if argument == "-h":
-            argument = "--help"
+        letter, equals, value = argument.partition("=")
+        argument = _SHORT.get(letter, letter) + equals + value
         if not argument.startswith("--") or argument == "--":
             raise UserError(f"'{argument}' is no option; write --key=value (see --help).")
         key, equals, value = argument[2:].partition("=")

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from recbole.evaluator import Collector
 
 from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import VALID
 from recbole_unisid.host.dataset import TARGET_POSITION
 from recbole_unisid.host.distributed import gather_rows
 from recbole_unisid.ranks.rank import ranks_among_sampled, ranks_from_scores
 from recbole_unisid.scores.candidates import case_users, seen_pairs
+from recbole_unisid.scores.negatives import sample_negatives
 
 
 class Lister(Protocol):
@@ -131,6 +133,22 @@ class RankRecorder:
         if not np.array_equal(joined["position"][order], self.targets):
             raise RuntimeError(f"{len(joined['position'])} of {len(self.targets)} test cases were scored")
         return {key: values[order] for key, values in joined.items() if key != "position"}
+
+
+def validation_recorder(config: Any, valid_data: Any) -> RankRecorder:
+    """What takes the ranks of the validation targets.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings of the run.
+    valid_data : loader
+        Of the validation phase.
+    """
+    dataset = valid_data._dataset
+    negatives = sample_negatives(dataset.sequences, seed=config["protocol_seed"])
+    targets, masked = dataset.split.targets(VALID), not config.is_sequential
+    return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
 
 
 class RankCollector(Collector):

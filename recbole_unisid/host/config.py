@@ -17,6 +17,7 @@ from recbole.utils import ModelType  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
 from recbole_unisid.host import distributed  # noqa: E402
+from recbole_unisid.host.early_stopping import check_protocol_metric  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.host.keys import check_keys  # noqa: E402
 from recbole_unisid.host.properties import (  # noqa: E402
@@ -204,6 +205,9 @@ class UniSIDConfig(Config):
     def _check_valid_metric(self) -> None:
         """RecBole finds out after the first epoch that it does not compute the metric it is to stop by."""
         settings = self.final_config_dict
+        if settings["valid_candidates"] != "full_unfiltered":
+            check_protocol_metric(settings["valid_candidates"], settings["valid_metric"], self.is_sequential)
+            return
         metric, _, cutoff = str(settings["valid_metric"]).partition("@")
         cutoffs = [str(k) for k in settings["topk"]]
         if metric.lower() not in [name.lower() for name in settings["metrics"]] or cutoff not in cutoffs:

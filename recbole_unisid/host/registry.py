@@ -14,6 +14,7 @@ OWN_MODELS = {
     "UniSID": "recbole_unisid.models.unisid",
     "ItemID": "recbole_unisid.models.unisid",
     "SemanticID": "recbole_unisid.models.unisid",
+    "RPG": "recbole_unisid.models.rpg",
     "DenseText": "recbole_unisid.models.unisid",
     "TIGER": "recbole_unisid.models.tiger",
 }

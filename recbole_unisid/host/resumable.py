@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_atomically
 from recbole_unisid.host import distributed
+from recbole_unisid.host.averaging import WeightAverage
 from recbole_unisid.host.checkpoint import load_state, save_state
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.random_state import (
@@ -81,6 +83,8 @@ class Resumable:
         The epoch kept.
     best_valid_result : dict or None
         RecBole's metrics at it.
+    averaged : WeightAverage or None
+        What is evaluated and kept instead of the last weights, where `weight_average` asks for it.
     resumed : dict or None
         What was loaded to go on from, until the first batch is drawn.
     """
@@ -99,6 +103,7 @@ class Resumable:
         self.best_epoch: int | None = None
         self.best_valid_result: Any = None
         self.resumed: dict[str, Any] | None = None
+        self.averaged: WeightAverage | None = None
 
     def resumable_batches(self, train_data: Any, place: Place, watch: Watch) -> Iterator[Any]:
         """Yield the batches of an epoch from `place` on, keeping a checkpoint before it and now and then.
@@ -135,7 +140,8 @@ class Resumable:
         """Keep the best model (RecBole calls this at every better epoch)."""
         self.best_epoch = epoch
         if distributed.is_writer():
-            save_state(self.best_file, {"epoch": epoch, **self._model_state()})
+            with self.averaged.in_place() if self.averaged else nullcontext():
+                save_state(self.best_file, {"epoch": epoch, **self._model_state()})
 
     def save_last(self, place: Place, loader: Any) -> None:
         """Keep everything that going on from `place` needs; `loader` is its generator before the epoch."""
@@ -147,6 +153,7 @@ class Resumable:
             "place": asdict(place),
             **self._model_state(),
             "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state() if self.averaged else None,
             "progress": {name: getattr(self, name) for name in _PROGRESS} | {"best_valid_result": result},
             "random": random_state(self.model),
             "loader": loader,
@@ -186,6 +193,8 @@ class Resumable:
             self.optimizer.load_state_dict(state["optimizer"])
             for name, value in state["progress"].items():
                 setattr(self, name, value)
+            if self.averaged is not None:
+                self.averaged.restore(state["averaged"])
         self.start_epoch = state["epoch"] + 1
         return state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.encode import encode_texts
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import default_fields, item_categories, item_texts
-from recbole_unisid.tokens.tokenization import Tokenization, tokenize_items
+from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, tokenize_items
 
 LOG = logging.getLogger("recbole_unisid")
 
@@ -36,12 +37,16 @@ class ItemSemantics:
         Codes, for the models that read tokens.
     seconds : dict of float
         ``text_encoding`` and ``tokenizer``.
+    item_ids, categories : list of str
+        The items' tokens, and what each is filed under, where tokens are still to be learned.
     """
 
     vectors: NDArray[np.float32]
     titles: list[str]
     tokenization: Tokenization | None
     seconds: dict[str, float]
+    item_ids: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
 
     @property
     def codes(self) -> NDArray[np.int64]:
@@ -99,6 +104,22 @@ def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
     """Further settings of the tokenizer; ``tokens_file`` is the path of tokenizer ``file``."""
     given = config["tokens_file"]
     return dict(config["tokenizer_options"] or {}) | ({"path": str(given)} if given else {})
+
+
+def is_joint(config: UniSIDConfig) -> bool:
+    """Whether the model's tokens learn with it (``semantics: joint``) rather than come from a tokenizer.
+
+    Raises
+    ------
+    UserError
+        For a value that is neither.
+    """
+    value = "fixed" if config["semantics"] is None else str(config["semantics"])
+    if value not in ("fixed", "joint"):
+        raise UserError(
+            f"semantics={value} is neither fixed nor joint.{did_you_mean(value, ('fixed', 'joint'))}"
+        )
+    return value == "joint"
 
 
 def _shown(config: UniSIDConfig, item_ids: list[str]) -> tuple[list[str], list[str]]:
@@ -181,7 +202,7 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     titles, categories = _shown(config, item_ids)
     encoded = time.perf_counter()
     tokenization = None
-    if needs == "tokens":
+    if needs == "tokens" and not is_joint(config):
         tokenization = tokenize_items(
             vectors,
             item_ids,
@@ -197,4 +218,26 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
             **tokenizer_options(config),
         )
     seconds = {"text_encoding": encoded - started, "tokenizer": time.perf_counter() - encoded}
-    return ItemSemantics(vectors, titles, tokenization, seconds)
+    return ItemSemantics(vectors, titles, tokenization, seconds, item_ids, categories)
+
+
+def add_learned_tokens(semantics: ItemSemantics, tokens: JointTokens) -> None:
+    """Describe tokens that were learned with a model as those of a tokenizer are described.
+
+    Parameters
+    ----------
+    semantics : ItemSemantics
+        Its `tokenization` is set.
+    tokens : JointTokens
+        Trained.
+    """
+    codes = tokens.codes()[1:].cpu().numpy()
+    semantics.tokenization = tokenization_of(
+        tokens.tokenizer(),
+        codes,
+        semantics.vectors,
+        semantics.item_ids,
+        semantics.titles,
+        semantics.categories,
+    )
+    semantics.tokenization.health["name"] = "joint"

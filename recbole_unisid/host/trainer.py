@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from tqdm import tqdm
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
-from recbole_unisid.host.collector import RankCollector, RankRecorder
+from recbole_unisid.host.averaging import WeightAverage
+from recbole_unisid.host.collector import RankCollector, RankRecorder, validation_recorder
+from recbole_unisid.host.compiled import compile_if_asked, failed_compilation_explained
 from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
@@ -57,7 +61,11 @@ class RunTrainer(Resumable):
             # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
+        compile_if_asked(config, model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
+        if config["weight_average"]:
+            self.averaged = averaged = WeightAverage(model, config["weight_average"])
+            self.optimizer.register_step_post_hook(lambda *_: averaged.update())
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """RecBole's optimiser; for our models Adam in one pass over memory instead of ten."""
@@ -123,7 +131,7 @@ class RunTrainer(Resumable):
             disable=not show_progress or not distributed.is_writer(),
             bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
         )
-        with self._bar, distributed.lost_process_explained():
+        with self._bar, distributed.lost_process_explained(), failed_compilation_explained():
             fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
                 train_data, valid_data, verbose, saved, False, after_evaluation
             )
@@ -194,6 +202,25 @@ class RunTrainer(Resumable):
             )
 
     # --- evaluation -------------------------------------------------------------------------------
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        with self.averaged.in_place() if self.averaged else nullcontext():
+            return self._validate(valid_data, show_progress)
+
+    def _validate(self, valid_data: Any, show_progress: bool) -> tuple[float, dict[str, float]]:
+        """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
+        candidates, metric = self.config["valid_candidates"], self.config["valid_metric"]
+        if candidates == "full_unfiltered":
+            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
+            return scored
+        if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
+            score = protocol_score(
+                sampled_ranks(self.model, valid_data, self.config["protocol_seed"]), metric
+            )
+            return score, {f"{metric.lower()} of {candidates}": score}
+        recorder = validation_recorder(self.config, valid_data)
+        found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
+        return protocol_score(recorder.result()[candidates], metric), found
 
     @torch.no_grad()
     def evaluate(

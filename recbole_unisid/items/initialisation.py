@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from torch import nn
 
 
 def principal_directions(
@@ -77,3 +81,28 @@ def projection_from_vectors(
     directions, mean, spread = principal_directions(vectors, width)
     weight = (directions.T * np.float32(scale / spread)).astype(np.float32)
     return weight, -(weight @ mean).astype(np.float32)
+
+
+@torch.no_grad()
+def linear_through_relu(weight: torch.Tensor, bias: torch.Tensor, layers: Sequence[nn.Linear]) -> None:
+    """Make layers with ReLU between them start as one linear map, which ``x = relu(x) - relu(-x)`` lets through.
+
+    Parameters
+    ----------
+    weight : Tensor, shape [width, d]
+    bias : Tensor, shape [width]
+    layers : sequence of Linear
+        From `d` to `width`, the hidden ones at least ``2 * width`` wide: their first units carry the map, the
+        others keep their weights and reach the last layer with weight 0.
+    """
+    width = len(weight)
+    first, *inner, last = layers
+    first.weight[: 2 * width] = torch.cat([weight, -weight])
+    first.bias[: 2 * width] = torch.cat([bias, -bias])
+    for layer in inner:
+        layer.weight[: 2 * width] = 0
+        layer.weight[: 2 * width, : 2 * width] = torch.eye(2 * width)
+        layer.bias[: 2 * width] = 0
+    last.weight.zero_()
+    last.weight[:, : 2 * width] = torch.cat([torch.eye(width), -torch.eye(width)], dim=1)
+    last.bias.zero_()

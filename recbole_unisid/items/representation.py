@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from recbole_unisid.items.joint_tokens import JointTokens
 
 
 class SemanticTokens(nn.Module):
@@ -25,12 +29,27 @@ class SemanticTokens(nn.Module):
         starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
         self.register_buffer("rows", codes + starts, persistent=True)
         self.rows: torch.Tensor
+        self.codebook_sizes = list(codebook_sizes)
         self.table = nn.Embedding(sum(codebook_sizes), width)
+
+    def append(self, codes: torch.Tensor) -> None:
+        """Represent further items by their codes, int64 [new, levels]; nothing is trained."""
+        starts = torch.tensor([0, *self.codebook_sizes[:-1]], device=codes.device).cumsum(0)
+        self.rows = torch.cat([self.rows, (codes + starts).to(self.rows.device)])
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Represent items, int64 [n] -> [n, width]."""
         vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
         return vectors
+
+    def codes(self) -> torch.Tensor:
+        """Codes of the catalogue, shape [n_items + 1, levels]; row 0 is padding."""
+        sizes = torch.tensor([0, *self.codebook_sizes[:-1]], device=self.rows.device)
+        return self.rows - sizes.cumsum(0)
+
+    def tables(self) -> tuple[torch.Tensor, ...]:
+        """The code vectors of each level, shape [codes, width] each."""
+        return torch.split(self.table.weight, self.codebook_sizes)
 
 
 class TextProjection(nn.Module):
@@ -54,6 +73,10 @@ class TextProjection(nn.Module):
         """Represent items, int64 [n] -> [n, width]."""
         projected: torch.Tensor = self.projection(self.vectors[items])
         return projected
+
+    def append(self, vectors: torch.Tensor) -> None:
+        """Represent further items by their text embeddings, float32 [new, text width]."""
+        self.vectors = torch.cat([self.vectors, vectors.to(self.vectors)])
 
 
 class ItemRepresentation(nn.Module):
@@ -110,17 +133,79 @@ class ItemRepresentation(nn.Module):
         Tensor, shape [n, width]
         """
         parts = [] if self.semantic is None else [self.semantic(items)]
-        if self.ids is not None:
-            parts.append(self._ids(self.ids, items))
-        return torch.cat(parts, dim=-1)
+        ids = self.id_vectors(items)
+        return torch.cat(parts if ids is None else [*parts, ids], dim=-1)
 
-    def _ids(self, ids: nn.Embedding, items: torch.Tensor) -> torch.Tensor:
-        vectors: torch.Tensor = ids(items)  # [n, id width]
+    def of_batch(
+        self, roles: Sequence[torch.Tensor], padding: int
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Represent a training batch's items, every distinct one once, however often it occurs.
+
+        Parameters
+        ----------
+        roles : sequence of Tensor of int64, shape [n] each
+            Inputs (0 where there is none), targets, negatives.
+        padding : int
+            Padded positions, for tokens that learn from them, too.
+
+        Returns
+        -------
+        list of Tensor, shape [n, width] each
+            Vectors by role.
+        loss : Tensor, shape []
+            What tokens that learn end to end add to the next-item loss; 0 of others.
+        """
+        sizes = [len(role) for role in roles]
+        if not isinstance(self.semantic, JointTokens):
+            distinct, place = torch.unique(torch.cat(list(roles)), return_inverse=True)
+            vectors = self(distinct)  # [distinct, width]
+            return [vectors[at] for at in place.split(sizes)], vectors.new_zeros(())
+        # Tokens that learn find padding in the first place, whether the batch has any or not.
+        distinct, place = torch.unique(torch.cat([roles[0].new_zeros(1), *roles]), return_inverse=True)
+        places = place[1:].split(sizes)
+        by_role, loss = self.semantic.learn(distinct, places, padding)
+        ids = self.id_vectors(distinct)
+        if ids is not None:
+            by_role = [torch.cat([part, ids[at]], -1) for part, at in zip(by_role, places, strict=True)]
+        return by_role, loss
+
+    def id_vectors(self, items: torch.Tensor) -> torch.Tensor | None:
+        """The ID part of items [n], shape [n, id width]; None where there is none."""
+        if self.ids is None:
+            return None
+        vectors: torch.Tensor = self.ids(items)  # [n, id width]
         if self.untrained is None:
             return vectors
         trained = ~self.untrained
         trained[0] = False  # padding
-        return torch.where(self.untrained[items][:, None], ids.weight[trained].mean(0), vectors)
+        return torch.where(self.untrained[items][:, None], self.ids.weight[trained].mean(0), vectors)
+
+    def append(self, content: torch.Tensor) -> None:
+        """Take in items that came after training: what they say as it is, their ID neutral.
+
+        Parameters
+        ----------
+        content : Tensor, shape [new, levels] or [new, text width]
+            Codes or text embeddings, whichever the semantic part reads.
+
+        Raises
+        ------
+        ValueError
+            Without a semantic part, nothing is known of an item that was not trained on.
+        """
+        if not isinstance(self.semantic, (SemanticTokens, TextProjection)):
+            raise ValueError("items without a semantic part cannot be added to")
+        new = len(content)
+        self.semantic.append(content)
+        if self.ids is not None:
+            rows = self.ids.weight.new_zeros(new, self.ids.embedding_dim)  # never read: they are untrained
+            weight = torch.cat([self.ids.weight.detach(), rows])
+            self.ids = nn.Embedding(len(weight), weight.shape[1], padding_idx=0, _weight=weight)
+        known = self.untrained
+        if known is None:
+            known = torch.zeros(self.n_items + 1, dtype=torch.bool, device=content.device)
+        self.untrained = torch.cat([known, known.new_ones(new)])
+        self.n_items += new
 
     def all_items(self) -> torch.Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""

@@ -9,10 +9,16 @@ import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
+from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.host.semantics import is_joint
+from recbole_unisid.items.fold import folded_counts
 from recbole_unisid.items.initialisation import code_table_from_codebooks, projection_from_vectors
+from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens, TextProjection
+from recbole_unisid.models.joint import joint_tokens, start_joint_tokens
+from recbole_unisid.sequence.in_batch import log_expected_in_batch, target_shares
 from recbole_unisid.sequence.losses import (
     binary_loss,
     gbce_calibration,
@@ -22,7 +28,9 @@ from recbole_unisid.sequence.losses import (
 )
 from recbole_unisid.sequence.transformer import CausalTransformer, initialise
 
-LOSSES = ("sampled_softmax", "softmax", "bce", "gbce")
+#: Losses whose negatives are shared by a batch, and those that have the batch's own targets among them.
+SHARED_NEGATIVES = ("sampled_softmax", "in_batch_softmax", "mixed_softmax")
+IN_BATCH = ("in_batch_softmax", "mixed_softmax")
 
 
 class WholeSequenceRecommender(SequentialRecommender):
@@ -42,12 +50,16 @@ class WholeSequenceRecommender(SequentialRecommender):
     input_type = InputType.POINTWISE
     #: What the model needs of the items' text: ``tokens``, ``vectors`` or None.
     needs: str | None = None
+    #: Values of the setting ``loss``.
+    losses: tuple[str, ...] = (*SHARED_NEGATIVES, "softmax", "bce", "gbce")
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.loss_name, self.n_negatives = config["loss"], config["negatives"]
-        if self.loss_name not in LOSSES:
-            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(LOSSES)}.")
+        if self.loss_name not in self.losses:
+            raise UserError(f"There is no loss '{self.loss_name}'; choose one of {', '.join(self.losses)}.")
+        if self.loss_name == "in_batch_softmax":
+            self.n_negatives = 0  # uniform ones
         self.calibration = 1.0
         if self.loss_name == "gbce":
             self.calibration = gbce_calibration(self.n_items - 1, self.n_negatives, config["gbce_t"])
@@ -64,6 +76,11 @@ class WholeSequenceRecommender(SequentialRecommender):
             float(config["layer_norm_eps"]),
         )
         self._leave_out_cold_items(config, dataset)
+        if self.loss_name in IN_BATCH:
+            trained = dataset.sequences.items[dataset.split.targets(TRAIN)]
+            shares = torch.from_numpy(target_shares(trained, self.n_items - 1))
+            self.register_buffer("target_shares", shares.float(), persistent=False)
+            self.target_shares: torch.Tensor
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self._initialise_items(config, dataset)
         self._catalogue: torch.Tensor | None = None
@@ -102,6 +119,36 @@ class WholeSequenceRecommender(SequentialRecommender):
         -------
         Tensor, shape []
         """
+        inputs, asked, wanted = self._positions(interaction)
+        whole, learning = self.loss_name == "softmax", isinstance(self.items.semantic, JointTokens)
+        if whole and not learning:
+            catalogue = self.items.all_items()
+            return softmax_loss(
+                self.transformer(catalogue[inputs])[asked], catalogue, wanted, self.items.untrained
+            )
+        negatives = (
+            torch.arange(self.n_items, device=self.device) if whole else self._draw_negatives(len(wanted))
+        )
+        if self.loss_name in IN_BATCH:
+            negatives = torch.cat([torch.unique(wanted), negatives])
+        padding = len(inputs) * self.max_seq_length - int((inputs > 0).sum())
+        (seen, positives, negative_vectors), token_loss = self.items.of_batch(
+            [inputs.flatten(), wanted, negatives.flatten()], padding
+        )
+        states = self.transformer(seen.view(*inputs.shape, -1))[asked]  # [P, width]
+        if whole:
+            return token_loss + softmax_loss(states, negative_vectors, wanted, self.items.untrained)
+        if self.loss_name in SHARED_NEGATIVES:
+            log_expected = self._log_expected(negatives, len(wanted))
+            return token_loss + sampled_softmax_loss(
+                states, positives, negative_vectors, wanted, negatives, log_expected
+            )
+        return token_loss + binary_loss(
+            states, positives, negative_vectors.view(*negatives.shape, -1), calibration=self.calibration
+        )
+
+    def _positions(self, interaction: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs [batch, length], where a target is asked for (the same shape), and the P targets."""
         inputs = interaction[self.ITEM_SEQ]
         if TARGET_LIST in interaction:
             targets = interaction[TARGET_LIST]
@@ -111,31 +158,21 @@ class WholeSequenceRecommender(SequentialRecommender):
                 1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
             )
         asked = targets > 0
-        wanted = targets[asked]  # [P]
-        if self.loss_name == "softmax":
-            catalogue = self.items.all_items()
-            return softmax_loss(
-                self.transformer(catalogue[inputs])[asked], catalogue, wanted, self.items.untrained
-            )
-        negatives = self._draw_negatives(len(wanted))
-        # Every distinct item of the batch is represented once, however often it occurs.
-        distinct, place = torch.unique(
-            torch.cat([inputs.flatten(), wanted, negatives.flatten()]), return_inverse=True
-        )
-        vectors = self.items(distinct)  # [distinct, width]
-        at_inputs, at_targets, at_negatives = place.split([inputs.numel(), len(wanted), negatives.numel()])
-        states = self.transformer(vectors[at_inputs].view(*inputs.shape, -1))[asked]  # [P, width]
-        positives, negative_vectors = vectors[at_targets], vectors[at_negatives]
+        return inputs, asked, targets[asked]
+
+    def _log_expected(self, negatives: torch.Tensor, positions: int) -> float | torch.Tensor:
+        """Log of how often each of the shared negatives is expected among them."""
+        n_candidates = self.n_items - 1 if self.candidates is None else len(self.candidates)
         if self.loss_name == "sampled_softmax":
-            log_expected = log_expected_uniform(self.n_items - 1, self.n_negatives)
-            return sampled_softmax_loss(states, positives, negative_vectors, wanted, negatives, log_expected)
-        return binary_loss(
-            states, positives, negative_vectors.view(*negatives.shape, -1), calibration=self.calibration
+            return log_expected_uniform(n_candidates, self.n_negatives)
+        return log_expected_in_batch(
+            self.target_shares[negatives], positions, self.n_negatives / n_candidates
         )
 
     def _draw_negatives(self, positions: int) -> torch.Tensor:
-        """Uniform item numbers: [n] shared by the batch for sampled softmax, else [positions, n]."""
-        shape = (self.n_negatives,) if self.loss_name == "sampled_softmax" else (positions, self.n_negatives)
+        """Uniform item numbers: [n] where the batch shares its negatives, else [positions, n]."""
+        shared = self.loss_name in SHARED_NEGATIVES
+        shape = (self.n_negatives,) if shared else (positions, self.n_negatives)
         if self.candidates is not None:
             drawn = torch.randint(len(self.candidates), shape, generator=self.generator)
             return self.candidates[drawn.to(self.device)]
@@ -150,6 +187,12 @@ class WholeSequenceRecommender(SequentialRecommender):
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:
         """Scores of all items, shape [batch, n_items] (RecBole's n_items counts padding, column 0)."""
         scores: torch.Tensor = self._last_states(interaction) @ self._item_vectors().T
+        return scores
+
+    def score_candidates(self, interaction: Any, candidates: torch.Tensor) -> torch.Tensor:
+        """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
+        items = self._item_vectors()[candidates]  # [batch, n, width]
+        scores: torch.Tensor = torch.einsum("bw,bnw->bn", self._last_states(interaction), items)
         return scores
 
     def _last_states(self, interaction: Any) -> torch.Tensor:
@@ -182,17 +225,20 @@ class WholeSequenceRecommender(SequentialRecommender):
         dict of int
             ``tokens``: item tables that are learned (code vectors and IDs, padding not counted);
             ``training``: everything that gets a gradient; ``checkpoint``: every number stored;
-            ``serving``: what scoring needs once items are folded to codes, tables and IDs.
+            ``serving``: what scoring needs once items are folded to codes, tables and IDs, the integers of the
+            codes apart as ``serving_codes``.
         """
-        tables = [] if self.items.ids is None else [self.items.n_items * self.items.ids.embedding_dim]
-        if isinstance(self.items.semantic, SemanticTokens):
-            tables.append(self.items.semantic.table.weight.numel())
-        stored = sum(value.numel() for value in self.state_dict().values())
+        folded = folded_counts(self.items)
+        # A dense text part has a vector an item and no tokens.
+        tables = 0 if isinstance(self.items.semantic, TextProjection) else folded["tables"]
         return {
-            "tokens": sum(tables),
+            "tokens": tables + folded["ids"],
             "training": sum(p.numel() for p in self.parameters() if p.requires_grad),
-            "checkpoint": stored,
-            "serving": stored,
+            "checkpoint": sum(value.numel() for value in self.state_dict().values()),
+            "serving": sum(p.numel() for p in self.transformer.parameters())
+            + folded["tables"]
+            + folded["ids"],
+            "serving_codes": folded["codes"],
         }
 
 
@@ -207,14 +253,20 @@ class UniSID(WholeSequenceRecommender):
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         semantics = dataset.semantics
-        codes = torch.from_numpy(semantics.codes)
-        codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
-        tokens = SemanticTokens(codes, semantics.codebook_sizes, config["semantic_dim"])
+        tokens: torch.nn.Module
+        if is_joint(config):
+            tokens = joint_tokens(config, semantics.vectors)
+        else:
+            codes = torch.from_numpy(semantics.codes)
+            codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
+            tokens = SemanticTokens(codes, semantics.codebook_sizes, config["semantic_dim"])
         return ItemRepresentation(self.n_items - 1, tokens, config["semantic_dim"], config["id_dim"])
 
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         super()._initialise_items(config, dataset)
         tokens = self.items.semantic
+        if isinstance(tokens, JointTokens):
+            start_joint_tokens(config, tokens)
         # Random codes are the control without text: nor may they start from it.
         from_text = config["table_init"] == "text" and config["tokenizer"] != "random"
         if from_text and isinstance(tokens, SemanticTokens):

@@ -93,6 +93,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
             "order": "time",
             "ties": str(config["ties"]),
             "valid_metric": config["valid_metric"].lower(),
+            "valid_candidates": config["valid_candidates"],
         },
         "data": {
             "users": sequences.n_users,

@@ -20,12 +20,14 @@ from recbole_unisid.host.dataset import load_dataset
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
 from recbole_unisid.host.registry import is_own
-from recbole_unisid.host.semantics import item_semantics
+from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.host.trainer import make_trainer
+from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result, rank_table
+from recbole_unisid.runs.serving_files import write_serving_files
 from recbole_unisid.scores.negatives import sample_negatives
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
@@ -118,6 +120,9 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     seconds = time.perf_counter() - started
     trainer.restore_best()
+    learned = getattr(getattr(model, "items", None), "semantic", None)
+    if isinstance(learned, JointTokens):
+        add_learned_tokens(dataset.semantics, learned)
     LOG.info("trained %d epochs; the best is epoch %s", len(trainer.history), trainer.best_epoch)
     return Trained(dataset, loaders, trainer, seconds)
 
@@ -159,6 +164,7 @@ def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
     if measured.semantics is not None and measured.semantics.tokenization is not None:
         names = measured.dataset.sequences.item_ids[1:].tolist()
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
+    write_serving_files(folder.path, folder.config, measured.dataset, measured.semantics)
     rank_table(measured).save(folder.path / "ranks.npz")
     if is_own(str(folder.config["model"])):
         write_run_examples(measured, folder.path / "examples.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.text.item_file import ItemTable
@@ -51,6 +51,7 @@ def item_texts(
     item_ids: Sequence[str],
     fields: Sequence[str] | None = None,
     template: str | None = None,
+    roots: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The text of each item.
 
@@ -65,6 +66,9 @@ def item_texts(
     template : str, optional
         Instead of the join: a text with ``{column}`` in it, such as ``"{title} by {brand}"``.
         With `fields` too, it may name only these.
+    roots : mapping of str, optional
+        The root to leave out of each column of categories, as :func:`category_roots` found it in another
+        table; by default it is found in this one.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def item_texts(
     item is title; price; brand; category; category; ...).
     """
     pieces = _template_pieces(template) if template is not None else []
-    names = [name for _, name in pieces if name] or list(fields or default_fields(table))
+    names = text_columns(table, fields, template)
     for name in [*names, *(fields or ())]:
         if name not in table.columns:
             known = list(table.columns)
@@ -92,7 +96,7 @@ def item_texts(
     if template is not None and fields is not None and not set(names) <= set(fields):
         extra = sorted(set(names) - set(fields))[0]
         raise UserError(f"The text template names {extra!r}, which text_fields leaves out; add it there.")
-    columns = {name: _readable(name, table.columns[name]) for name in names}
+    columns = {name: _readable(name, table.columns[name], (roots or {}).get(name)) for name in names}
     texts = {}
     for row, item in enumerate(table.ids):
         cells = [columns[name][row] for name in names]
@@ -101,6 +105,31 @@ def item_texts(
         else:
             texts[item] = "".join(literal + (columns[name][row] if name else "") for literal, name in pieces)
     return [texts.get(item, "") for item in item_ids]
+
+
+def text_columns(
+    table: ItemTable, fields: Sequence[str] | None = None, template: str | None = None
+) -> list[str]:
+    """The columns that :func:`item_texts` reads with these settings, in its order."""
+    pieces = _template_pieces(template) if template is not None else []
+    return [name for _, name in pieces if name] or list(fields or default_fields(table))
+
+
+def category_roots(table: ItemTable, names: Sequence[str]) -> dict[str, str]:
+    """The root that nearly all items share in each column of categories; '' where there is none.
+
+    Parameters
+    ----------
+    table : ItemTable
+        The items' columns.
+    names : sequence of str
+        Columns that are used; those without categories are passed over.
+    """
+    return {
+        name: _shared_root([_split(cell) for cell in table.columns[name]])
+        for name in names
+        if name in CATEGORY_FIELDS
+    }
 
 
 def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
@@ -115,24 +144,31 @@ def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
     return [first.get(item, "") for item in item_ids]
 
 
-def _readable(name: str, column: list[str]) -> list[str]:
+def _readable(name: str, column: list[str], root: str | None) -> list[str]:
     """A column as it goes into a text."""
     if name not in CATEGORY_FIELDS:
         return [cell.strip() for cell in column]
-    return ["; ".join(path) for path in _paths(column)]
+    return ["; ".join(path) for path in _paths(column, root)]
 
 
-def _paths(column: list[str]) -> list[list[str]]:
+def _paths(column: list[str], root: str | None = None) -> list[list[str]]:
     """Comma-separated categories as lists, without a first one that nearly all items share."""
-    paths = [[part.strip() for part in cell.split(",") if part.strip()] for cell in column]
-    firsts = Counter(path[0] for path in paths if path)
-    if not firsts:
-        return paths
-    root, count = firsts.most_common(1)[0]
-    deep = any(len(path) > 1 for path in paths)
-    if not deep or count < ROOT_SHARE * firsts.total():
-        return paths
+    paths = [_split(cell) for cell in column]
+    root = _shared_root(paths) if root is None else root
     return [path[1:] if path and path[0] == root else path for path in paths]
+
+
+def _split(cell: str) -> list[str]:
+    return [part.strip() for part in cell.split(",") if part.strip()]
+
+
+def _shared_root(paths: list[list[str]]) -> str:
+    """The first category of nearly all paths; '' where there is none or no path goes deeper."""
+    firsts = Counter(path[0] for path in paths if path)
+    if not firsts or not any(len(path) > 1 for path in paths):
+        return ""
+    root, count = firsts.most_common(1)[0]
+    return root if count >= ROOT_SHARE * firsts.total() else ""
 
 
 def _template_pieces(template: str) -> list[tuple[str, str]]:

@@ -105,10 +105,25 @@ class Codebook(nn.Module):
         self.weight.copy_(means)
 
     @torch.no_grad()
-    def replace_dead(self, inputs: Tensor, generator: torch.Generator) -> int:
-        """Put inputs drawn at random, [n, width], in the place of codes hardly used; how many there were."""
+    def replace_dead(self, inputs: Tensor, generator: torch.Generator, weights: Tensor | None = None) -> int:
+        """Put inputs drawn at random in the place of codes hardly used; how many there were.
+
+        Parameters
+        ----------
+        inputs : Tensor, shape [n, width]
+        generator : torch.Generator
+            On the CPU.
+        weights : Tensor, shape [n], optional
+            How often each input occurs; it is drawn as often.
+        """
         dead = torch.nonzero(self.counts < self.dead_below)[:, 0]
-        drawn = torch.randint(len(inputs), (len(dead),), generator=generator).to(inputs.device)
+        if not len(dead):
+            return 0
+        if weights is None:
+            drawn = torch.randint(len(inputs), (len(dead),), generator=generator)
+        else:
+            drawn = torch.multinomial(weights.float().cpu(), len(dead), replacement=True, generator=generator)
+        drawn = drawn.to(inputs.device)
         self._set(dead, self.targets(inputs)[drawn].to(self.weight), self.dead_below)
         return len(dead)
 

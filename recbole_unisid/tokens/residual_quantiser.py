@@ -57,6 +57,9 @@ class ResidualQuantiser(nn.Module):
         How the gradient passes the quantiser.
     code_length : {"unit", "fitted"}
         Of a cosine level's codes.
+    direct : bool
+        With gradient codebooks: whether codes also get the gradient of what is made of ``q``, as a table of
+        fixed codes does, beside the codebook loss.
     decay, dead_below : float
         Of the moving averages; below how many inputs a batch a code is dead. 0 never replaces any.
     kmeans_iterations : int
@@ -80,6 +83,7 @@ class ResidualQuantiser(nn.Module):
         dead_below: float = 2.0,
         kmeans_iterations: int = 100,
         seed: int = 2020,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         _check_name("learning", learning, LEARNING)
@@ -87,7 +91,11 @@ class ResidualQuantiser(nn.Module):
         _check_name("code_length", code_length, ("unit", "fitted"))
         if not 0 <= decay < 1 or dead_below < 0:
             raise UserError(f"decay={decay} must be in [0, 1) and dead_below={dead_below} at least 0.")
-        self.distances, self.learning = tuple(distances), learning
+        if direct and learning != "gradient":
+            raise UserError(
+                f"learning={learning!r} moves codes by averages; direct needs learning='gradient'."
+            )
+        self.distances, self.learning, self.direct = tuple(distances), learning, direct
         self.estimator, self.kmeans_iterations, self.seed = estimator, kmeans_iterations, seed
         self.levels = nn.ModuleList(
             Codebook(size, width, distance, learning, code_length, decay, dead_below)
@@ -105,7 +113,9 @@ class ResidualQuantiser(nn.Module):
         with torch.no_grad():
             return quantise(inputs, self.codebooks(), self.distances).codes
 
-    def forward(self, inputs: Tensor, weights: Tensor | None = None) -> QuantiserOutput:
+    def forward(
+        self, inputs: Tensor, weights: Tensor | None = None, counted: Tensor | None = None
+    ) -> QuantiserOutput:
         """Quantise vectors and, in training mode, learn from them.
 
         Parameters
@@ -115,28 +125,33 @@ class ResidualQuantiser(nn.Module):
         weights : Tensor, shape [n], optional
             How often each vector occurs, 1 by default: a batch of distinct items with weights counts and
             costs what the batch with all repetitions would.
+        counted : Tensor, shape [n], optional
+            How much each vector counts in the losses, where that is not how often it occurs.
 
         Returns
         -------
         QuantiserOutput
         """
+        given = weights
         weights = torch.ones_like(inputs[:, 0]) if weights is None else weights.to(inputs)
+        counted = weights if counted is None else counted.to(inputs)
         if not self.initialised:
             self.initialise(inputs, weights)
         parts = quantise(inputs, self.codebooks(), self.distances)
         commitment = codebook_loss = inputs.new_zeros(())
         for level, codebook in enumerate(self.levels):
             wanted, code = parts.residuals[:, level], parts.quantised[:, level]  # r_l, q_l: [n, width]
-            commitment = commitment + _weighted_mse(wanted, code.detach(), weights)
+            commitment = commitment + _weighted_mse(wanted, code.detach(), counted)
             if self.learning == "gradient":
                 target = codebook.targets(wanted.detach())  # type: ignore[operator]
-                codebook_loss = codebook_loss + _weighted_mse(code, target, weights)
+                codebook_loss = codebook_loss + _weighted_mse(code, target, counted)
         if self.training:
-            self._learn(parts.residuals.detach(), parts.codes, weights)
-        total = parts.quantised.sum(dim=1).detach()
-        return QuantiserOutput(
-            ESTIMATORS[self.estimator](inputs, total), parts.codes, commitment, codebook_loss
-        )
+            self._learn(parts.residuals.detach(), parts.codes, weights, given)
+        total = parts.quantised.sum(dim=1)
+        quantised = ESTIMATORS[self.estimator](inputs, total.detach())
+        if self.direct:
+            quantised = quantised + (total - total.detach())  # adds a gradient, and zero
+        return QuantiserOutput(quantised, parts.codes, commitment, codebook_loss)
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor, weights: Tensor | None = None) -> None:
@@ -151,19 +166,19 @@ class ResidualQuantiser(nn.Module):
             residuals = residuals - codes[nearest_codes(residuals, codes, distance)]
         self.initialised.fill_(True)
 
-    def _learn(self, residuals: Tensor, codes: Tensor, weights: Tensor) -> None:
+    def _learn(self, residuals: Tensor, codes: Tensor, weights: Tensor, given: Tensor | None) -> None:
         """Move the codebooks; draws depend on the seed and the step alone, so a resumed run repeats them."""
         self.steps += 1
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.steps))
         for level, codebook in enumerate(self.levels):
             codebook.update(residuals[:, level], codes[:, level], weights)  # type: ignore[operator]
-            codebook.replace_dead(residuals[:, level], generator)  # type: ignore[operator]
+            codebook.replace_dead(residuals[:, level], generator, given)  # type: ignore[operator]
 
 
 def _weighted_mse(values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared difference over vectors, each as often as its weight, and over their numbers."""
+    """Mean squared difference over vectors, each as often as its weight, and over their numbers; 0 of none."""
     squared = (values - targets).square().mean(dim=1)  # [n]
-    return (squared * weights).sum() / weights.sum()
+    return (squared * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 def _check_name(setting: str, value: str, known: tuple[str, ...]) -> None:

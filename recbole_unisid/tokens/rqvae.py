@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -78,6 +79,30 @@ class Rqvae(Tokenizer):
         # Built once to refuse bad settings before any work.
         self.quantiser = self._build_quantiser()
         self.encoder, self.decoder = nn.Sequential(), nn.Sequential()
+
+    @classmethod
+    def of_networks(
+        cls, encoder: nn.Sequential, decoder: nn.Sequential, quantiser: ResidualQuantiser, seed: int
+    ) -> Rqvae:
+        """The tokenizer that networks are which were trained elsewhere, on vectors that were not centred.
+
+        Parameters
+        ----------
+        encoder, decoder : Sequential
+            As :func:`mlp` makes them.
+        quantiser : ResidualQuantiser
+            Between them.
+        seed : int
+            Of the training.
+        """
+        widths = [layer.in_features for layer in encoder if isinstance(layer, nn.Linear)]
+        books = [book.detach().cpu().numpy().copy() for book in quantiser.codebooks()]
+        sizes = [len(book) for book in books]
+        tokenizer = cls(sizes, quantiser.distances, seed, books[0].shape[1], widths[1:])
+        tokenizer.mean = np.zeros(widths[0], dtype=np.float32)
+        tokenizer.codebooks = books
+        tokenizer.encoder, tokenizer.decoder = copy.deepcopy(encoder).cpu(), copy.deepcopy(decoder).cpu()
+        return tokenizer
 
     def options(self) -> dict[str, Any]:
         """The settings beyond sizes, distances and seed."""
@@ -159,7 +184,7 @@ class Rqvae(Tokenizer):
     def _build_networks(self, width: int) -> None:
         widths = [width, *self.hidden, self.latent_width]
         with torch.random.fork_rng(devices=[]):  # the weights are set later; leave the global generator alone
-            self.encoder, self.decoder = _mlp(widths), _mlp(widths[::-1])
+            self.encoder, self.decoder = mlp(widths), mlp(widths[::-1])
 
     def _draw_weights(self, generator: torch.Generator) -> None:
         for layer in [*self.encoder, *self.decoder]:
@@ -168,8 +193,8 @@ class Rqvae(Tokenizer):
                 nn.init.zeros_(layer.bias)
 
 
-def _mlp(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers of these widths, ReLU between."""
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers of these widths, ReLU between; `widths` begins with the input's and ends with the output's."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]

@@ -127,6 +127,30 @@ def tokenize_items(
     return Tokenization(list(item_ids), resolved.codes, codebooks, fitted, health, collisions)
 
 
+def tokenization_of(
+    tokenizer: Tokenizer,
+    codes: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    item_ids: Sequence[str],
+    titles: Sequence[str] | None = None,
+    categories: Sequence[str] | None = None,
+) -> Tokenization:
+    """Codes that a tokenizer trained elsewhere has given to items, with their health.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Fitted.
+    codes : ndarray of int64, shape [items, levels]
+        Its codes of the items.
+    vectors, item_ids, titles, categories
+        Of the items, as in :func:`tokenize_items`.
+    """
+    resolved = Resolved(codes, 0, {"strategy": "none"})
+    health = _health(tokenizer, vectors, resolved, item_ids, titles, categories)
+    return Tokenization(list(item_ids), codes, list(tokenizer.codebooks), tokenizer, health, "none")
+
+
 def _health(
     tokenizer: Tokenizer,
     vectors: NDArray[np.float32],

@@ -1,0 +1,181 @@
+"""Studies: one question each, a handful of settings, several seeds, paired intervals.
+
+    python -m benchmarks.studies distances --dataset=amazon-scientific-18 --seeds=5
+    python -m benchmarks.studies --list
+
+Every run is an ordinary run folder, found by its hash and never trained twice: a stopped study goes on with the
+same command. The table goes to ``results/studies/<dataset>/<study>.md``. Settings that are not named are those
+of the recipe; nothing is tuned here, so a study says what a setting does to *this* recipe and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.files import write_text
+from recbole_unisid.report.leaderboard import Leaderboard, Row, Run, make_leaderboard
+from recbole_unisid.report.run_files import load_runs
+from recbole_unisid.runs.api import run
+from recbole_unisid.runs.machine import machine, versions
+
+COSINE, EUCLID = "cosine", "euclidean"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of a study."""
+
+    label: str
+    model: str = "UniSID"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def _levels(levels: int, codes: int) -> dict[str, Any]:
+    distances = [COSINE] * (levels - 1) + [EUCLID]
+    return {"codebook_sizes": [codes] * levels, "distances": distances}
+
+
+def _distances(levels: int) -> list[Arm]:
+    patterns = {
+        "mixed": [COSINE] * (levels - 1) + [EUCLID],
+        "cosine": [COSINE] * levels,
+        "Euclid": [EUCLID] * levels,
+    }
+    arms = [Arm(name, settings={"distances": pattern}) for name, pattern in patterns.items()]
+    unit = {"tokenizer_options": {"code_length": "unit"}}
+    for name in ("mixed", "cosine"):
+        arms.append(Arm(f"{name}, unit lengths", settings={"distances": patterns[name]} | unit))
+    return arms
+
+
+def studies(levels: int) -> dict[str, list[Arm]]:
+    """Every study; the first arm of each is the one that the others are compared with.
+
+    Parameters
+    ----------
+    levels : int
+        Code levels of the default recipe.
+    """
+    shapes = [(5, 256), (1, 256), (2, 256), (3, 64), (3, 128), (3, 256), (3, 512), (4, 256)]
+    return {
+        "models": [
+            Arm("ItemID", "ItemID"),
+            Arm("UniSID"),
+            Arm("SemanticID", "SemanticID"),
+            Arm("DenseText", "DenseText"),
+            Arm("DenseText + ID", "DenseText", {"id_dim": 6}),
+        ],
+        "distances": _distances(levels),
+        "tokens": [
+            Arm("residual k-means"),
+            Arm("RQ-VAE", settings={"tokenizer": "rqvae", "tokenizer_options": {"epochs": 40}}),
+            Arm("OPQ", settings={"tokenizer": "opq"}),
+            Arm("LSH", settings={"tokenizer": "lsh"}),
+            Arm("random codes", settings={"tokenizer": "random"}),
+            Arm("residual k-means, balanced", settings={"collisions": "balanced"}),
+            Arm("tables started from noise", settings={"table_init": "normal"}),
+        ],
+        "id-dimension": [
+            Arm(f"ID {width}-d", settings={"id_dim": width}) for width in (6, 0, 2, 4, 8, 16, 32, 64)
+        ],
+        "levels": [Arm(f"{n} x {k}", settings=_levels(n, k)) for n, k in shapes],
+        "encoders": [
+            Arm("MiniLM"),
+            Arm("LSA (TF-IDF, SVD)", settings={"text_encoder": "lsa"}),
+        ],
+        "losses": [
+            Arm("sampled softmax"),
+            Arm("softmax", settings={"loss": "softmax"}),
+            Arm("BCE, 1 negative", settings={"loss": "bce", "negatives": 1}),
+            Arm("gBCE, 128 negatives", settings={"loss": "gbce", "negatives": 128}),
+        ],
+    }
+
+
+def run_study(arms: Sequence[Arm], options: argparse.Namespace) -> Leaderboard:
+    """Run what is missing, seed by seed, so that a stopped study has whole seeds; compare with the first arm."""
+    runs: list[Run] = []
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        for arm in arms:
+            settings = {
+                "data_path": options.data_path,
+                "output_dir": options.output_dir,
+                "seed": seed,
+                "show_progress": False,
+            }
+            result = run(
+                arm.model, options.dataset, settings | arm.settings | options.settings, verbose=False
+            )
+            print(f"{arm.label}, seed {seed}: NDCG@10 {result['test']['full']['ndcg@10']:.4f}", flush=True)
+            files = load_runs([result["run_dir"]])[0]
+            # Arms are told apart by their label: their settings may differ in several keys.
+            runs.append(Run({**files.result, "model": arm.label, "recipe": "default"}, files.run.ranks))
+    return make_leaderboard(runs, arms[0].label)
+
+
+def to_table(board: Leaderboard, title: str) -> str:
+    """The study as Markdown: means, deviations over seeds, differences with paired intervals."""
+    head = ["", "token parameters", "R@10", "NDCG@10", "difference in NDCG@10", "HR@10, 99 negatives"]
+    lines = [f"## {title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in board.rows:
+        cells = [
+            row.model,
+            "" if row.token_parameters is None else f"{row.token_parameters:,}",
+            _spread(row, ("full", "recall@10")),
+            _spread(row, ("full", "ndcg@10")),
+            _difference(row),
+            _spread(row, ("sampled99", "hit@10")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(row: Row, column: tuple[str, str]) -> str:
+    spread = row.spreads[column]
+    return f"{spread.mean:.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+
+
+def _difference(row: Row) -> str:
+    found = row.comparisons.get(("full", "ndcg@10"))
+    if found is None:
+        return "reference"
+    interval, relative = found.difference, found.relative or 0.0
+    mark = "**" if found.significant else ""
+    return f"{mark}{100 * relative:+.1f} %{mark} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+
+def main() -> None:
+    """Run one study and write its table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("studies", nargs="*", help="which; all of them with --all")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--dataset", default="amazon-scientific-18")
+    parser.add_argument("--data_path", default="dataset")
+    parser.add_argument("--output_dir", default="runs")
+    parser.add_argument("--results", type=Path, default=Path("results/studies"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first_seed", type=int, default=2020)
+    parser.add_argument("--levels", type=int, default=5, help="code levels of the default recipe")
+    parser.add_argument("--settings", type=json.loads, default={}, help="settings of every arm, as JSON")
+    options = parser.parse_args()
+    known = studies(options.levels)
+    if options.list or not options.studies:
+        print("\n".join(f"{name}: {', '.join(arm.label for arm in arms)}" for name, arms in known.items()))
+        return
+    for name in options.studies:
+        board = run_study(known[name], options)
+        protocol = f"{options.dataset}, leave-one-out, ties {board.protocol['ties']}, seen items filtered, "
+        foot = f"{protocol}{options.seeds} seeds. `python -m benchmarks.studies {name} --dataset={options.dataset}`."
+        about = f"{machine()['cpu']}, torch {versions()['torch']}."
+        table = to_table(board, name)
+        write_text(options.results / options.dataset / f"{name}.md", f"{table}\n\n{foot} {about}\n")
+        print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""``recbole-unisid export``: a run as a folder that recommends without torch and RecBole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.commands.recommend import whole_number
+from recbole_unisid.errors import UserError
+
+HELP = """\
+usage: recbole-unisid export --run=RUN --to=DIR [--index=auto] [--catalogue=N]
+
+Write item vectors, a FAISS index, the encoder of histories as ONNX, the items and their tokens, a manifest and
+recommender.py, which reads them with numpy, onnxruntime, faiss and safetensors alone.
+
+  --run=RUN               a finished run's folder, of UniSID, SemanticID, ItemID or DenseText
+  --to=DIR                the folder to make; an earlier export there is replaced
+  --index=auto            exact (up to 100,000 items by default), hnsw (up to 2 million) or ivf
+  --catalogue=N           version of the catalogue (see add-items); default: the newest
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the subcommand; see :data:`HELP`."""
+    options = parse_options(arguments)
+    if options.pop("help", None):
+        print(HELP, end="")
+        return 0
+    refuse_unknown(options, {"run", "to", "index", "catalogue"}, "export")
+    for key, what in (("run", "a run's folder"), ("to", "the folder to make")):
+        if key not in options:
+            raise UserError(f"export needs --{key}=..., {what} (see export --help).")
+    catalogue = whole_number(options, "catalogue", 1) if "catalogue" in options else None
+    # The heavy imports come after --help.
+    from recbole_unisid.serving.export import export
+    from recbole_unisid.serving.loaded import load
+
+    run = load(options["run"], catalogue)
+    folder = export(run, options["to"], options.get("index", "auto"))
+    print(f"-> {folder}")
+    return 0

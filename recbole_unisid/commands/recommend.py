@@ -1,0 +1,131 @@
+"""``recbole-unisid recommend``: next items for users or histories, from a finished run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.errors import UserError
+
+if TYPE_CHECKING:
+    from recbole_unisid.serving.loaded import LoadedRun
+    from recbole_unisid.serving.requests import Request
+
+HELP = """\
+usage: recbole-unisid recommend --run=R --user=U          [-k 10] [--key=value ...]
+       recbole-unisid recommend --run=R --history="A, B"
+       recbole-unisid recommend --run=R --file=users.txt --format=jsonl
+
+Recommend the next items, with titles, scores and the items of the history that are nearest to them.
+
+  --run=R                 a finished run, runs/DATASET/MODEL/SEED-HASH
+  --user=U                a user of the run's data set, with the whole history there
+  --history="A, B"        titles (or a part that only one has) or ids, oldest first, commas between; a title
+                          with commas is found where it is written out; "A; B" and ["A", "B"] work too
+  --file=users.txt        a user a line, or a JSON list of items; - reads standard input
+  -k 10                   items a list
+  --seen=filter           leave out what the history has, or keep it
+  --format=table          or jsonl: one JSON object a line
+  --catalogue=N           version of the catalogue (see add-items); default: the newest
+  --leave_out=0           take so many of a user's last items off; 1 is what a run's test saw
+  --data_path=DIR         where the data set is, if it has moved
+  --device=cpu            or cuda
+"""
+
+_KEYS = {
+    "run",
+    "user",
+    "history",
+    "file",
+    "k",
+    "seen",
+    "format",
+    "catalogue",
+    "leave_out",
+    "data_path",
+    "device",
+}
+#: Scores (histories x items) that are held at once.
+_SCORES = 1 << 24
+_ROWS = 256
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the subcommand; see :data:`HELP`."""
+    options = parse_options(arguments)
+    if options.pop("help", None):
+        print(HELP, end="")
+        return 0
+    refuse_unknown(options, _KEYS, "recommend")
+    asked = [key for key in ("user", "history", "file") if key in options]
+    if "run" not in options or len(asked) != 1:
+        raise UserError("recommend needs --run=R and one of --user, --history and --file (see --help).")
+    kind = options.get("format", "table")
+    if kind not in {"table", "jsonl"}:
+        raise UserError(f"--format={kind} is neither table nor jsonl.")
+    from recbole_unisid.serving.loaded import load
+
+    catalogue = whole_number(options, "catalogue", 1) if "catalogue" in options else None
+    run = load(options["run"], catalogue, options.get("device", "cpu"), options.get("data_path"))
+    try:
+        _answer(run, options, kind)
+    except BrokenPipeError:  # whoever reads has had enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
+    """Print the recommendations of each request as soon as its batch is scored."""
+    from recbole_unisid.serving.listing import as_json_line, as_table
+    from recbole_unisid.serving.recommend import recommend
+
+    k, seen = whole_number(options, "k", 1, default=10), options.get("seen", "filter")
+    write = as_table if kind == "table" else as_json_line
+    size = max(1, min(_ROWS, _SCORES // (run.n_items + 1)))
+    for batch in _batches(_requests(run, options), size):
+        lists = recommend(run, [request.history for request in batch], k, seen)
+        for request, found in zip(batch, lists, strict=True):
+            print(write(run, request, found))
+        sys.stdout.flush()
+
+
+def _requests(run: LoadedRun, options: Mapping[str, str]) -> Iterator[Request]:
+    from recbole_unisid.serving.requests import Requests
+
+    requests = Requests(run, whole_number(options, "leave_out", 0, default=0))
+    if "user" in options:
+        yield requests.of_user(options["user"])
+    elif "history" in options:
+        yield requests.of_history(options["history"])
+    elif options["file"] == "-":
+        yield from requests.of_lines(sys.stdin, "standard input")
+    else:
+        try:
+            with open(options["file"], encoding="utf-8") as lines:
+                yield from requests.of_lines(lines, options["file"])
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{options['file']} cannot be read as text ({error}).") from None
+
+
+def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
+    source = iter(requests)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def whole_number(options: Mapping[str, str], key: str, least: int, default: int = 0) -> int:
+    """An option that is a whole number.
+
+    Raises
+    ------
+    UserError
+        When it is none, or below `least`.
+    """
+    text = options.get(key, str(default))
+    if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < least:
+        raise UserError(f"--{key}={text} is no whole number from {least} on.")
+    return int(text)

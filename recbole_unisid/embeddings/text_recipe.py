@@ -1,0 +1,137 @@
+"""How a run's items became text and vectors: enough to treat further items in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.embeddings.encode import encode_texts
+from recbole_unisid.embeddings.encoder import open_encoder
+from recbole_unisid.embeddings.vector_file import is_vector_file
+from recbole_unisid.errors import UserError
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """Columns of the items' table, how they are joined, and which encoder reads the result.
+
+    Attributes
+    ----------
+    encoder : str
+        As the setting ``text_encoder`` names it.
+    key : str or None
+        The encoder's identity: its weights, limit and prompt; None for vectors out of a file.
+    width : int
+        Numbers a vector.
+    fields : list of str
+        Columns that are read, in their order; empty for vectors out of a file.
+    template : str or None
+        How they are joined; None for ``"; "``.
+    roots : dict of str
+        What is left out at the front of each column of categories.
+    max_length, prompt
+        As in :func:`recbole_unisid.embeddings.encode_texts`.
+    """
+
+    encoder: str
+    key: str | None
+    width: int
+    fields: list[str] = field(default_factory=list)
+    template: str | None = None
+    roots: dict[str, str] = field(default_factory=dict)
+    max_length: int | None = None
+    prompt: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> TextRecipe:
+        """Take back what :meth:`as_json` gave."""
+        return TextRecipe(**values)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        item_ids: Sequence[str],
+        corpus: Sequence[str],
+        cache_dir: Path,
+        vector_file: str | None = None,
+        batch_size: int = 256,
+        show_progress: bool = True,
+    ) -> NDArray[np.float32]:
+        """Encode the texts of further items as those of the run were.
+
+        Parameters
+        ----------
+        texts, item_ids : sequence of str
+            Of the further items.
+        corpus : sequence of str
+            Texts of the run's own items: ``lsa`` learned its terms from them.
+        cache_dir : Path
+            Where vectors are kept.
+        vector_file : str, optional
+            A file with the items' vectors, for runs whose own vectors came from one.
+        batch_size : int
+            Texts a forward pass.
+        show_progress : bool
+            Whether a progress bar is shown.
+
+        Returns
+        -------
+        ndarray of float32, shape [texts, width]
+
+        Raises
+        ------
+        UserError
+            When the encoder at hand is not the run's, or there is nothing that gives vectors.
+        """
+        if self.key is None or vector_file is not None:
+            return self._from_file(texts, item_ids, vector_file, cache_dir)
+        limits = {"max_length": self.max_length, "prompt": self.prompt}
+        known = [text.strip() for text in corpus]
+        model = open_encoder(self.encoder, known, batch_size, **limits)  # type: ignore[arg-type]
+        if model.key != self.key:
+            raise UserError(
+                f"The text encoder '{self.encoder}' at hand is not the run's (its weights or settings have "
+                "changed), so its vectors mean something else; install the former one, or run again."
+            )
+        return encode_texts(
+            texts,
+            self.encoder,
+            cache_dir,
+            batch_size=batch_size,
+            max_length=self.max_length,
+            prompt=self.prompt,
+            show_progress=show_progress,
+            corpus=known,
+        )
+
+    def _from_file(
+        self, texts: Sequence[str], item_ids: Sequence[str], vector_file: str | None, cache_dir: Path
+    ) -> NDArray[np.float32]:
+        if self.key is not None:
+            raise UserError(
+                f"The run's vectors come from the text encoder '{self.encoder}', those of a file would mean "
+                "something else: leave --vectors out."
+            )
+        if vector_file is None or not is_vector_file(vector_file):
+            raise UserError(
+                "The run's vectors come from a file: give those of the new items with --vectors=FILE.npy "
+                "(and FILE.ids.txt), made by the same encoder."
+            )
+        vectors = encode_texts(texts, vector_file, cache_dir, item_ids)
+        lacking = np.flatnonzero(~vectors.any(axis=1))
+        if len(lacking):
+            raise UserError(
+                f"{vector_file} has no vector for item '{item_ids[lacking[0]]}' ({len(lacking)} such items)."
+            )
+        if vectors.shape[1] != self.width:
+            raise UserError(f"{vector_file} is {vectors.shape[1]} wide, the run's vectors are {self.width}.")
+        return vectors

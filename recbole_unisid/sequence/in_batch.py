@@ -1,0 +1,52 @@
+"""How often an item is expected among the negatives, when a batch's targets are among them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def target_shares(targets: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
+    """Share of the training targets that each item is, shape [n_items + 1]; 0 for padding.
+
+    Parameters
+    ----------
+    targets : ndarray of int64, shape [training targets]
+        Item numbers from 1, each as often as an epoch asks for it.
+    n_items : int
+        Items, padding not counted.
+    """
+    counts = np.bincount(targets, minlength=n_items + 1)
+    shares: NDArray[np.float64] = counts / counts.sum()
+    return shares
+
+
+def log_expected_in_batch(shares: torch.Tensor, positions: int, uniform: float = 0.0) -> torch.Tensor:
+    r"""Log of how often items are expected among the distinct targets of a batch and uniform draws.
+
+    .. math:: \log\left(1 - (1 - p_j)^{P - 1} + n / N\right)
+
+    where :math:`p_j` is the item's share of all targets. For the position whose loss it is, its own target
+    is given and P - 1 others are drawn. An item is counted once however often the batch asks for it, so that
+    this is the probability that one of them is j; uniform draws add their own expectation. Divided by it,
+    the scores of all negatives estimate the sum over the catalogue without bias (Yi et al. 2019, "Sampling-
+    bias-corrected neural modeling", with counts in place of their streaming estimate), as far as a batch is
+    a random sample: ours holds whole sequences.
+
+    Parameters
+    ----------
+    shares : Tensor, shape [n]
+        :math:`p_j` of each negative, from :func:`target_shares`.
+    positions : int
+        Targets of the batch, P.
+    uniform : float
+        How often an item is expected among the uniform draws, n / N; 0 without any.
+
+    Returns
+    -------
+    Tensor, shape [n]
+    """
+    others = max(1, positions - 1)
+    # As expm1 and log1p: most shares are tiny.
+    return torch.log(uniform - torch.expm1(others * torch.log1p(-shares)))

@@ -1,0 +1,1 @@
+"""Serving: a finished run as a recommender, without its data set."""

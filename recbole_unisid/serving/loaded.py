@@ -1,0 +1,257 @@
+"""``recbole_unisid.load``: a finished run as a model with named items, in any later process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.data.interaction import Interaction
+
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model, stored_sequences
+from recbole_unisid.items.catalogue import Catalogue
+from recbole_unisid.models.unisid import WholeSequenceRecommender
+from recbole_unisid.serving.names import ItemNames
+from recbole_unisid.serving.run_folder import StoredRun, read_run
+from recbole_unisid.serving.versions import Version, read_version
+from recbole_unisid.tokens.tokenization import Tokenization
+
+#: Histories that are encoded at once.
+_CHUNK = 256
+
+
+class LoadedRun:
+    """A trained model with what its items are called. Made by :func:`load`.
+
+    Attributes
+    ----------
+    path : Path
+        The run's folder.
+    config : StoredConfig
+        Its settings.
+    model : AbstractRecommender
+        In evaluation mode.
+    stored : StoredRun
+        The files it came from.
+    catalogue : int
+        Version of the catalogue: 1 as trained, more with items that were added.
+    item_ids, titles : list of str, each n_items + 1 long
+        By item number; entry 0 is padding. An item without a title is shown by its identifier.
+    codes : ndarray of int64, shape [n_items + 1, levels], or None
+        Tokens; row 0 is padding. None for models without.
+    item_vectors : ndarray of float32, shape [n_items + 1, width], or None
+        Everything about an item folded into one vector: a score is state @ vector. None for models that
+        score otherwise.
+    """
+
+    def __init__(
+        self,
+        stored: StoredRun,
+        config: StoredConfig,
+        model: Any,
+        version: Version | None = None,
+        data_path: str | Path | None = None,
+    ) -> None:
+        self.stored, self.config, self.model = stored, config, model
+        self.path, self._data_path, self._version = stored.path, data_path, version
+        self.catalogue = 1 if version is None else version.number
+        self.item_ids, self.titles = self.items.item_ids, self.items.titles
+        self.names = ItemNames(self.item_ids, self.titles)
+        self.codes: NDArray[np.int64] | None = None
+        if self.tokenization is not None:
+            codes = self.tokenization.codes
+            self.codes = np.concatenate([np.zeros_like(codes[:1]), codes])
+
+    @property
+    def items(self) -> Catalogue:
+        """The items as a table: names, titles, texts, how often each was trained on."""
+        return self.stored.catalogue if self._version is None else self._version.catalogue
+
+    @property
+    def added(self) -> NDArray[Any]:
+        """Codes or text vectors of the items since training, shape [added, levels or text width]."""
+        if self._version is not None:
+            return self._version.added
+        if self.stored.tokenization is not None:
+            return self.stored.tokenization.codes[:0]
+        width = 0 if self.stored.recipe is None else self.stored.recipe.width
+        return np.zeros((0, width), dtype=np.float32)
+
+    @cached_property
+    def tokenization(self) -> Tokenization | None:
+        """Codes of all items and the fitted tokenizer; None for models without tokens."""
+        trained = self.stored.tokenization
+        if trained is None or self._version is None:
+            return trained
+        codes = np.concatenate([trained.codes, self.added])
+        return replace(trained, item_ids=self.item_ids[1:], codes=codes)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, padding not counted."""
+        return len(self.item_ids) - 1
+
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32] | None:
+        """See the class."""
+        if not scores_by_vectors(self.model):
+            return None
+        with torch.no_grad():
+            vectors: NDArray[np.float32] = self.model.items.all_items().float().cpu().numpy()
+        return vectors
+
+    @cached_property
+    def sequences(self) -> UserSequences | None:
+        """Everybody's sequences in the run's data set; None where it is not at hand.
+
+        Raises
+        ------
+        UserError
+            When the data set has other items than the run was trained on.
+        """
+        sequences = stored_sequences(self.stored.settings, self._data_path)
+        if sequences is not None and sequences.item_ids[1:].tolist() != self.stored.catalogue.item_ids[1:]:
+            raise UserError(
+                f"The data set '{self.config['dataset']}' has changed since {self.path} was made (other items): name "
+                "the former one with --data_path, or run again."
+            )
+        return sequences
+
+    def number_of(self, id_or_title: str) -> int:
+        """The number of an item by its identifier, its title, or a part of one title alone.
+
+        Raises
+        ------
+        UserError
+            When no item or several items are meant.
+        """
+        return self.names.number_of(id_or_title)
+
+    @torch.no_grad()
+    def states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Encode histories.
+
+        Parameters
+        ----------
+        histories : sequence of ndarray of int64
+            Item numbers, oldest first, at least one each; the last ``MAX_ITEM_LIST_LENGTH`` are read.
+
+        Returns
+        -------
+        ndarray of float32, shape [histories, width]
+
+        Raises
+        ------
+        UserError
+            For an empty history, an item number that there is not, or a model without states.
+        """
+        if self.item_vectors is None:
+            raise UserError(f"{self.config['model']} has no item vectors; use scores.")
+        vectors = torch.from_numpy(self.item_vectors).to(self.model.device)
+        parts = [np.zeros((0, vectors.shape[1]), dtype=np.float32)]
+        for inputs, lengths in self._batches(histories):
+            states = self.model.transformer(vectors[inputs])  # [chunk, longest, width]
+            last = states[torch.arange(len(states), device=states.device), lengths - 1]
+            parts.append(last.float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def scores(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Score the whole catalogue for some histories, as the evaluation of the run does.
+
+        Parameters
+        ----------
+        histories : sequence of ndarray of int64
+            As in :meth:`states`.
+
+        Returns
+        -------
+        ndarray of float32, shape [histories, n_items + 1]
+            Column 0 is padding.
+        """
+        scores = np.empty((len(histories), self.n_items + 1), dtype=np.float32)
+        start = 0
+        for inputs, lengths in self._batches(histories):
+            batch = Interaction({self.model.ITEM_SEQ: inputs, self.model.ITEM_SEQ_LEN: lengths})
+            found = self.model.full_sort_predict(batch).float().view(len(inputs), -1)
+            scores[start : start + len(inputs)] = found[:, : self.n_items + 1].cpu().numpy()
+            start += len(inputs)
+        return scores
+
+    def _batches(self, histories: Sequence[NDArray[np.int64]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Padded item numbers [chunk, longest] and lengths [chunk], on the model's device."""
+        longest = self.model.max_seq_length
+        # RecBole's models read rows padded to the full length; ours as long as the longest history.
+        width = 0 if isinstance(self.model, WholeSequenceRecommender) else longest
+        for history in histories:
+            if not len(history) or history.min() < 1 or history.max() > self.n_items:
+                raise UserError(f"A history needs item numbers 1 to {self.n_items}, at least one.")
+        for start in range(0, len(histories), _CHUNK):
+            recent = [history[-longest:] for history in histories[start : start + _CHUNK]]
+            lengths = np.array([len(history) for history in recent])
+            inputs = np.zeros((len(recent), max(width, int(lengths.max()))), dtype=np.int64)
+            for row, history in enumerate(recent):
+                inputs[row, : len(history)] = history
+            device = self.model.device
+            yield torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
+
+
+def scores_by_vectors(model: Any) -> bool:
+    """Whether a model's score is state @ item vector: ours, where none of them scores in a way of its own."""
+    ours = isinstance(model, WholeSequenceRecommender)
+    return ours and type(model).full_sort_predict is WholeSequenceRecommender.full_sort_predict
+
+
+def load(
+    run_dir: str | Path,
+    catalogue: int | None = None,
+    device: str = "cpu",
+    data_path: str | Path | None = None,
+) -> LoadedRun:
+    """Load a finished run.
+
+    Parameters
+    ----------
+    run_dir : str or Path
+        ``runs/<dataset>/<model>/<seed>-<hash>``.
+    catalogue : int, optional
+        Version of the catalogue, 1 as trained; by default the newest (``recbole-unisid add-items``).
+    device : str
+        ``cpu``, wherever the run was trained, unless another is named.
+    data_path : str or Path, optional
+        Folder of the data sets, for users' histories; by default the one of the run.
+
+    Returns
+    -------
+    LoadedRun
+        With the model in evaluation mode.
+
+    Raises
+    ------
+    UserError
+        In one line: the run is not finished, versions do not fit, a file is missing or damaged, or the
+        model cannot be loaded without its data set. Nothing in any file is executed.
+
+    Examples
+    --------
+    >>> run = recbole_unisid.load("runs/ml-100k/UniSID/2020-0123456789ab")  # doctest: +SKIP
+    >>> history = [run.number_of("Toy Story"), run.number_of("Fargo")]  # doctest: +SKIP
+    >>> run.scores([np.array(history)]).argmax()  # doctest: +SKIP
+    """
+    stored = read_run(Path(run_dir))
+    version = read_version(stored, catalogue)
+    config = StoredConfig(stored.settings, device)
+    users = int(stored.result["data"]["users"])
+    dataset = StoredDataset(config, stored.catalogue, users, stored.semantics())
+    model = build_stored_model(config, dataset, stored.weights)
+    if version is not None:
+        model.items.append(torch.from_numpy(version.added).to(config["device"]))
+        model.n_items = model.items.n_items + 1
+    return LoadedRun(stored, config, model, version, data_path)

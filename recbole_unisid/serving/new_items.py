@@ -1,0 +1,162 @@
+"""A table of new items: read, and every irregularity named before anything is computed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recbole_unisid.data.columns import column_for, existing_column, name_in
+from recbole_unisid.data.sources.tables import Table, open_table
+from recbole_unisid.data.sources.values import text_field
+from recbole_unisid.embeddings.text_recipe import TextRecipe
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.text.item_file import ItemTable, read_item_file
+from recbole_unisid.text.item_text import default_fields, item_texts, text_columns
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Items that are to be added.
+
+    Attributes
+    ----------
+    item_ids, titles, texts : list of str
+        Aligned; the title is the identifier where there is none, the text '' where vectors are given.
+    absent : list of str
+        Columns that the run reads and the table has not.
+    """
+
+    item_ids: list[str]
+    titles: list[str]
+    texts: list[str]
+    absent: list[str]
+
+
+def read_new_items(
+    path: Path,
+    recipe: TextRecipe,
+    known: Collection[str],
+    columns: Mapping[str, str],
+    id_field: str = "item_id",
+) -> NewItems:
+    """Read new items as the run's own were read.
+
+    Parameters
+    ----------
+    path : Path
+        ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` with the columns of the data set's item file, or such
+        an ``.item`` file.
+    recipe : TextRecipe
+        How the run made text of columns.
+    known : collection of str
+        Identifiers that are taken.
+    columns : mapping of str
+        Field of the run -> column of the table, where they are called differently.
+    id_field : str
+        The field of identifiers.
+
+    Raises
+    ------
+    UserError
+        For a file that cannot be read, columns that do not fit, an identifier that is absent, taken or given
+        twice, or an item without text.
+    """
+    if path.suffix == ".item":
+        table = read_item_file(path, id_field=id_field)
+    else:
+        table = _item_table(open_table(path), recipe, columns, id_field)
+    _check_ids(path, table.ids, known)
+    title_field = _title_field(table)
+    titles = [""] * len(table.ids) if title_field is None else item_texts(table, table.ids, [title_field])
+    titles = [title or item for title, item in zip(titles, table.ids, strict=True)]
+    if recipe.key is None:
+        return NewItems(table.ids, titles, [""] * len(titles), [])
+    absent = [name for name in recipe.fields if name not in table.columns]
+    texts = _texts(path, table, recipe, absent)
+    return NewItems(table.ids, titles, texts, absent)
+
+
+def _item_table(table: Table, recipe: TextRecipe, columns: Mapping[str, str], id_field: str) -> ItemTable:
+    """A person's table under the names that the run's item file has."""
+    by_field = {_field_name(column): column for column in reversed(table.columns) if column}
+    for field, column in columns.items():
+        if field != id_field and recipe.key is not None and field not in recipe.fields:
+            known = [id_field, *recipe.fields]
+            raise UserError(
+                f"The run reads no field '{field}'; it reads {', '.join(known)}.{did_you_mean(field, known)}"
+            )
+        by_field[field] = existing_column(table, column)
+    key = by_field.pop(id_field, None) or column_for(table, {}, "item")
+    if key is None:
+        raise UserError(
+            f"{table.path} has no column '{id_field}'; it has {table.shown_columns}. Name it with "
+            f"--columns={id_field}=COLUMN."
+        )
+    kept = {field: column for field, column in by_field.items() if column != key}
+    counts: Counter[str] = Counter()
+    ids: list[str] = []
+    cells: dict[str, list[str]] = {field: [] for field in kept}
+    for row in table.rows(counts, list(dict.fromkeys([key, *kept.values()])), False):
+        name = name_in(row.get(key))
+        ids.append(name if isinstance(name, str) else "")
+        for field, column in kept.items():
+            value = row.get(column)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            cells[field].append(text_field(str(value) if number else value))
+    counts.pop("lines", None)
+    for reason, count in counts.items():
+        if count > 0:
+            raise UserError(
+                f"{table.path} has {count} rows that cannot be used ({reason}); mend or remove them."
+            )
+    if not ids:
+        raise UserError(f"{table.path} has no item below its first line.")
+    return ItemTable(ids, cells, dict.fromkeys(cells, "token_seq"))
+
+
+def _field_name(column: str) -> str:
+    """A column's name as ``prepare`` writes it into an item file."""
+    return re.sub(r"\W+", "_", column).strip("_")
+
+
+def _check_ids(path: Path, ids: Sequence[str], known: Collection[str]) -> None:
+    taken = set(known)
+    first: dict[str, int] = {}
+    for row, item in enumerate(ids, start=1):
+        if not item or any(character in item for character in "\t\r\n"):
+            raise UserError(f"{path}, item {row}: its identifier is missing or holds a tab or a line break.")
+        if item in first:
+            raise UserError(f"{path}: item '{item}' stands twice (items {first[item]} and {row}); keep one.")
+        if item in taken:
+            raise UserError(f"{path}, item {row}: '{item}' is in the catalogue already; leave it out.")
+        first[item] = row
+
+
+def _title_field(table: ItemTable) -> str | None:
+    return default_fields(table)[0] if table.columns else None
+
+
+def _texts(path: Path, table: ItemTable, recipe: TextRecipe, absent: list[str]) -> list[str]:
+    """Texts by the run's recipe; a column that the table has not is empty for all."""
+    others = [name for name in table.columns if name not in recipe.fields]
+    for name in absent:
+        if recipe.template is not None or len(absent) == len(recipe.fields) or did_you_mean(name, others):
+            raise UserError(
+                f"{path} has no column '{name}', which the run reads as text (it reads {', '.join(recipe.fields)}; the "
+                f"file has {', '.join(table.columns) or 'no other column'}).{did_you_mean(name, others)} Say "
+                f"--columns={name}=COLUMN."
+            )
+    blank = [""] * len(table.ids)
+    filled = ItemTable(table.ids, table.columns | dict.fromkeys(absent, blank), table.types)
+    names = text_columns(filled, recipe.fields, recipe.template)
+    texts = item_texts(filled, table.ids, names, recipe.template, recipe.roots)
+    for row, text in enumerate(texts, start=1):
+        if not text.strip():
+            item, columns = table.ids[row - 1], ", ".join(names)
+            raise UserError(
+                f"{path}, item {row} ('{item}') has no text in {columns}: nothing is known of it."
+            )
+    return texts

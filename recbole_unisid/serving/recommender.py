@@ -1,0 +1,408 @@
+"""Recommend from an exported folder with numpy, onnxruntime, faiss and safetensors: no torch, no RecBole.
+
+This one file is copied into every folder that ``recbole-unisid export`` writes and needs nothing else of the
+package: ship the folder, ``pip install numpy onnxruntime faiss-cpu safetensors``, and
+
+    from recommender import Recommender
+    Recommender("folder").recommend(["item 1", "item 2"], k=10)
+
+Nothing is unpickled: the files are JSON, safetensors, ONNX and FAISS's own binary format, each with a SHA-256 in
+``manifest.json``, which is checked before it is read.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ItemRecommender", "Recommendation", "Recommender", "RecommenderError"]
+
+#: Version of the folder's layout that this file reads.
+SCHEMA = 1
+MANIFEST, ITEMS, VECTORS, INDEX, ENCODER = (
+    "manifest.json",
+    "items.json",
+    "vectors.safetensors",
+    "index.faiss",
+    "encoder.onnx",
+)
+#: Items that a search looks at closely; a text that matches more is too short to rank them all.
+_LOOKED_AT = 1000
+
+
+class RecommenderError(ValueError):
+    """A question or a folder that cannot be used: one line, what and how to mend it."""
+
+
+class Recommendation(NamedTuple):
+    """One item of an answer.
+
+    Attributes
+    ----------
+    id : str
+        The item's name in the data set.
+    title : str
+        Its title, or its name where it has none.
+    codes : tuple of int
+        Its tokens, coarse to fine; empty where the model has none.
+    score : float
+        Higher is better; comparable within one answer. 0 where nothing was scored.
+    """
+
+    id: str
+    title: str
+    codes: tuple[int, ...]
+    score: float = 0.0
+
+
+class ItemRecommender:
+    """A catalogue that can be searched and recommended from; subclasses say how items are scored.
+
+    Parameters
+    ----------
+    ids, titles : sequence of str, length items
+        Names (each once) and titles.
+    codes : ndarray of int64, shape [items, levels], optional
+        Tokens.
+    """
+
+    def __init__(
+        self, ids: Sequence[str], titles: Sequence[str], codes: NDArray[np.int64] | None = None
+    ) -> None:
+        self.ids, self.titles, self.codes = list(ids), list(titles), codes
+        self._rows = {item: row for row, item in enumerate(self.ids)}
+        if len(self._rows) != len(self.ids) or len(self.titles) != len(self.ids):
+            raise RecommenderError("items need a name of their own and a title each.")
+        folded = [_fold(f"{title}\t{item}") for title, item in zip(self.titles, self.ids, strict=True)]
+        # One long text is searched many times faster than a list of titles.
+        self._text = "\n".join(folded)
+        self._starts = [0, *itertools.accumulate(len(line) + 1 for line in folded)][:-1]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.ids)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether an item of that name is in the catalogue."""
+        return item in self._rows
+
+    def recommend(self, history: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendation]:
+        """Recommend for one history.
+
+        Parameters
+        ----------
+        history : sequence of str
+            Names of items, oldest first, at least one. The model reads the last ``max_length`` of them.
+        k : int
+            Items wanted; fewer come back where the catalogue has no more.
+        seen : bool
+            Whether items of the history may be recommended again.
+
+        Returns
+        -------
+        list of Recommendation
+            Best first; equal scores in the order of the catalogue.
+
+        Raises
+        ------
+        RecommenderError
+            For an empty history, an unknown item, or a `k` below 1.
+        """
+        return self.recommend_many([history], k, seen)[0]
+
+    def recommend_many(
+        self, histories: Sequence[Sequence[str]], k: int = 10, seen: bool = False
+    ) -> list[list[Recommendation]]:
+        """Recommend for several histories at once; see :meth:`recommend`."""
+        if not histories:
+            return []
+        rows = [self._history(history) for history in histories]
+        wanted = self._wanted(k)
+        left_out = [frozenset() if seen else frozenset(row.tolist()) for row in rows]
+        asked = min(len(self), wanted + max(map(len, left_out)))
+        scores, found = self._best(rows, asked)
+        answers = zip(scores, found, left_out, strict=True)
+        return [self._listed(one, items, skipped)[:wanted] for one, items, skipped in answers]
+
+    def similar(self, item: str, k: int = 10) -> list[Recommendation]:
+        """The items whose vectors point most nearly the same way (cosine), best first, without the item.
+
+        Raises
+        ------
+        RecommenderError
+            For an unknown item, a `k` below 1, or a model without item vectors.
+        """
+        row, wanted = self._row(item), self._wanted(k)
+        cosines = self._cosines(row)  # [items]
+        count = min(len(self), wanted + 1)
+        best = np.argpartition(-cosines, count - 1)[:count]
+        return self._listed(cosines[best], best, frozenset([row]))[:wanted]
+
+    def search(self, text: str, limit: int = 20) -> list[Recommendation]:
+        """Find items by words of their titles, or by their names; for type-ahead.
+
+        Every word must occur, in any order, without regard to case and accents. An item of just that name comes
+        first, then titles that begin with the text, then those in which every word begins a word. An empty
+        text gives items from all over the catalogue.
+        """
+        whole = _fold(text)
+        words = whole.split()
+        if not words or limit < 1:
+            step = max(1, len(self) // max(1, limit))
+            return [self.item(self.ids[row]) for row in range(0, len(self), step)][: max(0, limit)]
+        anchor = max(words, key=len)
+        found: list[tuple[int, int, int]] = []
+        at = self._text.find(anchor)
+        while at >= 0 and len(found) < _LOOKED_AT:
+            row = bisect.bisect_right(self._starts, at) - 1
+            end = self._starts[row + 1] - 1 if row + 1 < len(self) else len(self._text)
+            line = self._text[self._starts[row] : end]
+            if all(word in line for word in words):
+                begins = all(line.startswith(word) or f" {word}" in line for word in words)
+                order = 1 if line.startswith(whole) else 2 if begins else 3
+                if line.endswith(whole) and _fold(self.ids[row]) == whole:
+                    order = 0
+                found.append((order, len(line), row))
+            at = self._text.find(anchor, end)
+        return [self.item(self.ids[row]) for *_, row in sorted(found)[:limit]]
+
+    def item(self, name: str) -> Recommendation:
+        """An item by its name.
+
+        Raises
+        ------
+        RecommenderError
+            When there is none.
+        """
+        row = self._row(name)
+        codes = () if self.codes is None else tuple(self.codes[row].tolist())
+        return Recommendation(self.ids[row], self.titles[row] or self.ids[row], codes)
+
+    # --- what subclasses know -----------------------------------------------------------------------
+
+    def _best(
+        self, histories: Sequence[NDArray[np.int64]], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and rows of the best items of each history, both [histories, count]; row -1 is none."""
+        raise NotImplementedError
+
+    def _cosines(self, row: int) -> NDArray[np.float32]:
+        """Cosine of one item's vector with all, shape [items]."""
+        raise NotImplementedError
+
+    # --- helpers ------------------------------------------------------------------------------------
+
+    def _row(self, item: str) -> int:
+        row = self._rows.get(item) if isinstance(item, str) else None
+        if row is None:
+            raise RecommenderError(f"no item {_short(item)} in the catalogue; search() finds names by title.")
+        return row
+
+    def _history(self, history: Sequence[str]) -> NDArray[np.int64]:
+        if isinstance(history, str) or len(history) == 0:
+            raise RecommenderError("a history is a list of item names, oldest first, and holds at least one.")
+        return np.array([self._row(item) for item in history], dtype=np.int64)
+
+    def _wanted(self, k: int) -> int:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise RecommenderError(f"k={_short(k)} is no number of items; ask for 1 or more.")
+        return min(int(k), len(self))
+
+    def _listed(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], left_out: frozenset[int]
+    ) -> list[Recommendation]:
+        order = np.lexsort((rows, -scores))
+        pairs = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
+        return [
+            self.item(self.ids[row])._replace(score=score)
+            for row, score in pairs
+            if row >= 0 and row not in left_out
+        ]
+
+
+class Recommender(ItemRecommender):
+    """Recommendations from a folder that ``recbole-unisid export`` wrote.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The exported folder.
+    threads : int
+        Threads of one encoding; several callers may ask at the same time either way.
+
+    Attributes
+    ----------
+    manifest : dict
+        ``manifest.json``.
+    vectors : ndarray of float32, shape [items, width]
+        A score is the inner product of a history's state and an item's vector.
+
+    Raises
+    ------
+    RecommenderError
+        When the folder is missing, damaged, or of another version.
+
+    Examples
+    --------
+    >>> Recommender("exported").recommend(["B0009YQ8OK"], k=3)  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1) -> None:
+        folder = Path(folder)
+        self.manifest = _read_manifest(folder)
+        items, tensors = _read_items(folder / ITEMS), _read_tensors(folder / VECTORS)
+        super().__init__(items["ids"], items["titles"], tensors.get("codes"))
+        self.vectors: NDArray[np.float32] = tensors["vectors"]
+        self.max_length: int = self.manifest["max_length"]
+        self._index = _read_index(folder / INDEX)
+        self._encoder = _read_encoder(folder / ENCODER, threads)
+        shape = (len(self), self.manifest["width"])
+        told = {self.vectors.shape, (self._index.ntotal, self._index.d)}
+        if told != {shape} or (self.codes is not None and len(self.codes) != len(self)):
+            raise RecommenderError(f"the files of {folder} do not belong together; export the run anew.")
+        norms = np.linalg.norm(self.vectors, axis=1)
+        self._inverse_norms = 1 / np.maximum(norms, np.finfo(np.float32).tiny)
+
+    def states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Encode histories of rows of the catalogue, oldest first, to states [histories, width]."""
+        recent = [history[-self.max_length :] for history in histories]
+        lengths = np.array([len(history) for history in recent], dtype=np.int64)
+        inputs = np.zeros((len(recent), lengths.max(), self.vectors.shape[1]), dtype=np.float32)
+        for number, history in enumerate(recent):
+            inputs[number, : len(history)] = self.vectors[history]  # padding on the right
+        states: NDArray[np.float32] = self._encoder.run(["states"], {"vectors": inputs, "lengths": lengths})[
+            0
+        ]
+        return states
+
+    def _best(
+        self, histories: Sequence[NDArray[np.int64]], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        states = np.ascontiguousarray(self.states(histories))
+        scores, rows = self._index.search(states, count, params=self._search_parameters(count))
+        return scores, rows
+
+    def _search_parameters(self, count: int) -> Any:
+        """How widely an approximate index looks, more widely where many items are asked for."""
+        import faiss
+
+        library: Any = faiss  # its types do not know how its parameters are made
+        about = self.manifest["index"]
+        if about["kind"] == "hnsw":
+            return library.SearchParametersHNSW(efSearch=max(about["search"], 2 * count))
+        if about["kind"] == "ivf":
+            return library.SearchParametersIVF(nprobe=about["probes"])
+        return None
+
+    def _cosines(self, row: int) -> NDArray[np.float32]:
+        products: NDArray[np.float32] = self.vectors @ self.vectors[row]
+        products *= self._inverse_norms * self._inverse_norms[row]
+        return products
+
+
+def _fold(text: str) -> str:
+    """Text without case, accents, and line breaks, for searching."""
+    folded = text.casefold()
+    if not folded.isascii():
+        parts = unicodedata.normalize("NFKD", folded)
+        folded = "".join(part for part in parts if not unicodedata.combining(part))
+    return " ".join(folded.split())
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "…"
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        schema, files = manifest["schema"], manifest["files"]
+        width, max_length, kind = manifest["width"], manifest["max_length"], manifest["index"]["kind"]
+        whole = isinstance(width, int) and isinstance(max_length, int) and max_length > 0
+        numbers = {"exact": (), "hnsw": ("search",), "ivf": ("probes",)}[kind]
+        whole = whole and all(isinstance(manifest["index"][number], int) for number in numbers)
+    except FileNotFoundError:
+        raise RecommenderError(f"{folder} is no exported folder: it has no {MANIFEST}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RecommenderError(f"{folder / MANIFEST} is damaged; export the run anew.") from None
+    if schema != SCHEMA or not whole:
+        raise RecommenderError(f"{folder} has schema {_short(schema)}; this recommender reads {SCHEMA}.")
+    for name in (ITEMS, VECTORS, INDEX, ENCODER):
+        # The names are fixed: the manifest cannot send us to another file.
+        try:
+            if _sha256(folder / name) != files[name]["sha256"]:
+                raise RecommenderError(f"{folder / name} has changed since it was exported; export anew.")
+        except (OSError, KeyError, TypeError):
+            raise RecommenderError(f"{folder / name} is missing; export the run anew.") from None
+    checked: dict[str, Any] = manifest
+    return checked
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_items(path: Path) -> dict[str, list[str]]:
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+        lists = [items["ids"], items["titles"]]
+        if not all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RecommenderError(f"{path} is damaged; export the run anew.") from None
+    return {"ids": lists[0], "titles": lists[1]}
+
+
+def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise RecommenderError(f"{path} is no safetensors file ({error}).") from None
+    kinds = {name: (array.dtype, array.ndim) for name, array in tensors.items()}
+    codes = {"codes": (np.dtype(np.int64), 2)} if "codes" in kinds else {}
+    if kinds != {"vectors": (np.dtype(np.float32), 2), **codes}:
+        raise RecommenderError(f"{path} holds other tensors than an export does; export the run anew.")
+    return tensors
+
+
+def _read_index(path: Path) -> Any:
+    import faiss
+
+    try:
+        index = faiss.read_index(str(path))
+    except RuntimeError:
+        raise RecommenderError(f"{path} is no index that this faiss reads; export the run anew.") from None
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise RecommenderError(f"{path} does not score by the inner product; export the run anew.")
+    return index
+
+
+def _read_encoder(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no class of their own
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RecommenderError(f"{path} is no ONNX model that onnxruntime runs ({first}).") from None
+    return session

@@ -1,0 +1,319 @@
+"""A run that is loaded again scores as it did, or says in one line why it cannot be."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import recbole_unisid
+from recbole_unisid.data.split import TEST, leave_one_out
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.serving.loaded import LoadedRun
+
+MODELS = ["UniSID", "SemanticID", "ItemID", "DenseText", "SASRec"]
+
+
+@pytest.fixture
+def broken(served_runs: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of a UniSID run, to be damaged."""
+    shutil.copytree(served_runs("UniSID"), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def cases_of(run: LoadedRun) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Target and history of every test case of the leave-one-out split."""
+    sequences = run.sequences
+    assert sequences is not None
+    positions = leave_one_out(sequences).targets(TEST)
+    users = sequences.users[positions]
+    histories = [sequences.items[sequences.offsets[u] : at] for u, at in zip(users, positions, strict=True)]
+    return sequences.items[positions], histories
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_loaded_scores_give_the_ranks_of_the_run(model: str, served_runs: Callable[[str], Path]) -> None:
+    """The ranks of ranks.npz, of every test case, out of the loaded model's scores."""
+    run = recbole_unisid.load(served_runs(model))
+    targets, histories = cases_of(run)
+    scores = run.scores(histories)
+    table = RankTable.load(run.path / "ranks.npz")
+    assert table.target.tolist() == [run.item_ids[target] for target in targets]
+    own = scores[np.arange(len(targets)), targets][:, None]
+    assert np.isfinite(scores).all()
+    # A difference in the last bit may tell a tie apart: nothing beyond that.
+    least = (scores[:, 1:] > own + 1e-5).sum(axis=1) + 1
+    most = (scores[:, 1:] >= own - 1e-5).sum(axis=1)
+    ranks = table.ranks["full_unfiltered"]
+    assert ((least <= ranks) & (ranks <= most)).all()
+    assert (most - least).mean() < 0.05 * run.n_items
+
+
+def test_scores_are_state_times_vector(served_runs: Callable[[str], Path]) -> None:
+    """The folded item vectors hold everything about an item, for each of our models."""
+    for model in ("UniSID", "SemanticID", "ItemID", "DenseText"):
+        run = recbole_unisid.load(served_runs(model))
+        histories = [np.array([1, 2, 3]), np.array([7]), np.arange(1, 90)]
+        assert run.item_vectors is not None
+        np.testing.assert_allclose(
+            run.states(histories) @ run.item_vectors.T, run.scores(histories), atol=1e-5, rtol=0
+        )
+
+
+def test_the_data_set_is_not_needed(served_runs: Callable[[str], Path], tmp_path: Path) -> None:
+    """Without the data set, in another place, the same scores come out; there are no sequences then."""
+    histories = [np.array([3, 5, 8])]
+    before = recbole_unisid.load(served_runs("UniSID")).scores(histories)
+    shutil.copytree(served_runs("UniSID"), tmp_path / "elsewhere")
+    run = recbole_unisid.load(tmp_path / "elsewhere", data_path=tmp_path / "nothing")
+    assert (run.scores(histories) == before).all()
+    assert run.sequences is None
+
+
+def test_codes_and_titles_are_those_of_the_run(served_runs: Callable[[str], Path]) -> None:
+    """Codes are tokens.tsv, titles those of the item file, looked up in three ways."""
+    run = recbole_unisid.load(served_runs("UniSID"))
+    lines = [line.split("\t") for line in (run.path / "tokens.tsv").read_text().splitlines()[1:]]
+    assert [item for item, _ in lines] == run.item_ids[1:]
+    assert run.codes is not None
+    assert [" ".join(map(str, row)) for row in run.codes[1:].tolist()] == [codes for _, codes in lines]
+    number = run.number_of("Fargo")
+    assert run.titles[number] == "Fargo"
+    assert run.number_of(run.item_ids[number]) == run.number_of("FARG") == number
+    assert recbole_unisid.load(served_runs("ItemID")).titles == run.titles
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Fargoo", ["Fargoo", "Did you mean Fargo"]), ("e", ["part of", "write more"]), ("", ["no item"])],
+)
+def test_unknown_items_are_named_with_near_ones(
+    name: str, words: list[str], served_runs: Callable[[str], Path]
+) -> None:
+    """One line that helps."""
+    with pytest.raises(UserError) as error:
+        recbole_unisid.load(served_runs("ItemID")).number_of(name)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize("history", [[], [0], [-1], [10**6]])
+def test_histories_of_no_item_are_refused(history: list[int], served_runs: Callable[[str], Path]) -> None:
+    """Neither padding nor what is beyond the catalogue is an item."""
+    run = recbole_unisid.load(served_runs("ItemID"))
+    for call in (run.states, run.scores):
+        with pytest.raises(UserError, match="item numbers"):
+            call([np.array(history, dtype=np.int64)])
+
+
+def test_loading_leaves_the_random_state_alone(served_runs: Callable[[str], Path]) -> None:
+    """A caller's draws are the same with and without a load between them."""
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    recbole_unisid.load(served_runs("UniSID"))
+    assert (torch.rand(2) == expected).all()
+
+
+def change_result(folder: Path, **changes: Any) -> None:
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | changes))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: shutil.rmtree(run), ["no run folder"]),
+        (lambda run: (run / "result.json").unlink(), ["no finished run"]),
+        (lambda run: cut(run / "result.json"), ["result.json", "damaged"]),
+        (lambda run: change_result(run, status="running"), ["not complete"]),
+        (lambda run: change_result(run, schema=2), ["schema 2"]),
+        (lambda run: change_result(run, versions={"recbole_unisid": "9.4.1"}), ["recbole_unisid 9.4.1"]),
+        (
+            lambda run: change_result(
+                run, versions={"recbole_unisid": recbole_unisid.__version__, "torch": "1.13.1"}
+            ),
+            ["torch 1.13.1"],
+        ),
+        (lambda run: (run / "serving.json").unlink(), ["serving.json", "nothing is trained twice"]),
+        (lambda run: cut(run / "serving.json"), ["serving.json", "damaged"]),
+        (lambda run: cut(run / "model.safetensors"), ["model.safetensors", "damaged"]),
+        (lambda run: (run / "model.safetensors").unlink(), ["model.safetensors", "missing"]),
+        (lambda run: cut(run / "items.tsv"), ["items.tsv", "damaged"]),
+        (lambda run: cut(run / "tokens.tsv"), ["tokens.tsv", "damaged"]),
+        (lambda run: cut(run / "tokenizer.safetensors"), ["tokenizer.safetensors", "damaged"]),
+        (lambda run: (run / "config.yaml").unlink(), ["config.yaml"]),
+        (lambda run: (run / "config.yaml").write_text("model: [UniSID"), ["config.yaml"]),
+        (lambda run: (run / "config.yaml").write_text("epochs: 3\n"), ["config.yaml"]),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    damage: Callable[[Path], Any], words: list[str], broken: Path
+) -> None:
+    """Every damage is found before anything is computed, and the line names the file or the version."""
+    damage(broken)
+    with pytest.raises(UserError) as error:
+        recbole_unisid.load(broken)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_run_are_refused(broken: Path, served_runs: Callable[[str], Path]) -> None:
+    """Even a whole file of the right kind is not taken for the run's own."""
+    shutil.copy(served_runs("ItemID") / "model.safetensors", broken / "model.safetensors")
+    with pytest.raises(UserError, match="has changed"):
+        recbole_unisid.load(broken)
+
+
+def test_models_without_histories_are_refused(
+    ml_mini: Path, in_empty_folder: Path, served_runs: Callable[[str], Path]
+) -> None:
+    """Pop knows users by number; the line says so."""
+    settings = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
+    folder = recbole_unisid.run("Pop", "ml-mini", settings, verbose=False)["run_dir"]
+    with pytest.raises(UserError, match="knows users by number"):
+        recbole_unisid.load(folder)
+
+
+def test_a_run_without_serving_files_gets_them_without_training(
+    ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the error line advises works: result.json deleted, the same command, no epoch trained."""
+    settings = {"data_path": str(ml_mini), "epochs": 2, "show_progress": False}
+    folder = Path(recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)["run_dir"])
+    histories = [np.array([4, 2])]
+    before = recbole_unisid.load(folder).scores(histories)
+    for name in ("serving.json", "items.tsv", "result.json"):
+        (folder / name).unlink()
+    monkeypatch.setattr(RunTrainer, "_train_epoch", lambda *_, **__: pytest.fail("trained again"))
+    recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    np.testing.assert_array_equal(recbole_unisid.load(folder).scores(histories), before)
+
+
+def test_a_run_of_the_cold_item_split(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Its cold items keep the neutral ID, and its ranks come out of the loaded model too."""
+    settings = {
+        "data_path": str(ml_mini),
+        "split": "cold_items",
+        "cold_share": 0.3,
+        "text_encoder": "lsa",
+        "codebook_sizes": [8, 8],
+        "distances": ["cosine", "euclidean"],
+        "epochs": 1,
+        "show_progress": False,
+    }
+    run = recbole_unisid.load(recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)["run_dir"])
+    counts = run.items.training_counts
+    assert run.item_vectors is not None
+    ids = run.item_vectors[:, 64:]
+    cold = np.flatnonzero(counts == 0)[1:]
+    assert len(cold) > 20
+    trained = ids[counts > 0].mean(axis=0)
+    np.testing.assert_allclose(ids[cold], np.broadcast_to(trained, ids[cold].shape), atol=1e-6)
+
+
+class Trap:
+    """An object whose unpickling leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def test_the_trap_works(tmp_path: Path) -> None:
+    """What the next test relies on: unpickling the trap springs it."""
+    pickle.loads(pickle.dumps(Trap(tmp_path / "sprung")))
+    assert (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "items.tsv", "tokens.tsv", "tokenizer.safetensors", "serving.json", "result.json"],
+)
+@pytest.mark.parametrize("vouched", [True, False])
+def test_booby_trapped_files_are_refused_and_nothing_served_runs(
+    name: str, vouched: bool, broken: Path
+) -> None:
+    """A pickle in the place of any file is not loaded, even where the manifest vouches for it."""
+    from recbole_unisid.data.disk import sha256_of
+
+    mark = broken.parent / "sprung"
+    for write in (
+        lambda path: path.write_bytes(pickle.dumps(Trap(mark))),
+        lambda path: torch.save(Trap(mark), path),
+    ):
+        write(broken / name)
+        if vouched and name not in {"serving.json", "result.json"}:
+            manifest = json.loads((broken / "serving.json").read_text())
+            manifest["files"][name] = sha256_of(broken / name)
+            (broken / "serving.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError):
+            recbole_unisid.load(broken)
+        assert not mark.exists()
+
+
+def test_booby_trapped_settings_are_refused_and_nothing_served_runs(broken: Path) -> None:
+    """YAML that asks for Python objects, and settings that would have RecBole load pickles."""
+    mark = broken.parent / "sprung"
+    settings = (broken / "config.yaml").read_text()
+    for line in (
+        f"MODEL_TYPE: !!python/object/apply:os.system ['touch {mark}']",
+        f"dataset_save_path: {broken / 'checkpoint' / 'trap.pth'}",
+        f"topk: \"__import__('os').system('touch {mark}')\"",
+    ):
+        (broken / "checkpoint" / "trap.pth").write_bytes(pickle.dumps(Trap(mark)))
+        (broken / "config.yaml").write_text(settings.replace("MODEL_TYPE", "#") + line + "\n")
+        with pytest.raises(UserError):
+            recbole_unisid.load(broken)
+        assert not mark.exists()
+
+
+def test_nothing_is_unpickled_on_the_way(
+    served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading, reading the data set and scoring work where no pickle can be loaded at all."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something was unpickled")
+
+    folder = served_runs("UniSID")
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    run = recbole_unisid.load(folder)
+    assert run.sequences is not None
+    run.scores([run.sequences.of(0)])
+
+
+def test_a_model_that_scores_in_its_own_way_has_no_vectors(
+    served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors are offered only where state @ vector is the score, so that nobody exports a wrong index."""
+    from recbole_unisid.models.unisid import UniSID, WholeSequenceRecommender
+
+    def halved(self: Any, interaction: Any) -> torch.Tensor:
+        scores: torch.Tensor = WholeSequenceRecommender.full_sort_predict(self, interaction) / 2
+        return scores
+
+    histories = [np.array([1, 2])]
+    usual = recbole_unisid.load(served_runs("UniSID")).scores(histories)
+    monkeypatch.setattr(UniSID, "full_sort_predict", halved)
+    run = recbole_unisid.load(served_runs("UniSID"))
+    assert run.item_vectors is None
+    np.testing.assert_allclose(run.scores(histories), usual / 2, atol=1e-6)
+    with pytest.raises(UserError, match="no item vectors"):
+        run.states(histories)

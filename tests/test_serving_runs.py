@@ -1,0 +1,112 @@
+"""Trained runs, exported and served: the evaluator's answers, every kind of model, new items."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recbole_unisid
+from recbole_unisid.commands.main import main
+from recbole_unisid.data.split import TEST, leave_one_out
+from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.serving.live import RunRecommender
+from recbole_unisid.serving.recommender import Recommender
+
+Runs = Callable[[str], Path]
+#: What two scores may differ by and change places.
+TOLERANCE = 1e-5
+
+
+@pytest.mark.parametrize("model", ["UniSID", "SemanticID", "ItemID", "DenseText"])
+def test_the_export_gives_the_top_ten_of_the_evaluator(model: str, served_runs: Runs, tmp_path: Path) -> None:
+    """Every test case of the run: the model's top-10, and the target at the rank that ranks.npz has."""
+    folder = served_runs(model)
+    assert main(["export", f"--run={folder}", f"--to={tmp_path / 'export'}"]) == 0
+    run, recommender = recbole_unisid.load(folder), Recommender(tmp_path / "export")
+    sequences = run.sequences
+    assert sequences is not None
+    positions = leave_one_out(sequences).targets(TEST)
+    users = sequences.users[positions]
+    histories = [sequences.items[sequences.offsets[u] : at] for u, at in zip(users, positions, strict=True)]
+    ranks = RankTable.load(folder / "ranks.npz").ranks["full"]
+    number = {name: at for at, name in enumerate(run.item_ids)}
+    answers = recommender.recommend_many([[run.item_ids[n] for n in one] for one in histories])
+    at_their_rank = 0
+    for history, items, scores, target, rank in zip(
+        histories, answers, run.scores(histories), sequences.items[positions], ranks, strict=True
+    ):
+        scores[[0, *history.tolist()]] = -np.inf
+        listed = [number[item.id] for item in items]
+        assert len(set(listed)) == 10
+        np.testing.assert_allclose([item.score for item in items], scores[listed], atol=TOLERANCE)
+        # Swaps only between equals: place by place the same scores as the evaluator's best.
+        np.testing.assert_allclose(scores[listed], np.sort(scores)[::-1][:10], atol=TOLERANCE)
+        alone = (np.abs(scores - scores[target]) <= TOLERANCE).sum() == 1
+        if rank <= 10 and alone:
+            assert listed[rank - 1] == target
+            at_their_rank += 1
+    if model != "SemanticID":  # whose items share their tokens, and with them their scores
+        assert at_their_rank > 0
+
+
+def test_new_items_are_exported_and_old_versions_stay_at_hand(served_runs: Runs, tmp_path: Path) -> None:
+    """What add-items brought is in the newest export, and not in that of an earlier catalogue."""
+    folder = Path(shutil.copytree(served_runs("UniSID"), tmp_path / "run"))
+    (tmp_path / "new.csv").write_text(
+        "item_id,movie_title,class,release_year\nn1,Fargo Again,Crime Drama,1996\n"
+    )
+    assert main(["add-items", f"--run={folder}", f"--items={tmp_path / 'new.csv'}"]) == 0
+    for arguments, known in (([], True), (["--catalogue=1"], False)):
+        assert main(["export", f"--run={folder}", f"--to={tmp_path / 'export'}", *arguments]) == 0
+        recommender = Recommender(tmp_path / "export")
+        assert ("n1" in recommender) == known
+    assert main(["export", f"--run={folder}", f"--to={tmp_path / 'export'}"]) == 0
+    recommender = Recommender(tmp_path / "export")
+    assert recommender.search("fargo again")[0].codes
+    assert len(recommender.recommend(["n1"])) == 10
+    assert "n1" in [item.id for item in recommender.recommend(["1"], k=10**6)]
+
+
+def test_any_model_is_served_live(served_runs: Runs) -> None:
+    """RecBole's SASRec, which cannot be exported, from its scores."""
+    run = recbole_unisid.load(served_runs("SASRec"))
+    live = RunRecommender(run)
+    history = [run.item_ids[n] for n in (1, 2, 3)]
+    scores = run.scores([np.array([1, 2, 3])])[0]
+    scores[:4] = -np.inf
+    assert [item.id for item in live.recommend(history)] == [
+        run.item_ids[n] for n in np.argsort(-scores)[:10]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to=x"], ["--run"]),
+        (["--run={UniSID}"], ["--to"]),
+        (["--run=absent", "--to=x"], ["absent"]),
+        (["--run={UniSID}", "--to=x", "--index=hsnw"], ["hsnw", "Did you mean hnsw"]),
+        (["--run={UniSID}", "--to=x", "--catalogue=7"], ["7"]),
+        (["--run={UniSID}", "--to=x", "--catalog=1"], ["Did you mean"]),
+        (["--run={UniSID}", "--to={UniSID}"], ["no export"]),
+        (["--run={SASRec}", "--to=x"], ["SASRec", "UniSID", "serve --run"]),
+    ],
+)
+def test_bad_arguments_of_export_are_one_line(
+    arguments: list[str],
+    words: list[str],
+    served_runs: Runs,
+    in_empty_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Status 2, and nothing is left behind."""
+    folders = {model: str(served_runs(model)) for model in ("UniSID", "SASRec")}
+    capsys.readouterr()
+    assert main(["export", *(one.format(**folders) for one in arguments)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert all(word in line for word in words), line
+    assert not (in_empty_folder / "x").exists()
