@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.schedule import follow_schedule
+from recbole_unisid.items.code_trie import CodeTrie
 from recbole_unisid.scores.beam import beam_search, share_of_top, spread_over_items
 from recbole_unisid.scores.exact import score_candidates, score_catalogue
-from recbole_unisid.scores.trie import CodeTrie
 from recbole_unisid.sequence.code_head import CodeHead
 from recbole_unisid.sequence.code_tokens import CodeVocabulary, prefix_histories
+from recbole_unisid.sequence.code_writers import CausalItems
 from recbole_unisid.sequence.encoder_decoder import CodeTransformer
+from recbole_unisid.sequence.transformer import CausalTransformer
 
 SIZES = [6, 5, 7]
 USERS = 4
@@ -36,11 +38,13 @@ class Case:
         codes = catalogue()
         self.trie, self.n_items = CodeTrie.of(codes), len(codes)
         self.codes = torch.from_numpy(np.concatenate([np.zeros_like(codes[:1]), codes]))
-        self.build = self._head if kind == "head" else self._t5
-        self.build()
+        if kind == "t5":
+            self._t5()
+        else:
+            self._head(kind == "head over children")
 
-    def _head(self) -> None:
-        self.decoder = CodeHead(SIZES, 16, 32, 0.5, 1.0).eval()
+    def _head(self, among_children: bool) -> None:
+        self.decoder = CodeHead(SIZES, 16, 32, 0.5, 1.0, among_children).eval()
         table, states = torch.randn(sum(SIZES), 16), torch.randn(USERS, 16)
         self.state = self.decoder.begin(states, table)
         rows = self.codes[1:] + torch.tensor(self.decoder.starts[:-1])
@@ -48,8 +52,17 @@ class Case:
 
     def _of_head(self, state: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         logits = self.decoder(state.expand(len(rows), -1), table, rows)
-        found = [level.log_softmax(-1) for level in logits]
-        return sum(one.gather(1, self.codes[1:, [level]])[:, 0] for level, one in enumerate(found))
+        codes, likely = self.codes[1:], torch.zeros(len(rows))
+        for level, row in enumerate(logits):
+            if self.decoder.among_children:
+                # Of every item: the codes that some item has after the same prefix.
+                same = (codes[:, None, :level] == codes[None, :, :level]).all(-1)
+                after = [codes[alike, level].unique() for alike in same]
+                total = torch.stack([row[n, some].logsumexp(0) for n, some in enumerate(after)])
+            else:
+                total = row.logsumexp(-1)
+            likely += row.gather(1, codes[:, [level]])[:, 0] - total
+        return likely
 
     def _t5(self) -> None:
         words = CodeVocabulary(self.codes, SIZES, users=3)
@@ -67,7 +80,7 @@ class Case:
         self.brute = torch.stack([one.gather(2, answers[..., None])[..., 0].sum(1) for one in likely])
 
 
-@pytest.fixture(params=["head", "t5"])
+@pytest.fixture(params=["head", "head over children", "t5"])
 def case(request: pytest.FixtureRequest) -> Case:
     with torch.no_grad():
         return Case(request.param)
@@ -83,9 +96,44 @@ def test_exact_scores_equal_teacher_forcing_of_every_item(case: Case, numbers: i
 
 
 @torch.no_grad()
+def test_likelihoods_over_children_sum_to_one() -> None:
+    """No probability is lost on tuples that no item has."""
+    case, open_case = Case("head over children"), Case("head")
+    found = score_catalogue(case.decoder, case.state, USERS, case.trie)
+    torch.testing.assert_close(found.logsumexp(1), torch.zeros(USERS), rtol=0, atol=1e-5)
+    assert (score_catalogue(open_case.decoder, open_case.state, USERS, case.trie).logsumexp(1) < -0.1).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("among_children", [True, False])
+def test_the_loss_is_the_mean_negative_log_likelihood(smoothing: float, among_children: bool) -> None:
+    """Of all targets of whole sequences, each given its own prefix; smoothing adds to it."""
+    codes = catalogue()
+    trie = CodeTrie.of(codes)
+    padded = torch.from_numpy(np.concatenate([np.zeros_like(codes[:1]), codes]))
+    torch.manual_seed(1)
+    transformer = CausalTransformer(16, 6, 1, 1, 16, 32, 0.0, 0.0)
+    head = CodeHead(SIZES, 16, 32, 0.0, 1.0, among_children)
+    writer = CausalItems(padded, SIZES, trie, transformer, head, 16)
+    inputs = torch.tensor([[3, 1, 4, 1], [5, 9, 0, 0]])
+    targets = torch.tensor([[0, 4, 1, 5], [9, 2, 0, 0]])
+    likely = []
+    for row, place in (targets > 0).nonzero().tolist():
+        history = inputs[row : row + 1, : place + 1]
+        state = writer.begin(history, torch.tensor([place + 1]), None)
+        likely.append(score_catalogue(head, state, 1, trie)[0, targets[row, place]])
+    mean = -torch.stack(likely).mean()
+    loss = writer.loss(inputs, targets, None, smoothing)
+    if smoothing == 0:
+        torch.testing.assert_close(loss, mean)
+    else:
+        assert loss > mean + 0.01
+
+
+@torch.no_grad()
 def test_candidates_have_the_same_likelihoods(case: Case) -> None:
     items = torch.randint(1, case.n_items + 1, (USERS, 9))
-    found = score_candidates(case.decoder, case.state, case.codes[items])
+    found = score_candidates(case.decoder, case.state, case.trie, items)
     torch.testing.assert_close(found, case.brute.gather(1, items - 1), rtol=0, atol=2e-4)
 
 
@@ -154,10 +202,10 @@ def test_fewer_items_than_beams_below_a_code() -> None:
 
 
 def test_temperature_flattens_the_likelihoods() -> None:
-    head, flat = (CodeHead([4], 3, 4, 0.0, temperature) for temperature in (1.0, 1000.0))
+    head, flat = (CodeHead([4], 3, 4, 0.0, temperature, False) for temperature in (1.0, 1000.0))
     flat.load_state_dict(head.state_dict())
     state = head.begin(torch.randn(1, 3), 10 * torch.randn(4, 3))
-    assert float(head.step(state, 0, None, None)[0].std()) > 1
+    assert float(head.step(state, 0, None, None)[0].detach().std()) > 1
     torch.testing.assert_close(
         flat.step(state, 0, None, None)[0], torch.full((1, 1, 4), -np.log(4.0)), rtol=0, atol=0.1,
         check_dtype=False,

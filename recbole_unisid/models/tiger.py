@@ -12,11 +12,11 @@ from recbole.utils import InputType
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.items.code_trie import CodeTrie
 from recbole_unisid.items.initialisation import code_table_from_codebooks
 from recbole_unisid.ranks.metrics import FULL_CUTOFFS
 from recbole_unisid.scores.beam import beam_search, spread_over_items
 from recbole_unisid.scores.exact import score_candidates, score_catalogue
-from recbole_unisid.scores.trie import CodeTrie
 from recbole_unisid.sequence.code_head import CodeHead
 from recbole_unisid.sequence.code_tokens import CodeVocabulary
 from recbole_unisid.sequence.code_writers import CausalItems, CodeWriter, EncoderDecoder
@@ -25,6 +25,7 @@ from recbole_unisid.sequence.transformer import CausalTransformer, initialise
 
 ARCHITECTURES = ("causal_items", "encoder_decoder")
 RANKERS = ("auto", "beam", "exact")
+SOFTMAXES = ("children", "codes")
 
 
 class TIGER(SequentialRecommender):
@@ -54,10 +55,8 @@ class TIGER(SequentialRecommender):
         self.trie = CodeTrie.of(dataset.semantics.codes).to(config["device"])
         codes = torch.from_numpy(dataset.semantics.codes)
         codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
-        self.register_buffer("codes", codes, persistent=False)
-        self.codes: torch.Tensor
         build = _causal_items if config["architecture"] == "causal_items" else _encoder_decoder
-        self.writer: CodeWriter = build(config, codes, dataset.semantics)
+        self.writer: CodeWriter = build(config, codes, dataset.semantics, self.trie)
 
     @property
     def items(self) -> Any:
@@ -130,7 +129,7 @@ class TIGER(SequentialRecommender):
         """
         parts = []
         for state, rows in self._states(interaction, items.shape[1]):
-            parts.append(score_candidates(self.writer.decoder, state, self.codes[items[rows]]))
+            parts.append(score_candidates(self.writer.decoder, state, self.trie, items[rows]))
         return torch.cat(parts)
 
     def _states(self, interaction: Any, prefixes: int) -> Iterator[tuple[Any, torch.Tensor]]:
@@ -169,7 +168,7 @@ class TIGER(SequentialRecommender):
 
 def _list_length(config: Any, n_items: int) -> int | None:
     """The beam's width, None where all items are scored; settings that cannot be used are refused."""
-    for name, known in (("architecture", ARCHITECTURES), ("ranker", RANKERS)):
+    for name, known in (("architecture", ARCHITECTURES), ("ranker", RANKERS), ("softmax_over", SOFTMAXES)):
         if config[name] not in known:
             raise UserError(f"There is no {name} '{config[name]}'; choose one of {', '.join(known)}.")
     width: int = config["beams"]
@@ -183,7 +182,7 @@ def _list_length(config: Any, n_items: int) -> int | None:
     return width
 
 
-def _causal_items(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWriter:
+def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
     """The fast architecture, its code vectors started from the codebooks' text."""
     width, sizes = config["semantic_dim"], semantics.codebook_sizes
     transformer = CausalTransformer(
@@ -197,9 +196,14 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWrite
         config["attn_dropout_prob"],
     )
     head = CodeHead(
-        sizes, width, config["head_inner_size"], config["head_dropout_prob"], config["temperature"]
+        sizes,
+        width,
+        config["head_inner_size"],
+        config["head_dropout_prob"],
+        config["temperature"],
+        config["softmax_over"] == "children",
     )
-    writer = CausalItems(codes, sizes, transformer, head, width)
+    writer = CausalItems(codes, sizes, trie, transformer, head, width)
     writer.apply(partial(initialise, deviation=config["initializer_range"]))
     if config["table_init"] == "text" and config["tokenizer"] != "random":
         scale = config["table_scale"]
@@ -209,7 +213,7 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWrite
     return writer
 
 
-def _encoder_decoder(config: Any, codes: torch.Tensor, semantics: Any) -> CodeWriter:
+def _encoder_decoder(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
     """The architecture of the paper, with T5's own initialisation."""
     words = CodeVocabulary(codes, semantics.codebook_sizes, config["user_tokens"])
     transformer = CodeTransformer(

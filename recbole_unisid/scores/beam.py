@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from recbole_unisid.scores.trie import CodeTrie, TrieLevel
+from recbole_unisid.items.code_trie import CodeTrie
 from recbole_unisid.sequence.code_decoder import CodeDecoder
 
 
@@ -42,25 +42,17 @@ def beam_search(
     origin: torch.Tensor | None = None
     for number, level in enumerate(trie.levels):
         likely, state = decoder.step(state, number, codes, origin)  # [batch, beams, codes]
-        scores, nodes, codes, origin = _extend(level, scores, nodes, likely, width)
+        family = level.children(nodes)  # both [batch, beams, most children]
+        code = level.code[family[0]]
+        steps = likely.gather(2, code).masked_fill(~family[1], -torch.inf)
+        if decoder.among_children:
+            steps = steps.log_softmax(-1)
+        reached = (scores[..., None] + steps).flatten(1)
+        scores, chosen = reached.topk(min(width, reached.shape[1]), dim=1)
+        nodes, codes = (each.flatten(1).gather(1, chosen) for each in (family[0], code))
+        origin = chosen // steps.shape[2]
     items = torch.where(scores > -torch.inf, trie.items[nodes], 0)
     return items, scores
-
-
-def _extend(
-    level: TrieLevel, scores: torch.Tensor, nodes: torch.Tensor, likely: torch.Tensor, width: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The best `width` children of all beams: scores, nodes, codes and parents' places, each [batch, width]."""
-    first = level.start[nodes]  # [batch, beams]
-    count = level.start[nodes + 1] - first
-    place = torch.arange(int(count.max()), device=nodes.device)
-    real = place < count[..., None]  # [batch, beams, most children]
-    child = torch.where(real, first[..., None] + place, 0)
-    code = level.code[child]
-    reached = (scores[..., None] + likely.gather(2, code)).masked_fill(~real, -torch.inf).flatten(1)
-    best, chosen = reached.topk(min(width, reached.shape[1]), dim=1)
-    children, codes = child.flatten(1).gather(1, chosen), code.flatten(1).gather(1, chosen)
-    return best, children, codes, chosen // len(place)
 
 
 def spread_over_items(items: torch.Tensor, scores: torch.Tensor, n_items: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from recbole_unisid.scores.trie import CodeTrie
+from recbole_unisid.items.code_trie import CodeTrie
 from recbole_unisid.sequence.code_decoder import CodeDecoder
 
 
@@ -59,11 +59,23 @@ class _Walk:
             likely, after = self.decoder.step(state, number, codes, came)  # [batch, part, codes]
             children = slice(int(level.start[low]), int(level.start[high]))
             parent = level.parent[children] - low  # [children]
-            found = part[:, parent] + likely[:, parent, level.code[children]]
+            steps = likely[:, parent, level.code[children]]
+            if self.decoder.among_children:
+                steps = _log_softmax_of_families(steps, parent, part.shape[1])
+            found = part[:, parent] + steps
             if number + 1 == len(self.trie.levels):
                 self.scores[:, self.trie.items[children]] = found
             else:
                 self.below(number + 1, children.start, found, after, parent)
+
+
+def _log_softmax_of_families(logits: torch.Tensor, parent: torch.Tensor, parents: int) -> torch.Tensor:
+    """Log-probabilities among children of one parent, logits [batch, children], parent [children]."""
+    families = parent.expand(len(logits), -1)
+    largest = logits.new_full((len(logits), parents), -torch.inf)
+    largest = largest.scatter_reduce(1, families, logits, "amax")
+    sums = torch.zeros_like(largest).index_add(1, parent, (logits - largest[:, parent]).exp())
+    return logits - (largest + sums.log())[:, parent]
 
 
 def score_catalogue(
@@ -96,7 +108,7 @@ def score_catalogue(
     return scores
 
 
-def score_candidates(decoder: CodeDecoder, state: Any, codes: torch.Tensor) -> torch.Tensor:
+def score_candidates(decoder: CodeDecoder, state: Any, trie: CodeTrie, items: torch.Tensor) -> torch.Tensor:
     """Log-likelihood of some items of each history.
 
     Parameters
@@ -105,22 +117,29 @@ def score_candidates(decoder: CodeDecoder, state: Any, codes: torch.Tensor) -> t
         Tells how likely each next code is.
     state : object
         What it needs of the histories.
-    codes : Tensor of int64, shape [batch, candidates, levels]
-        The candidates' tuples.
+    trie : CodeTrie
+        The catalogue.
+    items : Tensor of int64, shape [batch, candidates]
+        Item numbers; 0 gives a number that means nothing.
 
     Returns
     -------
     Tensor, shape [batch, candidates]
     """
-    batch, candidates, levels = codes.shape
-    scores = torch.zeros(batch, candidates, device=codes.device)
+    batch, candidates = items.shape
+    scores = torch.zeros(batch, candidates, device=items.device)
     last: torch.Tensor | None = None
     origin: torch.Tensor | None = None
-    for number in range(levels):
+    for number, level in enumerate(trie.levels):
         likely, state = decoder.step(state, number, last, origin)
-        last = codes[..., number]
+        nodes, last = trie.prefixes(items, number), level.code[trie.paths[items, number]]
         scores = scores + likely.expand(-1, candidates, -1).gather(2, last[..., None])[..., 0]
+        if decoder.among_children:
+            # One family is enough where all stand at the empty prefix.
+            children, real = level.children(nodes[:, : likely.shape[1]])
+            family = likely.gather(2, level.code[children]).masked_fill(~real, -torch.inf)
+            scores = scores - family.logsumexp(-1)
         # All begin at the one empty prefix; from then on each goes on from itself.
-        place = torch.arange(candidates, device=codes.device) * (number > 0)
+        place = torch.arange(candidates, device=items.device) * (number > 0)
         origin = place.expand(batch, -1)
     return scores

@@ -8,15 +8,19 @@ import torch
 
 
 class CodeDecoder(Protocol):
-    """Log-probabilities of the next code, many prefixes of one user at a time.
+    """Scores of the next code, many prefixes of one user at a time.
 
     Attributes
     ----------
     widest : int
         Numbers that one prefix needs at once at most, about: callers bound their memory by it.
+    among_children : bool
+        Whether the likelihood of a code is one among the codes that lead on to an item (then what
+        :meth:`step` gives are logits) or among all codes (then they are log-probabilities).
     """
 
     widest: int
+    among_children: bool
 
     def step(
         self, state: Any, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
@@ -37,7 +41,7 @@ class CodeDecoder(Protocol):
 
         Returns
         -------
-        log_probabilities : Tensor, shape [batch, prefixes, codes of the level]
+        scores : Tensor, shape [batch, prefixes, codes of the level]
         state : object
             For the next level.
         """

@@ -38,7 +38,8 @@ class CodeHead(nn.Module):
               e_l(k) \rangle + b_l(k)
 
     f is a layer of its own for each level. The vectors e are those that the history is read with: an
-    item's logits would be UniSID's score, cut into its levels, if f were zero.
+    item's logits would be UniSID's score, cut into its levels, if f were zero. The softmax is over all codes
+    of the level, or over those that lead on to an item: then the items' likelihoods sum to 1.
 
     Parameters
     ----------
@@ -52,10 +53,21 @@ class CodeHead(nn.Module):
         Share of hidden units dropped in training.
     temperature : float
         Logits are divided by it.
+    among_children : bool
+        Whether the softmax is over codes that lead on to an item.
     """
 
-    def __init__(self, sizes: list[int], width: int, inner: int, dropout: float, temperature: float) -> None:
+    def __init__(
+        self,
+        sizes: list[int],
+        width: int,
+        inner: int,
+        dropout: float,
+        temperature: float,
+        among_children: bool = True,
+    ) -> None:
         super().__init__()
+        self.among_children = among_children
         self.starts = [*itertools.accumulate(sizes, initial=0)]
         self.widest, self.temperature = max(*sizes, inner), temperature
         self.from_state = nn.Linear(width, len(sizes) * inner)
@@ -101,8 +113,9 @@ class CodeHead(nn.Module):
             prefixes = follow(prefixes, origin) + last
         hidden = self.from_state(state.states)[:, None]
         logits = self._logits(level, state.states[:, None], hidden, prefixes, state.table)
-        likely = functional.log_softmax(logits.float() / self.temperature, dim=-1)
-        return likely, HeadState(state.states, state.table, prefixes)
+        logits = logits.float() / self.temperature
+        scores = logits if self.among_children else functional.log_softmax(logits, dim=-1)
+        return scores, HeadState(state.states, state.table, prefixes)
 
     def _logits(
         self,

@@ -8,12 +8,38 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recbole_unisid.items.code_trie import CodeTrie, TrieLevel
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
 from recbole_unisid.sequence.code_decoder import CodeDecoder
 from recbole_unisid.sequence.code_head import CodeHead
 from recbole_unisid.sequence.code_tokens import CodeVocabulary, prefix_histories
 from recbole_unisid.sequence.encoder_decoder import CodeTransformer
 from recbole_unisid.sequence.transformer import CausalTransformer
+
+
+def children_loss(
+    level: TrieLevel, nodes: torch.Tensor, wanted: torch.Tensor, logits: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """Mean cross-entropy of a code among those that lead on to an item, shape [].
+
+    Parameters
+    ----------
+    level : TrieLevel
+        The level asked for.
+    nodes, wanted : Tensor of int64, shape [positions]
+        Where each prefix stands, and the child that is the answer.
+    logits : Tensor, shape [positions, codes of the level]
+    smoothing : float
+        Share of the answer's probability given to all children.
+    """
+    children, real = level.children(nodes)  # [positions, most children]
+    family = logits.gather(1, level.code[children])
+    total = family.masked_fill(~real, -torch.inf).logsumexp(1)
+    answer = logits.gather(1, level.code[wanted][:, None])[:, 0]
+    if smoothing:
+        mean = family.masked_fill(~real, 0.0).sum(1) / real.sum(1)
+        answer = (1 - smoothing) * answer + smoothing * mean
+    return (total - answer).mean()
 
 
 class CodeWriter(nn.Module):
@@ -63,6 +89,8 @@ class CausalItems(CodeWriter):
         Codes of every item; row 0 (padding) is not used.
     sizes : list of int
         Codes of each level.
+    trie : CodeTrie
+        Of these codes.
     transformer : CausalTransformer
         Of the width of the code vectors.
     head : CodeHead
@@ -77,6 +105,7 @@ class CausalItems(CodeWriter):
         self,
         codes: torch.Tensor,
         sizes: list[int],
+        trie: CodeTrie,
         transformer: CausalTransformer,
         head: CodeHead,
         width: int,
@@ -84,21 +113,23 @@ class CausalItems(CodeWriter):
         super().__init__()
         self.tokens = SemanticTokens(codes, sizes, width)
         self.items = ItemRepresentation(len(codes) - 1, self.tokens, width, 0)
-        self.transformer, self.decoder = transformer, head
+        self.transformer, self.decoder, self.trie = transformer, head, trie
 
     def loss(
         self, inputs: torch.Tensor, targets: torch.Tensor, users: torch.Tensor | None, smoothing: float
     ) -> torch.Tensor:
         """See :meth:`CodeWriter.loss`; users are not read."""
         asked = targets > 0
-        rows = self.tokens.rows[targets[asked]]  # [P, levels]
-        table = self.tokens.table.weight
+        wanted, trie = targets[asked], self.trie  # [P]
         states = self.transformer(self._vectors(inputs))[asked]  # [P, width]
-        codes = rows - torch.tensor(self.decoder.starts[:-1], device=rows.device)
-        losses = [
-            functional.cross_entropy(logits, codes[:, level], label_smoothing=smoothing)
-            for level, logits in enumerate(self.decoder(states, table, rows))
-        ]
+        losses = []
+        every_level = self.decoder(states, self.tokens.table.weight, self.tokens.rows[wanted])
+        for number, (level, logits) in enumerate(zip(trie.levels, every_level, strict=True)):
+            child = trie.paths[wanted, number]
+            if self.decoder.among_children:
+                losses.append(children_loss(level, trie.prefixes(wanted, number), child, logits, smoothing))
+            else:
+                losses.append(functional.cross_entropy(logits, level.code[child], label_smoothing=smoothing))
         return torch.stack(losses).sum()
 
     def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:

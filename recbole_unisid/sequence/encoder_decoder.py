@@ -67,7 +67,7 @@ class CodeTransformer(nn.Module):
 
         super().__init__()
         self.vocabulary, self.temperature = vocabulary, temperature
-        self.widest = max(vocabulary.size, inner)
+        self.widest, self.among_children = max(vocabulary.size, inner), False
         config: Any = T5Config(
             vocab_size=vocabulary.size,
             d_model=width,

@@ -27,6 +27,27 @@ class TrieLevel:
     code: torch.Tensor
     parent: torch.Tensor
 
+    def children(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """List the children of some nodes, as many columns as the largest family needs.
+
+        Parameters
+        ----------
+        nodes : Tensor of int64, any shape
+
+        Returns
+        -------
+        children : Tensor of int64, shape [*nodes, most children]
+            Child 0 where a node has fewer.
+        real : Tensor of bool, the same shape
+            Which of them there are.
+        """
+        first = self.start[nodes]
+        count = self.start[nodes + 1] - first
+        most = int(count.max()) if count.numel() else 0
+        place = torch.arange(most, device=nodes.device)
+        real = place < count[..., None]
+        return torch.where(real, first[..., None] + place, 0), real
+
 
 @dataclass(frozen=True)
 class CodeTrie:
@@ -38,10 +59,13 @@ class CodeTrie:
         One a code of a tuple; the first has one node, the empty prefix.
     items : Tensor of int64, shape [n_items]
         Item numbers (from 1) of the whole tuples, in the order of the last level's children.
+    paths : Tensor of int64, shape [n_items + 1, levels]
+        The child that each item's tuple goes to on each level; row 0 (padding) means nothing.
     """
 
     levels: tuple[TrieLevel, ...]
     items: torch.Tensor
+    paths: torch.Tensor
 
     @staticmethod
     def of(codes: NDArray[np.int64]) -> CodeTrie:
@@ -68,28 +92,33 @@ class CodeTrie:
         fresh = np.ones(len(codes), dtype=bool)  # rows that begin a prefix of the length at hand
         fresh[1:] = False
         node = np.zeros(len(codes), dtype=np.int64)  # of every row, at that length
-        levels = []
-        for column in ordered.T:
+        levels, paths = [], np.zeros((len(codes) + 1, codes.shape[1]), dtype=np.int64)
+        for number, column in enumerate(ordered.T):
             fresh = fresh.copy()
             fresh[1:] |= column[1:] != column[:-1]
             parent = node[fresh]
             start = np.concatenate([[0], np.bincount(parent, minlength=node[-1] + 1).cumsum()])
             levels.append(TrieLevel(*(torch.from_numpy(part) for part in (start, column[fresh], parent))))
             node = fresh.cumsum() - 1
+            paths[order + 1, number] = node
         if not fresh.all():
             shared = len(codes) - int((np.bincount(node) == 1).sum())
             raise UserError(
                 f"{shared} of {len(codes)} items share their codes with another item, so a list of codes does not "
                 "name an item; choose a collision strategy: --collisions=suffix or --collisions=balanced."
             )
-        return CodeTrie(tuple(levels), torch.from_numpy(order + 1))
+        return CodeTrie(tuple(levels), torch.from_numpy(order + 1), torch.from_numpy(paths))
 
     def to(self, device: torch.device) -> CodeTrie:
         """The same tree on another device."""
         levels = [
             TrieLevel(one.start.to(device), one.code.to(device), one.parent.to(device)) for one in self.levels
         ]
-        return CodeTrie(tuple(levels), self.items.to(device))
+        return CodeTrie(tuple(levels), self.items.to(device), self.paths.to(device))
+
+    def prefixes(self, items: torch.Tensor, number: int) -> torch.Tensor:
+        """The nodes that the first `number` codes of some items lead to, the shape of `items`."""
+        return torch.zeros_like(items) if number == 0 else self.paths[items, number - 1]
 
     @property
     def n_prefixes(self) -> int:
