@@ -73,7 +73,7 @@ def real_data() -> Path:
 SERVED: dict[str, dict[str, Any]] = {
     "UniSID": {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16], "collisions": "none"},
     "SemanticID": {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16], "collisions": "suffix"},
-    "ItemID": {},
+    "ItemID": {"epochs": 20, "learning_rate": 0.01},
     "DenseText": {"text_encoder": "lsa", "id_dim": 8},
     "SASRec": {"train_neg_sample_args": None, "loss_type": "CE"},
 }
@@ -89,13 +89,13 @@ def served_runs(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 
     def run(model: str) -> Path:
         if model not in made:
-            settings = SERVED[model] | {
+            settings = {
                 "data_path": str(ml_mini),
                 "output_dir": str(root),
                 "cache_dir": str(root / "cache"),
                 "epochs": 2,
                 "show_progress": False,
-            }
+            } | SERVED[model]
             result = recbole_unisid.run(model, "ml-mini", settings, verbose=False)
             made[model] = Path(result["run_dir"])
         return made[model]

@@ -66,7 +66,7 @@ def test_our_figures_reach_tensorboard(ml_mini: Path, in_empty_folder: Path) -> 
 def test_token_parameters_are_as_in_the_paper(ml_mini: Path, in_empty_folder: Path) -> None:
     """N d_ID + sum of K times 64."""
     items = quick_run(ml_mini, "ItemID", epochs=1)["data"]["items"]
-    unified = quick_run(ml_mini, "UniSID", epochs=1)["parameters"]["tokens"]
+    unified = quick_run(ml_mini, "UniSID", epochs=1, id_dim=8)["parameters"]["tokens"]
     assert unified == items * 8 + 3 * 16 * 64
 
 
