@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "load", "run"]
+__all__ = ["UserError", "__version__", "load", "run", "use"]
 
 if TYPE_CHECKING:
     from recbole_unisid.errors import UserError
+    from recbole_unisid.extensions import use
     from recbole_unisid.runs.api import run
     from recbole_unisid.serving.loaded import load
 
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from recbole_unisid.serving.loaded import load
 
         return load
+    if name == "use":
+        from recbole_unisid.extensions import use
+
+        return use
     if name == "UserError":
         from recbole_unisid.errors import UserError
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 import recbole_unisid
+from recbole_unisid.commands.options import take_extensions
 from recbole_unisid.errors import UserError, did_you_mean
 
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
@@ -36,7 +37,8 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "recbole-unisid SUBCOMMAND --help says more.",
+            "recbole-unisid SUBCOMMAND --help says more. Each takes --use=module:Class too: a class of your own that a",
+            "config file or a run folder names, and that is not imported without your word.",
         ]
     )
 
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        given = take_extensions(given)
         if not given or given[0] in {"-h", "--help"}:
             print(usage())
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.extensions import use
 
 #: Flags that need no value.
 _FLAGS = {"help", "list_models", "version", "dry_run", "latex"}
@@ -17,6 +18,21 @@ def positional(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], arguments[1:]
     return None, arguments
+
+
+def take_extensions(arguments: Sequence[str]) -> list[str]:
+    """Use the classes of ``--use=module:Class[,module:Class...]`` and return the other arguments.
+
+    Raises
+    ------
+    UserError
+        When one cannot be imported.
+    """
+    for argument in arguments:
+        if argument.startswith("--use="):
+            for reference in argument.removeprefix("--use=").split(","):
+                use(reference.strip())
+    return [argument for argument in arguments if not argument.startswith("--use=")]
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:

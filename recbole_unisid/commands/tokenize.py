@@ -15,11 +15,11 @@ Encode the items' text, fit a tokenizer, write tokens.tsv, index.json, health.js
 show the health of the tokens.
 
   --dataset=ml-100k       a folder under --data_path with D.item
-  --tokenizer=residual_kmeans   rqvae, opq, random, lsh, or file with --tokens_file=F
+  --tokenizer=residual_kmeans   rqvae, opq, random, lsh, file with --tokens_file=F, or module:Class
   --codebook_sizes=[256,256,256]
   --distances=[cosine,cosine,euclidean]
   --collisions=none       suffix, balanced
-  --text_encoder=offline  lsa, a file of vectors, any sentence-transformers model
+  --text_encoder=offline  lsa, a file of vectors, any sentence-transformers model, module:Class
   --tokenizer_options={}  further settings of the tokenizer, such as {code_length: unit}
   --seed=2020
   --output_dir=runs       the files go to OUTPUT_DIR/D/tokens/TOKENIZER
@@ -34,16 +34,18 @@ def main(arguments: Sequence[str]) -> int:
     if options.pop("help", None):
         print(HELP, end="")
         return 0
+    from recbole_unisid.extensions import short_name, use_named
     from recbole_unisid.host.config import UniSIDConfig
     from recbole_unisid.host.dataset import load_dataset
     from recbole_unisid.host.semantics import item_semantics
     from recbole_unisid.tokens import health_table
     from recbole_unisid.tokens.tokenize_dataset import write_tokenization
 
+    use_named("UniSID", options)
     config = UniSIDConfig("UniSID", options.pop("dataset", "ml-100k"), (), options)
     tokenization = item_semantics(config, load_dataset(config), "tokens").tokenization
     assert tokenization is not None
-    folder = Path(config["output_dir"]) / config["dataset"] / "tokens" / str(config["tokenizer"])
+    folder = Path(config["output_dir"]) / config["dataset"] / "tokens" / short_name(str(config["tokenizer"]))
     write_tokenization(tokenization, folder)
     print(health_table(tokenization.health))
     print(f"\n-> {folder}")

@@ -42,7 +42,7 @@ def encode_texts(
         One an item; '' for an item without text.
     encoder : str
         ``offline`` (all-MiniLM-L6-v2 from a package), ``lsa`` (TF-IDF and SVD, no model), a
-        sentence-transformers name or folder, or a file of vectors
+        sentence-transformers name or folder, ``module:Class`` of the user's own, or a file of vectors
         (:func:`recbole_unisid.embeddings.vector_file.read_vectors`), for which the texts do not matter.
     cache_dir : Path
         Where vectors are kept, by encoder, weights, limit, prompt and text.

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.lsa import LsaEncoder
+from recbole_unisid.embeddings.own_encoder import OwnEncoder
 from recbole_unisid.embeddings.sentence_encoder import SentenceEncoder, offline_model_folder
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.extensions import is_reference
 
 #: Encoders by name; anything else is a sentence-transformers model or a file of vectors.
 NAMED_ENCODERS = ("offline", "lsa")
@@ -56,7 +58,8 @@ def open_encoder(
     Parameters
     ----------
     encoder : str
-        ``offline`` (the packaged all-MiniLM-L6-v2), ``lsa``, or a sentence-transformers name or folder.
+        ``offline`` (the packaged all-MiniLM-L6-v2), ``lsa``, a sentence-transformers name or folder, or
+        ``module:Class`` of the user's own, in use (:func:`recbole_unisid.use`).
     corpus : sequence of str
         What ``lsa`` learns its terms from.
     batch_size, device, max_length, prompt, processes
@@ -65,12 +68,15 @@ def open_encoder(
     Raises
     ------
     UserError
-        When ``lsa`` is given a limit or prompt it has no use for, or the model cannot be had.
+        When ``lsa`` is given a limit or prompt it has no use for, or the model cannot be had or used.
     """
     if encoder == "lsa":
         if max_length is not None or prompt is not None:
             raise UserError("The encoder 'lsa' has neither a token limit nor a prompt; leave them unset.")
         return LsaEncoder(corpus)
+    if is_reference(encoder):
+        settings = {"corpus": corpus, "batch_size": batch_size, "device": device, "max_length": max_length}
+        return OwnEncoder(encoder, settings | {"prompt": prompt, "processes": processes})
     if encoder == "offline":
         encoder = str(offline_model_folder())
     elif not Path(encoder).exists() and did_you_mean(encoder, NAMED_ENCODERS):

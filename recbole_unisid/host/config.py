@@ -16,6 +16,7 @@ from recbole.utils import ModelType  # noqa: E402
 
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
+from recbole_unisid.extensions import CLASS_SETTINGS, class_defaults, code_of  # noqa: E402
 from recbole_unisid.host import distributed  # noqa: E402
 from recbole_unisid.host.early_stopping import check_protocol_metric  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
@@ -27,7 +28,7 @@ from recbole_unisid.host.properties import (  # noqa: E402
     parse_yaml,
     read_yaml,
 )
-from recbole_unisid.host.registry import is_own, model_class  # noqa: E402
+from recbole_unisid.host.registry import family, is_own, model_class  # noqa: E402
 
 #: Keys that say where or how loudly a run happens, not what it computes.
 PLACE_KEYS = frozenset(
@@ -76,7 +77,7 @@ class UniSIDConfig(Config):
     Parameters
     ----------
     model : str
-        A model of ours or of RecBole.
+        A model of ours or of RecBole, or ``module:Class`` in use (:func:`recbole_unisid.use`).
     dataset : str
         Name of the data set (its folder under `data_path`).
     config_files : iterable of str
@@ -132,9 +133,10 @@ class UniSIDConfig(Config):
         # RecBole extends its module-wide list of dataset keys at every call; ours stays per object.
         shared: dict[str, list[str]] = self.parameters
         self.parameters: dict[str, list[str]] = {kind: list(keys) for kind, keys in shared.items()}
-        super()._load_internal_config_dict(model, model_class, dataset)
-        own = overall_defaults() | dataset_defaults(dataset) | model_defaults(model, self._recipe)
-        self.internal_config_dict.update(own)
+        kin = family(model)
+        super()._load_internal_config_dict(kin, model_class, dataset)
+        own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
+        self.internal_config_dict.update(own | class_defaults(model_class))
         merged = self.internal_config_dict | self.external_config_dict
         folder = self.dataset_folder(str(merged["data_path"]), dataset)
         self._make_ready(folder, merged)
@@ -235,8 +237,10 @@ class UniSIDConfig(Config):
         return {key: _plain(plain[key]) for key in sorted(plain)}
 
     def hashed(self) -> dict[str, Any]:
-        """The settings that decide the figures: no paths, device or verbosity."""
-        return {key: value for key, value in self.resolved().items() if key not in PLACE_KEYS}
+        """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
+        settings = {key: value for key, value in self.resolved().items() if key not in PLACE_KEYS}
+        code = code_of([self.model, *(settings.get(key) for key in CLASS_SETTINGS)])
+        return settings | {"code": code} if code else settings
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.extensions import keys_in_use
 from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
 from recbole_unisid.host.registry import OWN_MODELS
 
@@ -73,7 +74,7 @@ def check_keys(keys: Mapping[str, object], model: str) -> None:
     UserError
         For the first unknown key, with the nearest known names, or one that would load a pickle.
     """
-    known = own_keys() | _recbole_yaml_keys()
+    known = own_keys() | _recbole_yaml_keys() | keys_in_use()
     for key in keys:
         if key in PICKLED and keys[key]:
             raise UserError(f"'{key}' is RecBole's pickle of a data set and not supported: {PICKLED[key]}.")

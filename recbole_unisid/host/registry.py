@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.extensions import find, is_reference
 
 #: Our models and the modules that hold them.
 OWN_MODELS = {
@@ -56,7 +57,8 @@ def model_class(name: str) -> type[Any]:
     Parameters
     ----------
     name : str
-        A name of :func:`known_models`.
+        A name of :func:`known_models`, or ``module:Class`` of the user's own, in use
+        (:func:`recbole_unisid.use`).
 
     Returns
     -------
@@ -68,6 +70,8 @@ def model_class(name: str) -> type[Any]:
     UserError
         When no model has that name; the nearest names are suggested.
     """
+    if is_reference(name):
+        return _users_class(name)
     if name in NOT_SUPPORTED:
         raise UserError(f"RecBole's {name} does not run here: {NOT_SUPPORTED[name]}.")
     models = known_models()
@@ -81,4 +85,38 @@ def model_class(name: str) -> type[Any]:
 
 def is_own(name: str) -> bool:
     """Whether a model is this package's (trained on whole sequences) rather than RecBole's."""
-    return name in OWN_MODELS
+    return family(name) in OWN_MODELS
+
+
+def family(name: str) -> str:
+    """Whose defaults, trainer and search space a model has.
+
+    A model's own name; of a class of the user's, the nearest model of ours or RecBole's that it is derived from
+    (`ItemID` where it is :class:`~recbole_unisid.models.unisid.WholeSequenceRecommender` itself).
+    """
+    if not is_reference(name):
+        return name
+    known = known_models()
+    for base in model_class(name).__mro__[1:]:
+        if known.get(base.__name__) == base.__module__:
+            return base.__name__
+        if base.__module__ in OWN_MODELS.values():
+            return "ItemID"
+    return name
+
+
+def _users_class(name: str) -> type[Any]:
+    from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
+    from recbole.model.sequential_recommender import S3Rec
+
+    found = find(name, "model")
+    if not issubclass(found, AbstractRecommender):
+        raise UserError(
+            f"'{name}' is no model; derive it from one of recbole_unisid.models or of RecBole, such as "
+            "recbole_unisid.models.unisid.UniSID."
+        )
+    if not issubclass(found, SequentialRecommender) or issubclass(found, S3Rec):
+        raise UserError(
+            f"'{name}' does not run here: derive it from a sequential model that trains in one stage."
+        )
+    return found

@@ -22,6 +22,7 @@ from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
+from recbole_unisid.host.registry import family
 from recbole_unisid.host.resumable import Place, Resumable, Watch
 from recbole_unisid.host.schedule import follow_schedule
 
@@ -269,5 +270,5 @@ def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path)
     run_folder : Path
         The run's folder.
     """
-    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    base = get_trainer(config["MODEL_TYPE"], family(config["model"]))
     return type(f"Run{base.__name__}", (RunTrainer, base), {})(config, model, run_folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import use_named
 from recbole_unisid.host.config import UniSIDConfig, parse_value
 from recbole_unisid.host.properties import read_yaml
 from recbole_unisid.runs.many import run_many
@@ -29,7 +30,8 @@ def run(
     Parameters
     ----------
     model : str or iterable of str
-        Models of ours or of RecBole; a string may name several, separated by commas.
+        Models of ours or of RecBole, or ``module:Class`` of your own; a string may name several, separated
+        by commas.
     dataset : str
         A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``.
     config_dict : mapping, optional
@@ -59,16 +61,16 @@ def run(
     >>> result["test"]["full"]["ndcg@10"]  # doctest: +SKIP
     """
     settings = dict(config_dict or {})
-    models = model.split(",") if isinstance(model, str) else list(model)
+    models = [name.strip() for name in (model.split(",") if isinstance(model, str) else model)]
+    for name in models:
+        use_named(name, settings)
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
     if "tune" in settings:
         trials = settings.pop("tune")
-        return [_tuned(name.strip(), dataset, config_files, settings, trials, verbose) for name in models]
+        return [_tuned(name, dataset, config_files, settings, trials, verbose) for name in models]
     configs = [
-        UniSIDConfig(
-            name.strip(), dataset, config_files, settings if seed is None else settings | {"seed": seed}
-        )
+        UniSIDConfig(name, dataset, config_files, settings if seed is None else settings | {"seed": seed})
         for name in models
         for seed in seeds
     ]

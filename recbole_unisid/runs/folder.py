@@ -14,6 +14,7 @@ from recbole.utils.logger import RemoveColorFilter
 from tqdm import tqdm
 
 from recbole_unisid.data.disk import sha256_of
+from recbole_unisid.extensions import short_name
 from recbole_unisid.files import fingerprint, write_json, write_text
 from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
@@ -50,7 +51,7 @@ class RunFolder:
         data = data_fingerprint(Path(config["data_path"]), config["dataset"])
         self.hash = fingerprint(config.hashed(), data)[:12]
         self.config = config
-        runs = Path(config["output_dir"]) / config["dataset"] / config["model"]
+        runs = Path(config["output_dir"]) / config["dataset"] / short_name(config["model"])
         self.path = runs / f"{config['seed']}-{self.hash}"
         config["checkpoint_dir"] = str(self.path / "checkpoint")
 

@@ -15,6 +15,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.properties import properties_folder, read_yaml
+from recbole_unisid.host.registry import family
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import train
 
@@ -37,7 +38,7 @@ def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, An
         Key -> list of choices, or ``{low, high, log}``; from ``properties/search.yaml``.
     """
     spaces = read_yaml(properties_folder() / "search.yaml")
-    space = spaces["default"] | spaces.get(config["model"], {})
+    space = spaces["default"] | spaces.get(family(config["model"]), {})
     return {key: range_ for key, range_ in space.items() if key in config and key not in given}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.extensions import find, is_reference
 from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
 from recbole_unisid.tokens.opq import OptimisedProductQuantiser
 from recbole_unisid.tokens.published import PublishedCodes
@@ -39,7 +40,7 @@ def build_tokenizer(
     Parameters
     ----------
     name : str
-        One of `TOKENIZERS`.
+        One of `TOKENIZERS`, or ``module:Class`` of the user's own, in use (:func:`recbole_unisid.use`).
     codebook_sizes : sequence of int
         Codes of each level.
     distances : sequence of str, optional
@@ -54,11 +55,7 @@ def build_tokenizer(
     UserError
         When the name or an option is unknown, or a value is out of range.
     """
-    if name not in TOKENIZERS:
-        raise UserError(
-            f"No tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.{did_you_mean(name, TOKENIZERS)}"
-        )
-    kind = TOKENIZERS[name]
+    kind = _kind(name)
     known = set(inspect.signature(kind).parameters) - {"codebook_sizes", "distances", "seed"}
     for option in options:
         if option not in known:
@@ -69,13 +66,33 @@ def build_tokenizer(
     return kind(codebook_sizes, distances, seed, **options)
 
 
+def _kind(name: str) -> type[Tokenizer]:
+    """The class of a tokenizer's name."""
+    if is_reference(name):
+        found = find(name, "tokenizer")
+        if not issubclass(found, Tokenizer):
+            raise UserError(f"'{name}' is no tokenizer; derive it from recbole_unisid.tokens.Tokenizer.")
+        if inspect.isabstract(found):
+            raise UserError(
+                f"'{name}' is no whole tokenizer; define {', '.join(sorted(found.__abstractmethods__))}."
+            )
+        found.name = name  # what it is called in files and reports
+        return found
+    if name not in TOKENIZERS:
+        raise UserError(
+            f"No tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.{did_you_mean(name, TOKENIZERS)}"
+        )
+    return TOKENIZERS[name]
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Read a fitted tokenizer that :meth:`Tokenizer.save` wrote.
 
     Raises
     ------
     UserError
-        When there is none in the folder or it is damaged.
+        When there is none in the folder, it is damaged, or it is of a class of somebody's own that nobody
+        has asked for: a file never imports code.
     """
     path = Path(folder) / TOKENIZER_FILE
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import code_of, short_name
 from recbole_unisid.files import fingerprint
 from recbole_unisid.tokens.collisions import Resolved, check_strategy, place_new_items, resolve_collisions
 from recbole_unisid.tokens.fidelity import neighbours_kept, prefix_purity, reconstruction_error
@@ -112,8 +113,9 @@ def tokenize_items(
         raise UserError(f"{len(vectors)} vectors for {len(item_ids)} items; give one an item.")
     check_strategy(collisions)
     model = build_tokenizer(tokenizer, codebook_sizes, distances, seed, **options)
-    key = fingerprint("tokens 1", model.depends_on(), vectors, list(item_ids))
-    folder = None if cache_dir is None else Path(cache_dir) / f"{model.name}-{key}"
+    code = code_of([model.name]).values()
+    key = fingerprint("tokens 1", model.depends_on(), vectors, list(item_ids), *code)
+    folder = None if cache_dir is None else Path(cache_dir) / f"{short_name(model.name)}-{key}"
     fitted = _cached_tokenizer(folder)
     if fitted is None:
         fitted = model.fit(vectors, show_progress, item_ids)

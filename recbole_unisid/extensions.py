@@ -1,0 +1,194 @@
+"""Tokenizers, models and text encoders of the user's own, named ``module:Class``.
+
+Importing a module runs it. So a class is imported only for who asks for it by name: on the command line, in a
+call from Python, or by :func:`use`. A config file, a saved tokenizer or a run folder may name a class, but that
+alone never imports it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.files import fingerprint
+
+#: Settings that may name a class.
+CLASS_SETTINGS = ("tokenizer", "text_encoder")
+
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+#: Packages whose version a run knows; the source of all other classes belongs to its hash.
+_KNOWN_PACKAGES = frozenset({"recbole_unisid", "recbole", "torch", "builtins", "abc", "typing"})
+#: What was asked for in this process, reference -> class.
+_in_use: dict[str, type[Any]] = {}
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name means a class of the user's own.
+
+    Examples
+    --------
+    >>> is_reference("my_module:MyModel"), is_reference("UniSID"), is_reference("org/encoder")
+    (True, False, False)
+    """
+    return _REFERENCE.fullmatch(name) is not None
+
+
+def use(extension: str | type[Any]) -> str:
+    """Allow a class of one's own to be used in this process, importing its module where needed.
+
+    Parameters
+    ----------
+    extension : str or type
+        ``module:Class``, or the class itself. A module is looked for as ``import`` does, and in the
+        current folder last.
+
+    Returns
+    -------
+    str
+        ``module:Class``, what `model`, `tokenizer` or `text_encoder` take.
+
+    Raises
+    ------
+    UserError
+        When there is no such module or class, or the module fails.
+    """
+    if isinstance(extension, type):
+        reference = f"{extension.__module__}:{extension.__name__}"
+        _in_use[reference] = extension
+    else:
+        reference = extension
+        if not is_reference(reference):
+            raise UserError(f"'{reference}' names no class; write module:Class, such as my_module:MyModel.")
+        if reference not in _in_use:
+            _in_use[reference] = _import(*reference.split(":"))
+    return reference
+
+
+def use_named(model: str, settings: Mapping[str, Any]) -> None:
+    """Use the classes that a person names as `model` or in `settings`; other names are left alone."""
+    for name in (model, *(settings.get(key) for key in CLASS_SETTINGS)):
+        if isinstance(name, str) and is_reference(name):
+            use(name)
+
+
+def find(reference: str, kind: str) -> type[Any]:
+    """A class that is in use.
+
+    Parameters
+    ----------
+    reference : str
+        ``module:Class``.
+    kind : str
+        ``model``, ``tokenizer`` or ``text_encoder``, for the message.
+
+    Raises
+    ------
+    UserError
+        When nobody in this process asked for it.
+    """
+    if reference not in _in_use:
+        raise UserError(
+            f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, give "
+            f"--{kind}={reference} or --use={reference}, or call recbole_unisid.use('{reference}')."
+        )
+    return _in_use[reference]
+
+
+def short_name(name: str) -> str:
+    """A name fit for a folder: of ``module:Class`` the class."""
+    return name.rpartition(":")[2]
+
+
+def code_fingerprint(extension: type[Any]) -> str:
+    """Hash the source of a class and of those it is derived from, but for the packages underneath.
+
+    What else a module imports is not part of it.
+    """
+    parts = []
+    for base in extension.__mro__:
+        if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
+            parts.append([f"{base.__module__}:{base.__name__}", _source(base)])
+    return fingerprint(parts)
+
+
+def code_of(names: Iterable[Any]) -> dict[str, str]:
+    """The hashes of those names that are classes in use, reference -> hash; for hashes of runs."""
+    found = {name for name in names if isinstance(name, str) and name in _in_use}
+    return {name: code_fingerprint(_in_use[name]) for name in sorted(found)}
+
+
+def class_defaults(extension: type[Any]) -> dict[str, Any]:
+    """Settings that a class brings along, ``defaults = {...}``, those of its ancestors underneath.
+
+    Raises
+    ------
+    UserError
+        When ``defaults`` is no dict.
+    """
+    defaults: dict[str, Any] = {}
+    for base in reversed(extension.__mro__):
+        own = vars(base).get("defaults", {})
+        if not isinstance(own, dict):
+            raise UserError(
+                f"'{base.__module__}:{base.__name__}': defaults must be a dict of settings, not a {type(own).__name__}."
+            )
+        defaults |= own
+    return defaults
+
+
+def keys_in_use() -> frozenset[str]:
+    """Settings that any class in use brings along; models that are compared share one command line."""
+    return frozenset(key for extension in _in_use.values() for key in class_defaults(extension))
+
+
+def _import(module_name: str, class_name: str) -> type[Any]:
+    reference = f"{module_name}:{class_name}"
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: a file of the folder shadows no installed module
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a module of somebody's own may raise
+        if isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name)):
+            raise UserError(
+                f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}."
+            ) from None
+        raise UserError(f"'{module_name}' cannot be imported: {_one_line(error)}") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        names = [name for name, value in vars(module).items() if isinstance(value, type)]
+        raise UserError(
+            f"Module '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
+        )
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    """An error of a module with the place where it happened."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError):  # its text names the place
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{text} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _source(kind: type[Any]) -> str:
+    """The file that a class stands in, or what can be had of it."""
+    try:
+        return Path(inspect.getfile(kind)).read_text(encoding="utf-8")
+    except (TypeError, OSError):  # typed into a console
+        pass
+    try:
+        return inspect.getsource(kind)
+    except (TypeError, OSError):
+        return repr(sorted(vars(kind)))
