@@ -88,7 +88,7 @@ def against_the_way(edges: dict[str, set[str]]) -> list[str]:
 def svg(edges: dict[str, set[str]]) -> str:
     """The drawing: one row a folder, a filled square under each folder that it imports."""
     rooms = [room for room in ROOMS if room in edges]
-    width, height = LEFT + CELL * len(rooms) + 12, TOP + CELL * len(rooms) + 12
+    width, height = LEFT + CELL * len(rooms) + 56, TOP + CELL * len(rooms) + 12
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"',
         ' font-family="sans-serif" font-size="13" role="img"',
