@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recbole_unisid.tokens.kmeans import KMeans
-from recbole_unisid.tokens.quantiser import decode, fitted_lengths, nearest_codes, quantise
+from recbole_unisid.tokens.quantiser import (
+    code_distances,
+    decode,
+    directions,
+    fitted_lengths,
+    nearest_codes,
+    quantise,
+)
 
 PATTERNS = list(itertools.product(["cosine", "euclidean"], repeat=3))
 
@@ -162,3 +169,58 @@ def test_fewer_points_than_codes_become_codes():
     book = torch.from_numpy(KMeans().fit(points, 5, "euclidean", np.random.default_rng(0)))
     assert book.shape == (5, 2)
     assert squared_error(torch.from_numpy(points), book, "euclidean") == 0
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_directions_have_length_one_at_any_scale(scale):
+    """Neither the largest nor the smallest numbers overflow or vanish; zero stays zero; the last axis counts."""
+    vectors = torch.tensor([[[3.0, 4.0, 0.0], [0.0, -2.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 2.0, 2.0]]]).double()
+    expected = torch.tensor([[[0.6, 0.8, 0], [0, -1, 0]], [[0, 0, 0], [1 / 3, 2 / 3, 2 / 3]]]).double()
+    assert torch.allclose(directions(vectors * scale), expected, rtol=1e-6, atol=0)
+
+
+def test_distances_of_a_level_are_the_oracles():
+    """Squared distances, between directions at a cosine level."""
+    rng = np.random.default_rng(5)
+    points, book = rng.standard_normal((6, 4)), rng.standard_normal((3, 4))
+    for distance in ("cosine", "euclidean"):
+        found = code_distances(torch.from_numpy(points), torch.from_numpy(book), distance)
+        expected = [[oracle_distance(p, c, distance) for c in book.tolist()] for p in points.tolist()]
+        assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_two_codes_that_only_rounding_parts():
+    """At a distance of 1e8 from the origin the fast formula is off by whole units; the nearer code is chosen."""
+    rng = np.random.default_rng(6)
+    points = 1e8 + rng.uniform(-1, 1, (200, 3))
+    book = 1e8 + np.array([[0.0, 0.0, 0.0], [0.25, 0.25, 0.25]])
+    chosen = nearest_codes(torch.from_numpy(points), torch.from_numpy(book), "euclidean")
+    expected = ((points[:, None] - book) ** 2).sum(-1).argmin(1)
+    assert chosen.tolist() == expected.tolist()
+    assert 0 < chosen.sum() < 200
+
+
+def test_the_parts_have_their_shapes():
+    """Levels stand in the middle: [n, levels, width], residuals with the input before and the rest after."""
+    rng = np.random.default_rng(7)
+    vectors = torch.from_numpy(rng.standard_normal((5, 3)))
+    books = [torch.from_numpy(rng.standard_normal((4, 3))) for _ in range(2)]
+    parts = quantise(vectors, books, ["cosine", "euclidean"])
+    assert parts.codes.shape == (5, 2)
+    assert parts.quantised.shape == (5, 2, 3)
+    assert parts.residuals.shape == (5, 3, 3)
+    assert torch.allclose(parts.quantised.sum(dim=1), decode(parts.codes, books))
+    with pytest.raises(ValueError, match="zip"):
+        quantise(vectors, books, ["cosine"])
+
+
+def test_lengths_of_codes_with_one_member_with_none_and_with_an_opposite_one():
+    """One member: its projection. None: the mean of all projections. A negative one keeps the direction."""
+    residuals = torch.tensor([[4.0, 0.0], [6.0, 0.0], [0.0, 3.0]], requires_grad=True)
+    book = torch.tensor([[2.0, 0.0], [0.0, 5.0], [0.0, -1.0]])
+    fitted = fitted_lengths(residuals, book)
+    assert torch.allclose(fitted, torch.tensor([[5.0, 0.0], [0.0, 3.0], [0.0, -13 / 3]]))
+    assert not fitted.requires_grad
+    alone = fitted_lengths(torch.tensor([[-2.0, 0.5]]), torch.tensor([[1.0, 0.0]]))
+    assert torch.equal(directions(alone), torch.tensor([[1.0, 0.0]]))
+    assert 1e-12 < float(alone.norm()) < 1e-6

@@ -23,11 +23,9 @@ from recbole_unisid.data.sequences import UserSequences, group_by_user
 from recbole_unisid.data.split import leave_one_out
 from recbole_unisid.errors import UserError
 
-_DAY_SECONDS = 86_400
-_MANY_TIES = 0.05
+_DAY_SECONDS, _MANY_TIES = 86_400, 0.05
 # Share of higher names from which on the order of names is called a leak, given enough cases to tell.
-_LEAKING_SHARE = 0.55
-_ENOUGH_CASES = 200
+_LEAKING_SHARE, _ENOUGH_CASES = 0.55, 200
 
 
 @dataclass(frozen=True)
@@ -290,8 +288,8 @@ def _screen_rows(facts: Inspection) -> Iterator[tuple[str, str]]:
     controls = facts.controls
     yield (
         f"R@10 of rules, {controls.cases:,} cases",
-        f"popularity {controls.popularity:.4f}, next ID {controls.next_id:.4f}, previous ID "
-        f"{controls.previous_id:.4f}, repeat last {controls.repeat_last:.4f}",
+        f"popularity {controls.popularity:.4f}, next ID {controls.next_id:.4f}, "
+        f"previous ID {controls.previous_id:.4f}, repeat last {controls.repeat_last:.4f}",
     )
     yield "test item has the higher name", f"{controls.next_higher:.1%} (50 % expected)"
     for warning in facts.warnings:

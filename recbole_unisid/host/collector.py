@@ -59,7 +59,7 @@ class RankRecorder:
     negatives: NDArray[np.int64]
     user_field: str
     masked: bool = False
-    _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list)
+    _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list, init=False)
 
     def record(self, scores: torch.Tensor, interaction: Any, lister: Lister | None = None) -> None:
         """Take one batch of scores, shape [batch, n_items + 1].

@@ -98,10 +98,12 @@ class RunTrainer(Resumable):
         ----------
         train_data, valid_data : loader
             `valid_data` None trains for all epochs and keeps the last.
-        verbose, saved, callback_fn
+        verbose, saved : bool
             As in RecBole.
         show_progress : bool
             One bar over all epochs.
+        callback_fn : callable, optional
+            As in RecBole.
 
         Returns
         -------

@@ -84,7 +84,8 @@ def popularity_thresholds(training_counts: NDArray[np.int64]) -> tuple[int, int]
 
     Returns
     -------
-    head_from, mid_from : int
+    head_from : int
+    mid_from : int
         The counts of the items with which the most popular items first hold 20 % and 80 % of the
         training interactions. All items of one count are in one slice.
     """

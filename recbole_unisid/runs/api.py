@@ -57,8 +57,10 @@ def run(
     Examples
     --------
     >>> import recbole_unisid
-    >>> result = recbole_unisid.run(model="ItemID", config_dict={"epochs": 1})  # doctest: +SKIP
-    >>> result["test"]["full"]["ndcg@10"]  # doctest: +SKIP
+    >>> settings = {"epochs": 1, "show_progress": False}
+    >>> result = recbole_unisid.run(model="ItemID", config_dict=settings, verbose=False)
+    >>> result["epochs"], 0 <= result["test"]["full"]["ndcg@10"] <= 1
+    (1, True)
     """
     settings = dict(config_dict or {})
     models = [name.strip() for name in (model.split(",") if isinstance(model, str) else model)]
@@ -100,15 +102,15 @@ def _tuned(
 def parse_seeds(seeds: Any) -> list[int]:
     """Read ``--seeds``: a number n of seeds from 2020 on, or the seeds themselves.
 
-    Examples
-    --------
-    >>> parse_seeds(3), parse_seeds("7,9"), parse_seeds([4])
-    ([2020, 2021, 2022], [7, 9], [4])
-
     Raises
     ------
     UserError
         When it is neither.
+
+    Examples
+    --------
+    >>> parse_seeds(3), parse_seeds("7,9"), parse_seeds([4])
+    ([2020, 2021, 2022], [7, 9], [4])
     """
     value = parse_value(seeds) if isinstance(seeds, str) else seeds
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:

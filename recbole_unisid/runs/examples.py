@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recbole.data.interaction import Interaction
 
 from recbole_unisid.data.split import TEST
+from recbole_unisid.host.borrowed import Interaction
 from recbole_unisid.items.representation import SemanticTokens
 from recbole_unisid.report.examples import (
     choose_examples,

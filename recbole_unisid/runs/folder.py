@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from recbole.utils.logger import RemoveColorFilter
 from tqdm import tqdm
 
 from recbole_unisid.data.disk import sha256_of
 from recbole_unisid.extensions import short_name
 from recbole_unisid.files import fingerprint, write_json, write_text
 from recbole_unisid.host import distributed
+from recbole_unisid.host.borrowed import RemoveColorFilter
 from recbole_unisid.host.config import UniSIDConfig
 
 LOG = logging.getLogger("recbole_unisid")

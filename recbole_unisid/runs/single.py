@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from recbole.utils import init_seed
 from safetensors.torch import save_file
 
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.files import write_atomically
 from recbole_unisid.host import distributed
+from recbole_unisid.host.borrowed import init_seed
 from recbole_unisid.host.collector import RankRecorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset

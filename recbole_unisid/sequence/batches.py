@@ -57,7 +57,8 @@ class Windows:
 
         Returns
         -------
-        inputs, targets : Tensor of int64, shape [batch, longest]
+        inputs : Tensor of int64, shape [batch, longest]
+        targets : Tensor of int64, shape [batch, longest]
             Item numbers; 0 pads on the right, and marks positions without a target of this window.
         """
         start, stop = self.start[index, None], self.stop[index, None]

@@ -69,4 +69,4 @@ def _faiss() -> Any:
     try:
         return importlib.import_module("faiss")
     except ImportError:
-        raise UserError("The tokenizer 'opq' needs faiss: pip install 'recbole_unisid[opq]'.") from None
+        raise UserError("The tokenizer 'opq' needs faiss: pip install faiss-cpu.") from None

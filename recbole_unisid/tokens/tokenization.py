@@ -88,7 +88,7 @@ def tokenize_items(
     vectors : ndarray of float32, shape [items, width]
     item_ids : sequence of str
         The items' tokens, aligned.
-    tokenizer, codebook_sizes, distances, seed, **options
+    tokenizer, codebook_sizes, distances, seed
         As in :func:`build_tokenizer`.
     collisions : {"none", "suffix", "balanced"}
         What becomes of items that share a tuple.
@@ -98,6 +98,8 @@ def tokenize_items(
         Of the items, for the health report.
     show_progress : bool
         Whether progress bars are shown.
+    **options
+        Further settings of the tokenizer.
 
     Returns
     -------

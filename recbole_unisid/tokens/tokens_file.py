@@ -73,7 +73,7 @@ def write_index_json(
 
 
 def level_tags(levels: int) -> list[str]:
-    """a, b, ..., z, aa, ab, ... for so many levels."""
+    """Name so many levels a, b, ..., z, aa, ab, ..."""
     letters = string.ascii_lowercase
     return [("" if at < 26 else letters[at // 26 - 1]) + letters[at % 26] for at in range(levels)]
 

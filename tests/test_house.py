@@ -1,0 +1,156 @@
+"""The rules of the house that a machine can check: sizes, docstrings, examples, imports, one version."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+import recbole_unisid
+
+PACKAGE = ROOT / "recbole_unisid"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FILE_LINES, FUNCTION_LINES = 300, 40
+#: Checks of numpydoc (its codes): there is a docstring (GL08) with a summary that is a sentence (SS01 to SS04);
+#: sections are known, in order and once (GL06, GL07); parameters are those of the signature, in its order, with
+#: well-formed types (PR02 to PR10), and all of them where there is a list (PR01); RT02: a type comes first.
+CHECKS = {"GL06", "GL07", "GL08", "SS01", "SS02", "SS03", "SS04", "RT02"}
+CHECKS |= {"PR01", "PR02", "PR03", "PR05", "PR06", "PR09", "PR10"}
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Every function and method of a file."""
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def lines_of(function: ast.FunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    assert function.end_lineno is not None
+    first = function.body[0]
+    text = ast.get_docstring(function)
+    documented = 0 if text is None else (first.end_lineno or 0) - first.lineno + 1
+    return function.end_lineno - function.lineno + 1 - documented
+
+
+def too_long() -> set[str]:
+    """Files and functions above the limits, as CONTRIBUTING names them."""
+    found = set()
+    for path in MODULES:
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(PACKAGE).as_posix()
+        if len(text.splitlines()) > FILE_LINES:
+            found.add(name)
+        found |= {f"{name}: {f.name}" for f in functions(ast.parse(text)) if lines_of(f) > FUNCTION_LINES}
+    return found
+
+
+def test_files_and_functions_are_short() -> None:
+    """Those that are not stand in CONTRIBUTING with a sentence why; no exception outlives its reason."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.split("## Longer than the rule")[1].split("\n## ")[0]
+    named = re.findall(r"^- `([^`]+)`: .{20,}", section, re.M)
+    assert set(named) == too_long()
+
+
+def public_names() -> list[str]:
+    """Public modules' classes and functions, and the methods that they define."""
+    names = []
+    for path in MODULES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+                continue
+            names.append(f"{module}.{node.name}")
+            if isinstance(node, ast.ClassDef):
+                names += [f"{names[-1]}.{f.name}" for f in node.body if _is_public_method(f)]
+    return names
+
+
+def _is_public_method(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+
+
+def test_public_docstrings() -> None:
+    """numpydoc finds nothing by `CHECKS`; a plain sentence without any list of parameters is allowed."""
+    validation = pytest.importorskip("numpydoc.validate")
+    wrong = []
+    for name in public_names():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = validation.validate(name)
+        has_list = "Parameters\n" in (found["docstring"] or "")
+        for code, message in found["errors"]:
+            if code in CHECKS and (code != "PR01" or has_list):
+                wrong.append(f"{name}: {code} {message}")
+    assert not wrong, "\n".join(wrong)
+
+
+WITH_EXAMPLES = [path for path in MODULES if ">>>" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_docstring_examples(path: Path, ml_mini: Path, in_empty_folder: Path) -> None:
+    """Every ``>>>`` gives what stands below it; ml-100k is a small cut here."""
+    folder = in_empty_folder / "dataset" / "ml-100k"
+    folder.mkdir(parents=True)
+    for kind in ("inter", "item"):
+        shutil.copy(ml_mini / "ml-mini" / f"ml-mini.{kind}", folder / f"ml-100k.{kind}")
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0
+
+
+def test_no_example_is_skipped() -> None:
+    """An example that does not run is no example."""
+    for path in MODULES:
+        assert "doctest: +SKIP" not in path.read_text(encoding="utf-8"), path
+
+
+def test_imports_run_one_way() -> None:
+    """No folder imports a later one, and docs/architecture.svg shows the imports as they are."""
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "architecture.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_only_the_border_imports_recbole() -> None:
+    """RecBole is touched in host and models, and nowhere else."""
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "recbole" for name in names):
+                found.add(path.relative_to(PACKAGE).parts[0])
+    assert found == {"host", "models"}
+
+
+def test_no_file_of_the_package_is_left_out() -> None:
+    """setup.cfg lists every folder with modules: a wheel without one would fail at its users'."""
+    listed = (ROOT / "setup.cfg").read_text(encoding="utf-8").split()
+    for path in MODULES:
+        assert ".".join(path.relative_to(ROOT).parent.parts) in listed, path
+
+
+def test_one_version() -> None:
+    """CITATION.cff has the package's version; nothing else states one."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == recbole_unisid.__version__
+    assert "attr: recbole_unisid.__version__" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    assert citation["cff-version"] == "1.2.0"
+    assert {"title", "message", "authors", "license"} <= set(citation)
