@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recbole.data.interaction import Interaction
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
+from recbole_unisid.host.borrowed import Interaction
 from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model, stored_sequences
 from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.models.unisid import WholeSequenceRecommender
@@ -241,9 +241,11 @@ def load(
 
     Examples
     --------
-    >>> run = recbole_unisid.load("runs/ml-100k/UniSID/2020-0123456789ab")  # doctest: +SKIP
-    >>> history = [run.number_of("Toy Story"), run.number_of("Fargo")]  # doctest: +SKIP
-    >>> run.scores([np.array(history)]).argmax()  # doctest: +SKIP
+    With a run at hand::
+
+        run = recbole_unisid.load("runs/ml-100k/UniSID/2020-0123456789ab")
+        history = [run.number_of("Toy Story"), run.number_of("Fargo")]
+        run.scores([np.array(history)]).argmax()
     """
     stored = read_run(Path(run_dir))
     version = read_version(stored, catalogue)

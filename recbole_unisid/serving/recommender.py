@@ -253,7 +253,9 @@ class Recommender(ItemRecommender):
 
     Examples
     --------
-    >>> Recommender("exported").recommend(["B0009YQ8OK"], k=3)  # doctest: +SKIP
+    With an exported folder at hand::
+
+        Recommender("exported").recommend(["B0009YQ8OK"], k=3)
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:

@@ -57,15 +57,15 @@ class ResidualQuantiser(nn.Module):
         How the gradient passes the quantiser.
     code_length : {"unit", "fitted"}
         Of a cosine level's codes.
-    direct : bool
-        With gradient codebooks: whether codes also get the gradient of what is made of ``q``, as a table of
-        fixed codes does, beside the codebook loss.
     decay, dead_below : float
         Of the moving averages; below how many inputs a batch a code is dead. 0 never replaces any.
     kmeans_iterations : int
         Of the start.
     seed : int
         Of the k-means start and the replacement of dead codes.
+    direct : bool
+        With gradient codebooks: whether codes also get the gradient of what is made of ``q``, as a table of
+        fixed codes does, beside the codebook loss.
     """
 
     initialised: Tensor
