@@ -21,6 +21,7 @@ from recbole_unisid.host.loaders import make_loaders
 from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.host.trainer import RunTrainer
 from recbole_unisid.models.tiger import TIGER
+from recbole_unisid.report.gather import gather_report
 from recbole_unisid.scores.negatives import sample_negatives
 
 QUICK: dict[str, Any] = {
@@ -90,6 +91,24 @@ def test_run_folder_and_report(more: dict[str, Any], ml_mini: Path, in_empty_fol
     else:
         assert result[0]["ranker"] == {"name": "exact"}
         assert "TIGER (exact)" in board
+
+
+def test_tokens_of_others_stand_in_one_leaderboard(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Codes from files, however long their paths: each row names its own."""
+    folders = [run(ml_mini, epochs=1)["run_dir"]]
+    lines = (Path(folders[0]) / "tokens.tsv").read_text().splitlines()
+    place = Path("a-folder-with-a-long-name/that-fills-a-label-by-itself/codes-of-others")
+    place.mkdir(parents=True)
+    names, codes = zip(*(line.split("\t") for line in lines[1:]), strict=True)
+    for file, values in (("as_they_were", codes), ("turned_round", codes[::-1])):
+        rows = [f"{name}\t{value}" for name, value in zip(names, values, strict=True)]
+        (place / f"{file}.tsv").write_text("\n".join([lines[0], *rows]) + "\n")
+        folders.append(
+            run(ml_mini, epochs=1, tokenizer="file", tokens_file=str(place / f"{file}.tsv"))["run_dir"]
+        )
+    labels = [row.model for row in gather_report(folders).board.rows]
+    assert len(set(labels)) == 3
+    assert all(any(name in label for label in labels) for name in ("as_they_were", "turned_round"))
 
 
 def test_other_models_have_no_ranker(ml_mini: Path, in_empty_folder: Path) -> None:

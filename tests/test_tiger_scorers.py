@@ -51,7 +51,10 @@ class Case:
         self.brute = torch.stack([self._of_head(state, table, rows) for state in states])
 
     def _of_head(self, state: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        logits = self.decoder(state.expand(len(rows), -1), table, rows)
+        vectors = table[rows]
+        prefixes = vectors.cumsum(1) - vectors
+        states = state.expand(len(rows), -1)
+        logits = [self.decoder(level, states, prefixes[:, level], table) for level in range(rows.shape[1])]
         codes, likely = self.codes[1:], torch.zeros(len(rows))
         for level, row in enumerate(logits):
             if self.decoder.among_children:
@@ -201,15 +204,30 @@ def test_fewer_items_than_beams_below_a_code() -> None:
     assert torch.isfinite(spread[:, 1:]).all()
 
 
+def test_levels_where_no_prefix_branches_cost_nothing() -> None:
+    """The first code tells the items apart: the decoder is asked for no other, in ranking or in training."""
+    codes = np.array([[2, 1], [0, 0], [1, 1]])
+    trie, padded = CodeTrie.of(codes), torch.from_numpy(np.concatenate([np.zeros((1, 2), np.int64), codes]))
+    head = CodeHead([3, 2], 4, 8, 0.0, 1.0)
+    writer = CausalItems(padded, [3, 2], trie, CausalTransformer(4, 6, 1, 1, 4, 8, 0.0, 0.0), head, 4)
+    writer.loss(torch.tensor([[1, 2]]), torch.tensor([[2, 3]]), None, 0.0).backward()
+    assert all(float(weight.grad.abs().sum()) == 0 for weight in head.out[1].parameters())
+    state = writer.begin(torch.tensor([[1, 2]]), torch.tensor([2]), None)
+    exact = score_catalogue(head, state, 1, trie)
+    torch.testing.assert_close(exact.logsumexp(1), torch.zeros(1))
+    items, scores = beam_search(head, state, 1, trie, 3)
+    torch.testing.assert_close(scores, exact.gather(1, items))
+    torch.testing.assert_close(score_candidates(head, state, trie, items), scores)
+
+
 def test_temperature_flattens_the_likelihoods() -> None:
     head, flat = (CodeHead([4], 3, 4, 0.0, temperature, False) for temperature in (1.0, 1000.0))
     flat.load_state_dict(head.state_dict())
     state = head.begin(torch.randn(1, 3), 10 * torch.randn(4, 3))
-    assert float(head.step(state, 0, None, None)[0].detach().std()) > 1
-    torch.testing.assert_close(
-        flat.step(state, 0, None, None)[0], torch.full((1, 1, 4), -np.log(4.0)), rtol=0, atol=0.1,
-        check_dtype=False,
-    )  # fmt: skip
+    place = (torch.tensor([0]), torch.tensor([0]))
+    assert float(head.score(state, 0, place).detach().std()) > 1
+    even = torch.full((1, 4), 0.25)
+    torch.testing.assert_close(flat.score(state, 0, place).exp(), even, rtol=0, atol=0.03)
 
 
 @settings(max_examples=50, deadline=None)

@@ -154,7 +154,7 @@ def _with_variants(runs: list[RunFiles]) -> list[RunFiles]:
     for group in groups.values():
         keys = differing_settings([run.settings for run in group])
         for run in group:
-            words = ", ".join(f"{key}={_short(run.settings.get(key))}" for key in keys)
+            words = ", ".join(f"{key}={_short(key, run.settings.get(key))}" for key in keys)
             cut = words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
             named[id(run)] = replace(run, run=replace(run.run, variant=cut))
     return [named[id(run)] for run in runs]
@@ -172,5 +172,7 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1]
 
 
-def _short(value: Any) -> str:
+def _short(key: str, value: Any) -> str:
+    if key.endswith("_file") and isinstance(value, str):
+        return Path(value).stem  # folders would fill the label before the file is named
     return value if isinstance(value, str) else json.dumps(value)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from recbole_unisid.items.code_trie import CodeTrie
+from recbole_unisid.scores.families import family_scores
 from recbole_unisid.sequence.code_decoder import CodeDecoder
 
 
@@ -41,16 +42,12 @@ def beam_search(
     codes: torch.Tensor | None = None
     origin: torch.Tensor | None = None
     for number, level in enumerate(trie.levels):
-        likely, state = decoder.step(state, number, codes, origin)  # [batch, beams, codes]
-        family = level.children(nodes)  # both [batch, beams, most children]
-        code = level.code[family[0]]
-        steps = likely.gather(2, code).masked_fill(~family[1], -torch.inf)
-        if decoder.among_children:
-            steps = steps.log_softmax(-1)
-        reached = (scores[..., None] + steps).flatten(1)
+        state = decoder.step(state, number, codes, origin)
+        children, steps = family_scores(decoder, state, number, level, nodes)
+        reached = (scores[..., None] + steps).flatten(1)  # [batch, beams * most children]
         scores, chosen = reached.topk(min(width, reached.shape[1]), dim=1)
-        nodes, codes = (each.flatten(1).gather(1, chosen) for each in (family[0], code))
-        origin = chosen // steps.shape[2]
+        nodes, origin = children.flatten(1).gather(1, chosen), chosen // steps.shape[2]
+        codes = level.code[nodes]
     items = torch.where(scores > -torch.inf, trie.items[nodes], 0)
     return items, scores
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from recbole_unisid.items.code_trie import CodeTrie
+from recbole_unisid.scores.families import family_scores, log_softmax_of_families
 from recbole_unisid.sequence.code_decoder import CodeDecoder
 
 
@@ -56,26 +57,34 @@ class _Walk:
             if origin is not None:
                 codes = self.trie.levels[number - 1].code[low:high].expand(batch, -1)
                 came = origin[begin : begin + self.block].expand(batch, -1)
-            likely, after = self.decoder.step(state, number, codes, came)  # [batch, part, codes]
+            after = self.decoder.step(state, number, codes, came)
             children = slice(int(level.start[low]), int(level.start[high]))
             parent = level.parent[children] - low  # [children]
-            steps = likely[:, parent, level.code[children]]
-            if self.decoder.among_children:
-                steps = _log_softmax_of_families(steps, parent, part.shape[1])
-            found = part[:, parent] + steps
+            found = part[:, parent] + self._steps(number, after, level.start[low : high + 1].diff(), children)
             if number + 1 == len(self.trie.levels):
                 self.scores[:, self.trie.items[children]] = found
             else:
                 self.below(number + 1, children.start, found, after, parent)
 
+    def _steps(self, number: int, state: Any, counts: torch.Tensor, children: slice) -> torch.Tensor:
+        """Log-likelihoods of the codes to some neighbouring children, [batch, children].
 
-def _log_softmax_of_families(logits: torch.Tensor, parent: torch.Tensor, parents: int) -> torch.Tensor:
-    """Log-probabilities among children of one parent, logits [batch, children], parent [children]."""
-    families = parent.expand(len(logits), -1)
-    largest = logits.new_full((len(logits), parents), -torch.inf)
-    largest = largest.scatter_reduce(1, families, logits, "amax")
-    sums = torch.zeros_like(largest).index_add(1, parent, (logits - largest[:, parent]).exp())
-    return logits - (largest + sums.log())[:, parent]
+        `counts` are the children of each parent; only children are asked for (:func:`family_scores`).
+        """
+        level, batch = self.trie.levels[number], len(self.scores)
+        asked = counts > 1 if self.decoder.among_children else torch.ones_like(counts, dtype=torch.bool)
+        place = asked.cumsum(0) - 1  # of each parent among those asked for
+        parents = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+        shown = asked[parents]
+        users = torch.arange(batch, device=counts.device)[:, None]
+        likely = self.decoder.score(state, number, (users, asked.nonzero().flatten()[None]))
+        parent = place[parents[shown]]
+        found = likely[:, parent, level.code[children][shown]]  # [batch, shown]
+        if self.decoder.among_children:
+            found = log_softmax_of_families(found, parent, int(asked.sum()))
+        steps = found.new_zeros(batch, len(parents))
+        steps[:, shown] = found
+        return steps
 
 
 def score_catalogue(
@@ -131,15 +140,13 @@ def score_candidates(decoder: CodeDecoder, state: Any, trie: CodeTrie, items: to
     last: torch.Tensor | None = None
     origin: torch.Tensor | None = None
     for number, level in enumerate(trie.levels):
-        likely, state = decoder.step(state, number, last, origin)
-        nodes, last = trie.prefixes(items, number), level.code[trie.paths[items, number]]
-        scores = scores + likely.expand(-1, candidates, -1).gather(2, last[..., None])[..., 0]
-        if decoder.among_children:
-            # One family is enough where all stand at the empty prefix.
-            children, real = level.children(nodes[:, : likely.shape[1]])
-            family = likely.gather(2, level.code[children]).masked_fill(~real, -torch.inf)
-            scores = scores - family.logsumexp(-1)
+        state = decoder.step(state, number, last, origin)
         # All begin at the one empty prefix; from then on each goes on from itself.
-        place = torch.arange(candidates, device=items.device) * (number > 0)
-        origin = place.expand(batch, -1)
+        nodes = trie.prefixes(items, number)[:, : 1 if number == 0 else candidates]
+        _, family = family_scores(decoder, state, number, level, nodes)
+        child = trie.paths[items, number]
+        place = (child - level.start[nodes])[..., None]  # among its siblings
+        scores = scores + family.expand(-1, candidates, -1).gather(2, place)[..., 0]
+        last = level.code[child]
+        origin = (torch.arange(candidates, device=items.device) * (number > 0)).expand(batch, -1)
     return scores

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import torch
 
+#: Which prefixes of which histories: two tensors of int64 that index [batch, prefixes] together.
+Places = tuple[torch.Tensor, torch.Tensor]
+
 
 class CodeDecoder(Protocol):
     """Scores of the next code, many prefixes of one user at a time.
@@ -16,16 +19,14 @@ class CodeDecoder(Protocol):
         Numbers that one prefix needs at once at most, about: callers bound their memory by it.
     among_children : bool
         Whether the likelihood of a code is one among the codes that lead on to an item (then what
-        :meth:`step` gives are logits) or among all codes (then they are log-probabilities).
+        :meth:`score` gives are logits) or among all codes (then they are log-probabilities).
     """
 
     widest: int
     among_children: bool
 
-    def step(
-        self, state: Any, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
-    ) -> tuple[torch.Tensor, Any]:
-        """Take one code more, and tell how likely every code of the next level is.
+    def step(self, state: Any, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None) -> Any:
+        """Take one code more.
 
         Parameters
         ----------
@@ -33,7 +34,7 @@ class CodeDecoder(Protocol):
             What the history left (level 0), or what the step before returned. It is never changed: the
             same state serves many steps.
         level : int
-            The level asked for, from 0.
+            The level asked for next, from 0.
         codes : Tensor of int64, shape [batch, prefixes], or None
             The last code of every prefix; None at level 0, where there is one prefix, the empty one.
         origin : Tensor of int64, shape [batch, prefixes], or None
@@ -41,9 +42,26 @@ class CodeDecoder(Protocol):
 
         Returns
         -------
-        scores : Tensor, shape [batch, prefixes, codes of the level]
+        object
+            For :meth:`score` and the next step.
+        """
+        ...
+
+    def score(self, state: Any, level: int, places: Places) -> torch.Tensor:
+        """Tell how likely every code of a level is after some of the prefixes.
+
+        Parameters
+        ----------
         state : object
-            For the next level.
+            Of the step to this level.
+        level : int
+            From 0.
+        places : pair of Tensors of int64
+            Histories and their prefixes, of shapes that broadcast to [...].
+
+        Returns
+        -------
+        Tensor, shape [..., codes of the level]
         """
         ...
 

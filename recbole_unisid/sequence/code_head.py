@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recbole_unisid.sequence.code_decoder import follow
+from recbole_unisid.sequence.code_decoder import Places, follow
 
 
 @dataclass(frozen=True)
@@ -70,34 +70,33 @@ class CodeHead(nn.Module):
         self.among_children = among_children
         self.starts = [*itertools.accumulate(sizes, initial=0)]
         self.widest, self.temperature = max(*sizes, inner), temperature
-        self.from_state = nn.Linear(width, len(sizes) * inner)
+        self.from_state = nn.ModuleList(nn.Linear(width, inner) for _ in sizes)
         self.from_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in sizes)
         self.out = nn.ModuleList(nn.Linear(inner, width) for _ in sizes)
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: torch.Tensor, table: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
-        """Logits of every level of known items (teacher forcing).
+    def forward(
+        self, level: int, states: torch.Tensor, prefixes: torch.Tensor, table: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits of one level after known prefixes (teacher forcing).
 
         Parameters
         ----------
+        level : int
+            From 0.
         states : Tensor, shape [positions, width]
             Of the histories.
+        prefixes : Tensor, shape [positions, width]
+            Sums of the code vectors of the levels before.
         table : Tensor, shape [codes of all levels, width]
             Code vectors.
-        rows : Tensor of int64, shape [positions, levels]
-            The items' codes as rows of `table`.
 
         Returns
         -------
-        list of Tensor, shape [positions, codes of the level] each
+        Tensor, shape [positions, codes of the level]
         """
-        vectors = table[rows]  # [positions, levels, width]
-        prefixes = vectors.cumsum(1) - vectors
-        hidden = self.from_state(states)
-        return [
-            self._logits(level, states, hidden, prefixes[:, level], table) for level in range(rows.shape[1])
-        ]
+        return self._logits(level, states, self.from_state[level](states), prefixes, table)
 
     def begin(self, states: torch.Tensor, table: torch.Tensor) -> HeadState:
         """The empty prefix of every history, states [batch, width]."""
@@ -105,17 +104,20 @@ class CodeHead(nn.Module):
 
     def step(
         self, state: HeadState, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
-    ) -> tuple[torch.Tensor, HeadState]:
+    ) -> HeadState:
         """One code more; see :class:`~recbole_unisid.sequence.code_decoder.CodeDecoder`."""
-        prefixes = state.prefixes
-        if codes is not None and origin is not None:
-            last = state.table[self.starts[level - 1] + codes]  # [batch, prefixes, width]
-            prefixes = follow(prefixes, origin) + last
-        hidden = self.from_state(state.states)[:, None]
-        logits = self._logits(level, state.states[:, None], hidden, prefixes, state.table)
+        if codes is None or origin is None:
+            return state
+        last = state.table[self.starts[level - 1] + codes]  # [batch, prefixes, width]
+        return HeadState(state.states, state.table, follow(state.prefixes, origin) + last)
+
+    def score(self, state: HeadState, level: int, places: Places) -> torch.Tensor:
+        """Scores of a level's codes; see :class:`~recbole_unisid.sequence.code_decoder.CodeDecoder`."""
+        hidden = self.from_state[level](state.states)  # [batch, inner]: once a history
+        users = places[0]
+        logits = self._logits(level, state.states[users], hidden[users], state.prefixes[places], state.table)
         logits = logits.float() / self.temperature
-        scores = logits if self.among_children else functional.log_softmax(logits, dim=-1)
-        return scores, HeadState(state.states, state.table, prefixes)
+        return logits if self.among_children else functional.log_softmax(logits, dim=-1)
 
     def _logits(
         self,
@@ -125,10 +127,8 @@ class CodeHead(nn.Module):
         prefixes: torch.Tensor,
         table: torch.Tensor,
     ) -> torch.Tensor:
-        """Logits of a level, [..., width] -> [..., codes]; `hidden` holds the states' part of all levels."""
-        inner = self.from_prefix[level](prefixes)
-        width = inner.shape[-1]
-        inner = functional.gelu(inner + hidden[..., level * width : (level + 1) * width])
+        """Logits of a level, [..., width] -> [..., codes]; `hidden` is the states' part, [..., inner]."""
+        inner = functional.gelu(self.from_prefix[level](prefixes) + hidden)
         query = states + self.out[level](self.dropout(inner))
         codes = slice(self.starts[level], self.starts[level + 1])
         logits: torch.Tensor = query @ table[codes].T + self.bias[codes]

@@ -20,7 +20,7 @@ from recbole_unisid.sequence.transformer import CausalTransformer
 def children_loss(
     level: TrieLevel, nodes: torch.Tensor, wanted: torch.Tensor, logits: torch.Tensor, smoothing: float
 ) -> torch.Tensor:
-    """Mean cross-entropy of a code among those that lead on to an item, shape [].
+    """Summed cross-entropy of a code among those that lead on to an item, shape [].
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def children_loss(
     if smoothing:
         mean = family.masked_fill(~real, 0.0).sum(1) / real.sum(1)
         answer = (1 - smoothing) * answer + smoothing * mean
-    return (total - answer).mean()
+    return (total - answer).sum()
 
 
 class CodeWriter(nn.Module):
@@ -122,15 +122,25 @@ class CausalItems(CodeWriter):
         asked = targets > 0
         wanted, trie = targets[asked], self.trie  # [P]
         states = self.transformer(self._vectors(inputs))[asked]  # [P, width]
+        table = self.tokens.table.weight
+        vectors = table[self.tokens.rows[wanted]]  # [P, levels, width]
+        prefixes = vectors.cumsum(1) - vectors
         losses = []
-        every_level = self.decoder(states, self.tokens.table.weight, self.tokens.rows[wanted])
-        for number, (level, logits) in enumerate(zip(trie.levels, every_level, strict=True)):
-            child = trie.paths[wanted, number]
+        for number, level in enumerate(trie.levels):
+            child, nodes = trie.paths[wanted, number], trie.prefixes(wanted, number)
+            given = states, prefixes[:, number]
             if self.decoder.among_children:
-                losses.append(children_loss(level, trie.prefixes(wanted, number), child, logits, smoothing))
+                # A code without an alternative costs nothing and teaches nothing.
+                branching = level.start[nodes + 1] - level.start[nodes] > 1
+                logits = self.decoder(number, *(each[branching] for each in given), table)
+                losses.append(children_loss(level, nodes[branching], child[branching], logits, smoothing))
             else:
-                losses.append(functional.cross_entropy(logits, level.code[child], label_smoothing=smoothing))
-        return torch.stack(losses).sum()
+                logits = self.decoder(number, *given, table)
+                code = level.code[child]
+                losses.append(
+                    functional.cross_entropy(logits, code, reduction="sum", label_smoothing=smoothing)
+                )
+        return torch.stack(losses).sum() / len(wanted)
 
     def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:
         """See :meth:`CodeWriter.begin`; users are not read."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recbole_unisid.sequence.code_decoder import follow
+from recbole_unisid.sequence.code_decoder import Places, follow
 from recbole_unisid.sequence.code_tokens import CodeVocabulary
 
 #: Keys and values of one layer.
@@ -28,11 +28,14 @@ class DecoderState:
         Keys and values of the encoded histories, one pair a layer, the same for all prefixes.
     written : list of pair of Tensor, shape [batch, prefixes, codes so far, heads, head width] each
         Keys and values of the prefixes, one pair a layer.
+    states : Tensor, shape [batch, prefixes, width], or None
+        What the next code is read from; None before the first step.
     """
 
     hidden: torch.Tensor
     history: list[_Pair]
     written: list[_Pair]
+    states: torch.Tensor | None = None
 
 
 class CodeTransformer(nn.Module):
@@ -115,7 +118,7 @@ class CodeTransformer(nn.Module):
 
     def step(
         self, state: DecoderState, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
-    ) -> tuple[torch.Tensor, DecoderState]:
+    ) -> DecoderState:
         """One code more; see :class:`~recbole_unisid.sequence.code_decoder.CodeDecoder`."""
         words = self.vocabulary
         if codes is None or origin is None:
@@ -139,11 +142,16 @@ class CodeTransformer(nn.Module):
         config = self.t5.config
         if getattr(config, "scale_decoder_outputs", config.tie_word_embeddings):
             states = states * config.d_model**-0.5
-        likely = functional.log_softmax(self.t5.lm_head(states).float() / self.temperature, dim=-1)
-        start = words.starts[level]
-        return likely[..., start : start + words.sizes[level]], DecoderState(
-            state.hidden, state.history, written
-        )
+        return DecoderState(state.hidden, state.history, written, states)
+
+    def score(self, state: DecoderState, level: int, places: Places) -> torch.Tensor:
+        """Scores of a level's codes; see :class:`~recbole_unisid.sequence.code_decoder.CodeDecoder`."""
+        assert state.states is not None
+        logits = self.t5.lm_head(state.states[places]).float() / self.temperature
+        start = self.vocabulary.starts[level]
+        likely = logits[..., start : start + self.vocabulary.sizes[level]]
+        found: torch.Tensor = likely - logits.logsumexp(-1, keepdim=True)
+        return found
 
 
 def _heads(states: torch.Tensor, heads: int) -> torch.Tensor:
