@@ -24,6 +24,29 @@ from recbole_unisid.sequence.batches import bucketed_batches, history_windows, t
 TARGET_LIST = "target_list"
 
 
+def inputs_and_targets(model: Any, interaction: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read a training batch of either form.
+
+    Parameters
+    ----------
+    model : SequentialRecommender
+        Names the columns.
+    interaction : Interaction
+        Whole sequences with :data:`TARGET_LIST`, or RecBole's prefix rows with one target each.
+
+    Returns
+    -------
+    inputs, targets : Tensor of int64, shape [batch, length]
+        Item numbers; 0 where there is no item, or no target is asked for.
+    """
+    inputs = interaction[model.ITEM_SEQ]
+    if TARGET_LIST in interaction:
+        return inputs, interaction[TARGET_LIST]
+    last = interaction[model.ITEM_SEQ_LEN] - 1
+    targets = torch.zeros_like(inputs).scatter(1, last[:, None], interaction[model.POS_ITEM_ID][:, None])
+    return inputs, targets
+
+
 @dataclass
 class Loaders:
     """What a trainer iterates over; `valid` is None where no user is long enough to validate on."""

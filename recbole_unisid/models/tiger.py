@@ -11,7 +11,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.host.loaders import inputs_and_targets
 from recbole_unisid.items.code_trie import CodeTrie
 from recbole_unisid.items.initialisation import code_table_from_codebooks
 from recbole_unisid.ranks.metrics import FULL_CUTOFFS
@@ -74,14 +74,7 @@ class TIGER(SequentialRecommender):
             Whole sequences, or RecBole's prefix rows; as for
             :meth:`~recbole_unisid.models.unisid.WholeSequenceRecommender.calculate_loss`.
         """
-        inputs = interaction[self.ITEM_SEQ]
-        if TARGET_LIST in interaction:
-            targets = interaction[TARGET_LIST]
-        else:
-            last = interaction[self.ITEM_SEQ_LEN] - 1
-            targets = torch.zeros_like(inputs).scatter(
-                1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
-            )
+        inputs, targets = inputs_and_targets(self, interaction)
         return self.writer.loss(inputs, targets, self._users(interaction), self.smoothing)
 
     def predict(self, interaction: Any) -> torch.Tensor:

@@ -11,7 +11,7 @@ from recbole.utils import InputType
 
 from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.host.loaders import inputs_and_targets
 from recbole_unisid.host.semantics import is_joint
 from recbole_unisid.items.fold import folded_counts
 from recbole_unisid.items.initialisation import code_table_from_codebooks, projection_from_vectors
@@ -149,14 +149,7 @@ class WholeSequenceRecommender(SequentialRecommender):
 
     def _positions(self, interaction: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Inputs [batch, length], where a target is asked for (the same shape), and the P targets."""
-        inputs = interaction[self.ITEM_SEQ]
-        if TARGET_LIST in interaction:
-            targets = interaction[TARGET_LIST]
-        else:
-            last = interaction[self.ITEM_SEQ_LEN] - 1
-            targets = torch.zeros_like(inputs).scatter(
-                1, last[:, None], interaction[self.POS_ITEM_ID][:, None]
-            )
+        inputs, targets = inputs_and_targets(self, interaction)
         asked = targets > 0
         return inputs, asked, targets[asked]
 
