@@ -36,8 +36,10 @@ def inputs_and_targets(model: Any, interaction: Any) -> tuple[torch.Tensor, torc
 
     Returns
     -------
-    inputs, targets : Tensor of int64, shape [batch, length]
-        Item numbers; 0 where there is no item, or no target is asked for.
+    inputs : Tensor of int64, shape [batch, length]
+        Item numbers; 0 where there is no item.
+    targets : Tensor of int64, shape [batch, length]
+        Item numbers; 0 where no target is asked for.
     """
     inputs = interaction[model.ITEM_SEQ]
     if TARGET_LIST in interaction:
