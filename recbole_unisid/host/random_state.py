@@ -1,14 +1,44 @@
-"""The state of every random generator that training draws from, as plain values."""
+"""What makes a run repeat: one order of sums, and the state of every random generator as plain values."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 from recbole_unisid.host import distributed
+
+
+@contextmanager
+def repeatable_sums(wanted: bool) -> Iterator[None]:
+    """Add gradients in one order, whatever the number of threads, for as long as the context lasts.
+
+    Left to itself, torch adds up the gradient of ``x[index]`` by several threads as they come, and a run moves by
+    rounding from call to call. An operation without a repeatable form warns and runs as it is.
+
+    Parameters
+    ----------
+    wanted : bool
+        RecBole's ``reproducibility``; False leaves torch as it was.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    if wanted:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # costs time and orders nothing
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 def loader_state(train_data: Any) -> Any:

@@ -19,6 +19,7 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
+from recbole_unisid.host.random_state import repeatable_sums
 from recbole_unisid.host.registry import is_own
 from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.host.trainer import make_trainer
@@ -103,6 +104,11 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     folder : RunFolder
         Begun; a run that was stopped goes on from its checkpoint.
     """
+    with repeatable_sums(config["reproducibility"]):
+        return _train(config, folder)
+
+
+def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
     dataset = load_dataset(config)
