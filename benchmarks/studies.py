@@ -53,14 +53,29 @@ def _distances(levels: int) -> list[Arm]:
     return arms
 
 
-def studies(levels: int) -> dict[str, list[Arm]]:
+def _joint() -> list[Arm]:
+    """Fixed against learned codes, level for level; the paper's three levels, and the default's number."""
+    ours, three = {"semantics": "joint"}, _levels(3, 256)
+    return [
+        Arm("fixed, 3 x 256", settings=three),
+        Arm("joint, 3 x 256, EMA codebooks", settings=three | ours),
+        Arm("joint, 3 x 256, rotation", settings=three | ours | {"joint_estimator": "rotation"}),
+        Arm("joint, 3 x 256, direct", settings=three | ours | {"joint_learning": "direct"}),
+        Arm("joint, 3 x 256, EMA, 1-negative BCE", settings=three | ours | {"loss": "bce", "negatives": 1}),
+    ]
+
+
+def studies(levels: int, vectors: str | None = None) -> dict[str, list[Arm]]:
     """Every study; the first arm of each is the one that the others are compared with.
 
     Parameters
     ----------
     levels : int
         Code levels of the default recipe.
+    vectors : str, optional
+        File of item vectors, for the study of encoders.
     """
+    given = [] if vectors is None else [Arm("given vectors", settings={"text_encoder": vectors})]
     shapes = [(5, 256), (1, 256), (2, 256), (3, 64), (3, 128), (3, 256), (3, 512), (4, 256)]
     return {
         "models": [
@@ -84,9 +99,11 @@ def studies(levels: int) -> dict[str, list[Arm]]:
             Arm(f"ID {width}-d", settings={"id_dim": width}) for width in (6, 0, 2, 4, 8, 16, 32, 64)
         ],
         "levels": [Arm(f"{n} x {k}", settings=_levels(n, k)) for n, k in shapes],
+        "joint": _joint(),
         "encoders": [
             Arm("MiniLM"),
             Arm("LSA (TF-IDF, SVD)", settings={"text_encoder": "lsa"}),
+            *given,
         ],
         "losses": [
             Arm("sampled softmax"),
@@ -152,7 +169,7 @@ def _difference(row: Row) -> str:
 def main() -> None:
     """Run one study and write its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("studies", nargs="*", help="which; all of them with --all")
+    parser.add_argument("studies", nargs="*", help="which, by name")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--dataset", default="amazon-scientific-18")
     parser.add_argument("--data_path", default="dataset")
@@ -161,9 +178,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first_seed", type=int, default=2020)
     parser.add_argument("--levels", type=int, default=5, help="code levels of the default recipe")
+    parser.add_argument("--vectors", help="file of item vectors, for the study of encoders")
     parser.add_argument("--settings", type=json.loads, default={}, help="settings of every arm, as JSON")
     options = parser.parse_args()
-    known = studies(options.levels)
+    known = studies(options.levels, options.vectors)
     if options.list or not options.studies:
         print("\n".join(f"{name}: {', '.join(arm.label for arm in arms)}" for name, arms in known.items()))
         return
