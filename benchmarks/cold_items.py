@@ -59,11 +59,13 @@ class Study:
     seeds: Sequence[int]
     models: Sequence[str]
     removed: int = 500
+    epochs: int | None = None
 
     def settings(self, seed: int, **more: Any) -> dict[str, Any]:
         """Settings of one run."""
         places = {"data_path": str(self.data_path), "output_dir": str(self.output / "runs")}
-        return places | {"seed": seed, "show_progress": False} | more
+        budget = {} if self.epochs is None else {"epochs": self.epochs}
+        return places | {"seed": seed, "show_progress": False} | budget | more
 
     def sequences(self) -> UserSequences:
         """Everybody's items."""
@@ -334,9 +336,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("cold-items"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
     parser.add_argument("--models", nargs="+", default=None, choices=list(VARIANTS))
+    parser.add_argument("--epochs", type=int, help="at most, the same for every model; default: its own")
     given = parser.parse_args()
     default = ["UniSID", "SemanticID", "DenseText"] if given.study == "added" else list(VARIANTS)
-    study = Study(given.dataset, given.data_path, given.output, given.seeds, given.models or default)
+    models = given.models or default
+    study = Study(given.dataset, given.data_path, given.output, given.seeds, models, epochs=given.epochs)
     found = added_study(study) if given.study == "added" else split_study(study)
     write_json(study.output / f"{given.study}-{given.dataset}.json", found)
 
