@@ -150,6 +150,15 @@ def test_runs_with_other_settings_are_rows_of_their_own(tmp_path):
     assert [run.result["seed"] for run in report.runs["UniSID (id_dim=8)"]] == [1, 2]
 
 
+def test_a_variant_is_named_by_what_is_set(tmp_path):
+    """A setting that a run leaves unset does not fill its label."""
+    material = Material(tmp_path)
+    own = material.write_run("UniSID", 1, 0.1, True, tokenizer="lsh", tokens_file=None)
+    given = material.write_run("UniSID", 1, 0.1, True, tokenizer="file", tokens_file="codes/ours.tsv")
+    labels = sorted(gather_report([own, given]).labels)
+    assert labels == ["UniSID (tokenizer=file, tokens_file=ours)", "UniSID (tokenizer=lsh)"]
+
+
 def test_unfinished_damaged_and_mixed_runs_are_refused_in_one_line(tmp_path):
     material = Material(tmp_path)
     one, other = (material.write_run("ItemID", seed, 0.1, False) for seed in (1, 2))

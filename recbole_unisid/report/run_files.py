@@ -154,7 +154,7 @@ def _with_variants(runs: list[RunFiles]) -> list[RunFiles]:
     for group in groups.values():
         keys = differing_settings([run.settings for run in group])
         for run in group:
-            words = ", ".join(f"{key}={_short(key, run.settings.get(key))}" for key in keys)
+            words = _variant({key: run.settings.get(key) for key in keys})
             cut = words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
             named[id(run)] = replace(run, run=replace(run.run, variant=cut))
     return [named[id(run)] for run in runs]
@@ -170,6 +170,12 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     keys = sorted({key for one in settings for key in one} - NO_VARIANT)
     return [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1]
+
+
+def _variant(settings: Mapping[str, Any]) -> str:
+    set_ones = {key: value for key, value in settings.items() if value is not None}
+    # What is not set needs no word beside what is: "tokenizer=lsh", not "tokenizer=lsh, tokens_file=null".
+    return ", ".join(f"{key}={_short(key, value)}" for key, value in (set_ones or settings).items())
 
 
 def _short(key: str, value: Any) -> str:
