@@ -283,9 +283,27 @@ def split_study(study: Study) -> dict[str, Any]:
         "cold_items": len(cold),
         "seeds": list(study.seeds),
         "means": {name: summary(found) for name, found in merged.items()},
-        "differences": differences(
-            merged, sequences.user_ids[users].tolist(), sequences.item_ids[targets].tolist()
-        ),
+        "differences": differences(merged, *names_of(sequences, users, targets)),
+        "over_nearest_text": over_nearest_text(merged, *names_of(sequences, users, targets)),
+    }
+
+
+def names_of(
+    sequences: UserSequences, users: NDArray[np.int64], targets: NDArray[np.int64]
+) -> tuple[list[str], list[str]]:
+    """Names of users and of items, as the files have them."""
+    return sequences.user_ids[users].tolist(), sequences.item_ids[targets].tolist()
+
+
+def over_nearest_text(
+    merged: Mapping[str, Mapping[str, NDArray[np.float64]]], users: Sequence[str], targets: Sequence[str]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Every model minus the plain rule "text nearest to the last item", with intervals."""
+    rule = merged["nearest text to the last item"]
+    models = {name: values for name, values in merged.items() if not name.startswith("nearest text")}
+    return {
+        name: differences({name: values, "rule": rule}, users, targets, name)["rule"]
+        for name, values in models.items()
     }
 
 
@@ -305,19 +323,22 @@ def summary(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def differences(
-    merged: Mapping[str, Mapping[str, NDArray[np.float64]]], users: Sequence[str], targets: Sequence[str]
+    merged: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    users: Sequence[str],
+    targets: Sequence[str],
+    one: str = "UniSID",
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """UniSID against each other line: difference, its 95 % interval and p, for every metric.
+    """One line against each other line: difference, its 95 % interval and p, for every metric.
 
     ``users``: had other users come. ``items``: had other items been cold, which is wider, since a few items
     are the target of many users.
     """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for name, values in merged.items():
-        if name == "UniSID":
+        if name == one:
             continue
         for key in values:
-            gaps = merged["UniSID"][key] - values[key]
+            gaps = merged[one][key] - values[key]
             for unit, owners in (("users", users), ("items", targets)):
                 interval = bootstrap_mean(gaps, np.array(owners))
                 rounded = [round(float(number), 4) for number in interval]
