@@ -277,22 +277,16 @@ def split_study(study: Study) -> dict[str, Any]:
     for control, score in (("last item", last_text_scores), ("whole history", history_text_scores)):
         ranks = ranks_among(score(texts, histories), histories, targets, sequences.n_items + 1)
         merged[f"nearest text to the {control}"] = values_of(ranks)
+    names = sequences.user_ids[users].tolist(), sequences.item_ids[targets].tolist()
     return {
         "cases": len(positions),
         "target_items": len(np.unique(targets)),
         "cold_items": len(cold),
         "seeds": list(study.seeds),
         "means": {name: summary(found) for name, found in merged.items()},
-        "differences": differences(merged, *names_of(sequences, users, targets)),
-        "over_nearest_text": over_nearest_text(merged, *names_of(sequences, users, targets)),
+        "differences": differences(merged, *names),
+        "over_nearest_text": over_nearest_text(merged, *names),
     }
-
-
-def names_of(
-    sequences: UserSequences, users: NDArray[np.int64], targets: NDArray[np.int64]
-) -> tuple[list[str], list[str]]:
-    """Names of users and of items, as the files have them."""
-    return sequences.user_ids[users].tolist(), sequences.item_ids[targets].tolist()
 
 
 def over_nearest_text(

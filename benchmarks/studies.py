@@ -54,7 +54,7 @@ def _distances(levels: int) -> list[Arm]:
 
 
 def _joint() -> list[Arm]:
-    """Fixed against learned codes, level for level; the paper's three levels, and the default's number."""
+    """Fixed against learned codes, both with the paper's three levels."""
     ours, three = {"semantics": "joint"}, _levels(3, 256)
     return [
         Arm("fixed, 3 x 256", settings=three),
