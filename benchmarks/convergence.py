@@ -56,7 +56,9 @@ def main() -> None:
     needed = cpu_hours(reference, goal)
     assert needed is not None
     mode = "as shipped" if options.anomaly_mode else "without anomaly mode"
-    print(f"{machine()['cpu']}: RecBole's SASRec, {mode}, converges at NDCG@10 {goal:.4f} after {needed:.2f} CPU-h")
+    print(
+        f"{machine()['cpu']}: RecBole's SASRec, {mode}, converges at NDCG@10 {goal:.4f} after {needed:.2f} CPU-h"
+    )
     for model, history in ours.items():
         hours = cpu_hours(history, goal)
         ratio = (
