@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and fingerprints that tell when something changed."""
+"""Files that are either whole or absent, and digests that tell when something changed."""
 
 from __future__ import annotations
 
@@ -60,6 +60,15 @@ def write_json(path: str | Path, value: Any) -> None:
         When `value` holds a float that JSON has no name for.
     """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def fingerprint(*parts: Any) -> str:

@@ -30,6 +30,15 @@ HOSTILE = [
     "Crème brûlée de Müller",
 ]
 N_ITEMS, WIDTH, MAX_LENGTH, LEVELS = 120, 12, 6, 3
+#: Files of an export, the description first and the code last.
+FILES = (
+    "manifest.json",
+    "items.json",
+    "vectors.safetensors",
+    "index.faiss",
+    "encoder.onnx",
+    "recommender.py",
+)
 WORDS = ("lavender", "shampoo", "brush", "mirror", "soap", "cream", "blade", "comb")
 
 
@@ -65,6 +74,16 @@ class UntrainedRun(SimpleNamespace):
 def write_export(folder: Path, index: str = "auto") -> Path:
     """Export the untrained run."""
     return export(UntrainedRun(), folder, index)
+
+
+class Trap:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.mark,)
 
 
 class Service:

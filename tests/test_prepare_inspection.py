@@ -4,11 +4,9 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from recbole_unisid.data.inspection import Inspection, inspect_dataset
-from recbole_unisid.data.leaks import name_ranks
 from recbole_unisid.data.prepare import ensure_dataset, prepare
 from recbole_unisid.errors import UserError
 
@@ -84,11 +82,6 @@ def test_order_only_and_numbered_by_appearance(tmp_path: Path) -> None:
     assert not facts.controls.ids_from_source
     assert any("mean nothing here" in warning for warning in facts.warnings)
     assert any("no .item file" in warning for warning in facts.warnings)
-
-
-def test_names_in_order() -> None:
-    for names in (["i0", "i9", "i10", "i100"], ["2", "10", "33"], ["B0a", "B0b", "C"], ["07", "1", "10"]):
-        assert name_ranks(np.array(names)[::-1]).tolist() == list(range(len(names)))[::-1]
 
 
 def test_ml_100k_comes_from_recbole(tmp_path: Path) -> None:

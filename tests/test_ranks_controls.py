@@ -102,6 +102,10 @@ def test_names_are_ordered_as_numbers_where_they_are_numbers():
     assert identifier_places(np.array(["[PAD]", "10", "9", "100"])).tolist() == [0, 2, 1, 3]
     assert identifier_places(np.array(["[PAD]", "i10", "j9", "i100"])).tolist() == [0, 1, 3, 2]
     assert identifier_places(np.array(["[PAD]", "B00A", "B009", "A9"])).tolist() == [0, 3, 2, 1]
+    for names in (["i0", "i9", "i10", "i100"], ["2", "10", "33"], ["B0a", "B0b", "C"], ["01", "07", "10"]):
+        assert (
+            identifier_places(np.array(["[PAD]", *names[::-1]])).tolist()[:0:-1] == [1, 2, 3, 4][: len(names)]
+        )
 
 
 def test_items_numbered_by_first_appearance_are_told_from_items_named_at_the_source():

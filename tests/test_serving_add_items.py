@@ -13,8 +13,8 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
-from recbole_unisid.data.disk import sha256_of
 from recbole_unisid.errors import UserError
+from recbole_unisid.files import sha256_of
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.versions import version_numbers
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.data.atomic_text import format_number
-from recbole_unisid.data.disk import sha256_of, writing_to
+from recbole_unisid.data.disk import writing_to
 from recbole_unisid.data.interactions import Interactions
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import write_atomically, write_json
+from recbole_unisid.files import sha256_of, write_atomically, write_json
 
 #: The note beside the atomic files: sizes, checksums, counts and origins.
 NOTE = "prepared.json"

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
 
 #: Length of the lists that the rules recommend.
 LIST_LENGTH = 10
-
-# Share of neighbours in name order that first appear in that order too, from which on names are taken for
-# numbers that a preparation gave out, not for the source's own.
-_NUMBERED_BY_APPEARANCE = 0.95
-
-
-_NUMBERED = re.compile(r"(.*?)(?:0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True)
@@ -64,54 +57,42 @@ def leak_controls(sequences: UserSequences, split: Split) -> LeakControls:
     LeakControls
         All zero without test items.
     """
-    rank = name_ranks(sequences.item_ids[1:])  # [n_items], for item numbers from 1
-    targets = split.targets(TEST)
-    target, previous = sequences.items[targets], sequences.items[targets - 1]
-    steps = rank[target - 1] - rank[previous - 1]
+    place = identifier_places(sequences.item_ids)
+    positions = split.targets(TEST)
+    target, last = sequences.items[positions], sequences.items[positions - 1]
+    steps = place[target] - place[last]
     moved = steps[steps != 0]
+    popularity = at_least_as_popular(split.training_counts(sequences))[target]
     return LeakControls(
-        cases=len(targets),
-        popularity=_share(_popularity_rank(sequences, split)[target] <= LIST_LENGTH),
+        cases=len(positions),
+        popularity=_share(popularity <= LIST_LENGTH),
         repeat_last=_share(steps == 0),
         next_id=_share((steps > 0) & (steps <= LIST_LENGTH)),
         previous_id=_share((steps < 0) & (steps >= -LIST_LENGTH)),
         next_higher=_share(moved > 0),
-        ids_from_source=not _numbered_by_appearance(sequences, rank),
+        ids_from_source=numbered_by_appearance(sequences) is None,
     )
 
 
-def name_ranks(names: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Position of every name in name order, shape [names]; numbers, with a common prefix or none, by value.
+def at_least_as_popular(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of items, itself among them, that occur at least as often as each: its rank by popularity at worst.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape [n_items + 1]
+        Occurrences in training, padding first.
+
+    Returns
+    -------
+    ndarray of int64, shape [n_items + 1]
 
     Examples
     --------
-    >>> name_ranks(np.array(["i10", "i9", "i100"])).tolist()
-    [1, 0, 2]
+    >>> at_least_as_popular(np.array([0, 5, 2, 5])).tolist()[1:]
+    [2, 3, 2]
     """
-    parts = [_NUMBERED.fullmatch(name) for name in names.tolist()]
-    stems = {part[1] if part else None for part in parts}
-    # Of numbers without leading zeros the longer one is the larger one.
-    numbered = len(stems) == 1 and None not in stems
-    order = np.lexsort((names, np.char.str_len(names))) if numbered else np.argsort(names, kind="stable")
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[order] = np.arange(len(names))
-    return rank
-
-
-def _popularity_rank(sequences: UserSequences, split: Split) -> NDArray[np.int64]:
-    """1 + number of other items that occur at least as often in training, shape [n_items + 1]."""
-    counts = split.training_counts(sequences)
-    ascending = np.sort(counts[1:])
-    at_least: NDArray[np.int64] = len(ascending) - np.searchsorted(ascending, counts, side="left")
-    return at_least  # the item itself is among them: the 1
-
-
-def _numbered_by_appearance(sequences: UserSequences, rank: NDArray[np.int64]) -> bool:
-    """Whether name order is the order of first appearance, but for a few."""
-    first = np.full(sequences.n_items, len(sequences.items), dtype=np.int64)
-    first[sequences.items[::-1] - 1] = np.arange(len(sequences.items) - 1, -1, -1)
-    in_name_order = first[np.argsort(rank)]
-    return len(first) > 1 and _share(np.diff(in_name_order) > 0) > _NUMBERED_BY_APPEARANCE
+    ahead: NDArray[np.int64] = len(counts) - 1 - np.searchsorted(np.sort(counts[1:]), counts)
+    return ahead
 
 
 def _share(marks: NDArray[np.bool_]) -> float:

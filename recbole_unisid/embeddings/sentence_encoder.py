@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import fingerprint
+from recbole_unisid.files import fingerprint, sha256_of
 
 #: SHA-256 of model.safetensors of sentence-transformers/all-MiniLM-L6-v2.
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -36,7 +36,7 @@ def offline_model_folder() -> Path:
         ) from None
     folder = Path(package.get_model_path())
     weights = folder / "model.safetensors"
-    if not weights.is_file() or _file_digest(weights) != OFFLINE_WEIGHTS:
+    if not weights.is_file() or sha256_of(weights) != OFFLINE_WEIGHTS:
         raise UserError(
             f"{weights} is not the published all-MiniLM-L6-v2; {_INSTALL_OFFLINE} --force-reinstall."
         )
@@ -167,20 +167,12 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
     return model
 
 
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _folder_digest(folder: Path) -> list[tuple[str, str]]:
     """Digests of a model folder's files; what only documents the model is left out."""
     files = sorted(
         path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".md", ".pyc")
     )
-    return [(path.relative_to(folder).as_posix(), _file_digest(path)) for path in files]
+    return [(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files]
 
 
 def _weights_digest(model: Any) -> str:

@@ -29,14 +29,7 @@ from recbole_unisid.host.properties import (  # noqa: E402
     read_yaml,
 )
 from recbole_unisid.host.registry import family, is_own, model_class  # noqa: E402
-
-#: Keys that say where or how loudly a run happens, not what it computes.
-PLACE_KEYS = frozenset(
-    """
-    data_path output_dir cache_dir checkpoint_dir config_files config_file device gpu_id use_gpu local_rank
-    single_spec worker show_progress state verbose log_wandb wandb_project seeds checkpoint_minutes
-    """.split()  # noqa: SIM905 (a list of this length is harder to read)
-)
+from recbole_unisid.settings import PLACE_KEYS  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(

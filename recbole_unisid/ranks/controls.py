@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
+from recbole_unisid.data.leaks import at_least_as_popular
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
 from recbole_unisid.ranks.metrics import metrics_from_ranks, per_user_metric
@@ -50,9 +51,8 @@ def control_ranks(
     counts, place = split.training_counts(sequences), identifier_places(sequences.item_ids)
     n_items = sequences.n_items
     ahead = place[targets] - place[last]
-    at_least = n_items - np.searchsorted(np.sort(counts[1:]), counts)  # items as popular as item i
     unfiltered = {
-        "popularity": at_least[targets],
+        "popularity": at_least_as_popular(counts)[targets],
         "next_id": np.where(ahead > 0, ahead, n_items),
         "previous_id": np.where(ahead < 0, -ahead, n_items),
         "repeat_last": np.where(targets == last, 1, n_items),

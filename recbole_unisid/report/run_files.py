@@ -15,13 +15,10 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.report.leaderboard import Run
+from recbole_unisid.settings import PLACE_KEYS
 
-_PLACES = {"data_path", "output_dir", "cache_dir", "checkpoint_dir", "config_files", "config_file"}
-_DEVICES = {"device", "gpu_id", "use_gpu", "local_rank", "single_spec", "worker"}
-_TALK = {"show_progress", "state", "verbose", "log_wandb", "wandb_project"}
-_ROUNDING = {"metric_decimal_place", "loss_decimal_place"}
 #: Settings that never tell two variants of a model apart.
-NO_VARIANT = frozenset(_PLACES | _DEVICES | _TALK | _ROUNDING | {"seed", "seeds"})
+NO_VARIANT = PLACE_KEYS | {"metric_decimal_place", "loss_decimal_place", "seed"}
 _LONGEST_VARIANT = 60
 
 

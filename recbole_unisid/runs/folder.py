@@ -12,9 +12,8 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from recbole_unisid.data.disk import sha256_of
 from recbole_unisid.extensions import short_name
-from recbole_unisid.files import fingerprint, write_json, write_text
+from recbole_unisid.files import fingerprint, sha256_of, write_json, write_text
 from recbole_unisid.host import distributed
 from recbole_unisid.host.borrowed import RemoveColorFilter
 from recbole_unisid.host.config import UniSIDConfig

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_unisid.data.disk import sha256_of
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import write_json
+from recbole_unisid.files import sha256_of, write_json
 
 MANIFEST_FILE = "serving.json"
 SCHEMA = 1

@@ -11,9 +11,8 @@ import numpy as np
 from safetensors.numpy import save
 
 import recbole_unisid
-from recbole_unisid.data.disk import sha256_of
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import write_json
+from recbole_unisid.files import sha256_of, write_json
 from recbole_unisid.serving import recommender
 from recbole_unisid.serving.encoder import OPSET, write_encoder
 from recbole_unisid.serving.index import build_index, choose_kind, write_index

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from recbole_unisid.data.disk import sha256_of, writing_to
+from recbole_unisid.data.disk import writing_to
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import write_json
+from recbole_unisid.files import sha256_of, write_json
 
 _BLOCK = 1 << 20
 _TRIES_PER_MIRROR = 3

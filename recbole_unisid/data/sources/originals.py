@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from recbole_unisid.data.disk import sha256_of, writing_to
+from recbole_unisid.data.disk import writing_to
 from recbole_unisid.data.sources.catalogue import KnownDataset, Original
 from recbole_unisid.data.sources.download import download
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import write_json
+from recbole_unisid.files import sha256_of, write_json
 
 #: File beside the originals that holds their sizes and checksums, as first seen.
 CHECKSUMS = "checksums.json"
