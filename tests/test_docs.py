@@ -116,7 +116,7 @@ def test_commands_are_commands(page: Path, reader: Path, monkeypatch: pytest.Mon
         if hasattr(module, "refuse_unknown"):
             monkeypatch.setattr(module, "refuse_unknown", only_refuse)
             with pytest.raises(Parsed):
-                module.main(arguments)
+                module.main(options.take_extensions(arguments))
         else:
             check_settings(arguments)
 
