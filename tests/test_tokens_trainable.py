@@ -207,8 +207,7 @@ def test_direct_codes_get_the_gradient_of_a_table(direct):
 def test_the_estimator_asked_for_passes_the_gradient():
     z, upstream = vectors(20).requires_grad_(), vectors(20, seed=3)
     gradients = []
-    for estimator in (straight_through, rotation_trick):
-        name = {straight_through: "straight_through", rotation_trick: "rotation"}[estimator]
+    for name, estimator in (("straight_through", straight_through), ("rotation", rotation_trick)):
         quantiser = layer(estimator=name).eval()
         quantiser.initialise(vectors(100, seed=1))
         q = quantise(z.detach(), quantiser.codebooks(), MIXED).quantised.sum(dim=1)
@@ -219,10 +218,11 @@ def test_the_estimator_asked_for_passes_the_gradient():
     torch.testing.assert_close(gradients[0], upstream)
 
 
-def test_the_first_call_starts_the_codebooks_level_by_level():
+@pytest.mark.parametrize("code_length", ["unit", "fitted"])
+def test_the_first_call_starts_the_codebooks_level_by_level(code_length):
     """From k-means of the input and of what the levels before leave, once; the seed decides."""
     z = vectors(300)
-    quantiser, again, other = layer(), layer(), layer(seed=1)
+    quantiser, again, other = (layer(code_length=code_length, seed=seed) for seed in (2020, 2020, 1))
     assert not quantiser.initialised
     for one in (quantiser, again, other):
         one.eval()(z)
@@ -247,6 +247,18 @@ def test_the_settings_of_a_layer_unless_told():
         assert torch.equal(a.quantised, b.quantised)
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, explicit.state_dict()[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_layer_learns_from_inputs_of_another_precision(dtype):
+    """Its averages stay float32, and dead codes are replaced all the same."""
+    other, same = layer(dead_below=4.0), layer(dead_below=4.0)
+    for step in range(3):
+        z = vectors(seed=step).bfloat16()
+        other(z.to(dtype))
+        same(z.float())
+    for one, two in zip(other.codebooks(), same.codebooks(), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_dead_codes_are_drawn_anew_each_step_and_by_the_seed():
