@@ -177,6 +177,7 @@ def test_residual_kmeans_fits_each_level_to_what_is_left(changed):
     told = {"code_length": "fitted", "iterations": 25, "restarts": 1, "balance": 0.05, "centre": True}
     told |= {"points_per_code": 256, **options}
     assert tokenizer.options() == told
+    assert type(tokenizer)([4]).seed == 2020
     rng = np.random.default_rng(3)
     sample = np.sort(rng.choice(300, 200, replace=False)) if told["points_per_code"] == 20 else slice(None)
     mean = points.astype(np.float64).mean(axis=0) if told["centre"] else np.zeros(5)
