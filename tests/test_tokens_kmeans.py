@@ -113,6 +113,27 @@ def test_an_empty_code_takes_the_point_that_is_served_worst():
     assert found[1:, 0].tolist() == [90.0, 70.0]
 
 
+def test_the_mean_of_one_point_is_the_point():
+    points, codes = torch.tensor([[4.0], [6.0], [10.0]]), torch.zeros(2, 1)
+    distances = squared_distances(points, codes)
+    assert kmeans._means(points, codes, distances, torch.tensor([0, 0, 1]), "euclidean").tolist() == [
+        [5],
+        [10],
+    ]
+
+
+def test_the_last_iteration_is_plain_however_strong_the_balance():
+    """Equal use draws the code of ten far points towards the ninety others; in the end each clump has its own."""
+    rng = np.random.default_rng(0)
+    near, far = (np.float32(place + rng.standard_normal((n, 1))) for place, n in ((0, 90), (20, 10)))
+    points = np.concatenate([near, far])
+    means = pytest.approx([near.mean(), far.mean()], rel=1e-5)
+    assert sorted(fit(points, 2, balance=3.0)[:, 0].tolist()) == means
+    seeds = kmeans._seeds(points, 2, np.random.default_rng(0))
+    drawn = kmeans._alternate(torch.from_numpy(points), seeds, "euclidean", 100, 3.0)
+    assert drawn.max() < 10
+
+
 def test_balanced_codes_are_used_about_equally():
     points = torch.from_numpy(clumps(600))
     book = fit(points.numpy(), 12)
@@ -131,7 +152,8 @@ def test_softness_counts_in_mean_squared_distances():
     assert (balanced_codes(distances, 1e-4) == nearest).float().mean() > 0.95
     soft = balanced_codes(distances, 0.3)
     assert (soft == nearest).float().mean() < 0.9
-    assert torch.equal(soft, balanced_codes(distances * 1024, 0.3))
+    for scale in (2.0**-20, 2.0**20):
+        assert torch.equal(soft, balanced_codes(distances * scale, 0.3))
 
 
 def test_balanced_codes_are_sinkhorns_plan():
