@@ -122,16 +122,18 @@ def test_the_mean_of_one_point_is_the_point():
     ]
 
 
-def test_the_last_iteration_is_plain_however_strong_the_balance():
-    """Equal use draws the code of ten far points towards the ninety others; in the end each clump has its own."""
+@pytest.mark.parametrize(("place", "balance"), [(20, 3.0), (12, 1.0), (8, 0.5)])
+def test_the_last_iteration_is_plain_however_strong_the_balance(place, balance):
+    """Equal use draws the code of ten far points towards ninety others; in the end each point has its nearest."""
     rng = np.random.default_rng(0)
-    near, far = (np.float32(place + rng.standard_normal((n, 1))) for place, n in ((0, 90), (20, 10)))
-    points = np.concatenate([near, far])
-    means = pytest.approx([near.mean(), far.mean()], rel=1e-5)
-    assert sorted(fit(points, 2, balance=3.0)[:, 0].tolist()) == means
+    points = np.concatenate([rng.standard_normal(90), place + rng.standard_normal(10)])[:, None].astype("f")
+    tensor = torch.from_numpy(points)
     seeds = kmeans._seeds(points, 2, np.random.default_rng(0))
-    drawn = kmeans._alternate(torch.from_numpy(points), seeds, "euclidean", 100, 3.0)
-    assert drawn.max() < 10
+    drawn = kmeans._alternate(tensor, seeds, "euclidean", 100, balance)
+    chosen = squared_distances(tensor, drawn).argmin(dim=1)
+    plain = torch.stack([tensor[chosen == code].mean(dim=0) for code in range(2)])
+    assert drawn.max() < 0.7 * plain.max()
+    torch.testing.assert_close(fit(points, 2, balance=balance), plain)
 
 
 def test_balanced_codes_are_used_about_equally():
