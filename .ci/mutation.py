@@ -5,7 +5,7 @@ python .ci/mutation.py results                 the mutants that survived
 python .ci/mutation.py show NAME               what one of them changed
 
 mutmut passes over every decorated function, lest its decorator does something twice; ``no_grad`` does not, and
-half of the quantiser stands under it.
+much of the quantiser stands under it.
 """
 
 from __future__ import annotations

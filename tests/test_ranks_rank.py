@@ -110,10 +110,11 @@ def test_a_list_shorter_than_the_cutoffs_is_refused():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_score_that_is_no_number_is_an_error_and_names_its_place(bad):
+@pytest.mark.parametrize("item", [1, 3, 4])
+def test_a_score_that_is_no_number_is_an_error_and_names_its_place(bad, item):
     scores = torch.zeros(3, 5)
-    scores[1, 3] = bad
-    with pytest.raises(UserError, match=r"item 3 as (nan|inf) \(row 1"):
+    scores[1, item] = bad
+    with pytest.raises(UserError, match=rf"item {item} as (nan|inf) \(row 1"):
         ranks_from_scores(scores, torch.tensor([1, 1, 1]))
 
 
@@ -161,9 +162,11 @@ def test_scores_that_are_no_table_are_refused(shape):
         ranks_from_scores(torch.zeros(shape), torch.tensor([1, 1]))
 
 
-@pytest.mark.parametrize("targets", [[0, 1], [1, 5], [1]])
-def test_targets_that_are_no_items_are_refused(targets):
-    with pytest.raises(ValueError, match="targets"):
+@pytest.mark.parametrize(
+    ("targets", "reason"), [([0, 1], r"items 1 \.\. 4"), ([1, 5], r"items 1 \.\. 4"), ([1], "do not fit")]
+)
+def test_targets_that_are_no_items_are_refused(targets, reason):
+    with pytest.raises(ValueError, match=f"targets.*{reason}"):
         ranks_from_scores(torch.zeros(2, 5), torch.tensor(targets))
 
 

@@ -150,6 +150,9 @@ def test_what_is_significant_has_an_interval_without_zero():
             seen.add(found.significant)
             assert not found.significant or not found.difference.low <= 0 <= found.difference.high
     assert seen == {True, False}
+    runs = {"Base": [table([30, 30])], "A": [table([1, 1])]}
+    (edge,) = compare_runs(runs, "Base", metric="recall@10", resamples=39)
+    assert (edge.p_holm, edge.significant) == (0.05, False)  # below 5 %, not at it
 
 
 def test_a_reference_that_never_hits_has_no_relative_difference():

@@ -113,6 +113,29 @@ def test_an_empty_code_takes_the_point_that_is_served_worst():
     assert found[1:, 0].tolist() == [90.0, 70.0]
 
 
+def test_the_mean_of_one_point_is_the_point():
+    points, codes = torch.tensor([[4.0], [6.0], [10.0]]), torch.zeros(2, 1)
+    distances = squared_distances(points, codes)
+    assert kmeans._means(points, codes, distances, torch.tensor([0, 0, 1]), "euclidean").tolist() == [
+        [5],
+        [10],
+    ]
+
+
+@pytest.mark.parametrize(("place", "balance"), [(20, 3.0), (12, 1.0), (8, 0.5)])
+def test_the_last_iteration_is_plain_however_strong_the_balance(place, balance):
+    """Equal use draws the code of ten far points towards ninety others; in the end each point has its nearest."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.standard_normal(90), place + rng.standard_normal(10)])[:, None].astype("f")
+    tensor = torch.from_numpy(points)
+    seeds = kmeans._seeds(points, 2, np.random.default_rng(0))
+    drawn = kmeans._alternate(tensor, seeds, "euclidean", 100, balance)
+    chosen = squared_distances(tensor, drawn).argmin(dim=1)
+    plain = torch.stack([tensor[chosen == code].mean(dim=0) for code in range(2)])
+    assert drawn.max() < 0.7 * plain.max()
+    torch.testing.assert_close(fit(points, 2, balance=balance), plain)
+
+
 def test_balanced_codes_are_used_about_equally():
     points = torch.from_numpy(clumps(600))
     book = fit(points.numpy(), 12)
@@ -131,7 +154,8 @@ def test_softness_counts_in_mean_squared_distances():
     assert (balanced_codes(distances, 1e-4) == nearest).float().mean() > 0.95
     soft = balanced_codes(distances, 0.3)
     assert (soft == nearest).float().mean() < 0.9
-    assert torch.equal(soft, balanced_codes(distances * 1024, 0.3))
+    for scale in (2.0**-20, 2.0**20):
+        assert torch.equal(soft, balanced_codes(distances * scale, 0.3))
 
 
 def test_balanced_codes_are_sinkhorns_plan():
@@ -177,6 +201,7 @@ def test_residual_kmeans_fits_each_level_to_what_is_left(changed):
     told = {"code_length": "fitted", "iterations": 25, "restarts": 1, "balance": 0.05, "centre": True}
     told |= {"points_per_code": 256, **options}
     assert tokenizer.options() == told
+    assert type(tokenizer)([4]).seed == 2020
     rng = np.random.default_rng(3)
     sample = np.sort(rng.choice(300, 200, replace=False)) if told["points_per_code"] == 20 else slice(None)
     mean = points.astype(np.float64).mean(axis=0) if told["centre"] else np.zeros(5)

@@ -177,6 +177,8 @@ def test_directions_have_length_one_at_any_scale(scale):
     vectors = torch.tensor([[[3.0, 4.0, 0.0], [0.0, -2.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 2.0, 2.0]]]).double()
     expected = torch.tensor([[[0.6, 0.8, 0], [0, -1, 0]], [[0, 0, 0], [1 / 3, 2 / 3, 2 / 3]]]).double()
     assert torch.allclose(directions(vectors * scale), expected, rtol=1e-6, atol=0)
+    beside = torch.cat([vectors * scale, vectors * 1e200])  # each by itself, whatever stands beside it
+    assert torch.allclose(directions(beside), torch.cat([expected, expected]), rtol=1e-6, atol=0)
 
 
 def test_distances_of_a_level_are_the_oracles():

@@ -1,4 +1,4 @@
-"""The quantiser as a trained layer: gradients, moving averages, dead codes, weights."""
+"""The quantiser as a trained layer: losses, moving averages, dead codes, weights."""
 
 import numpy as np
 import pytest
@@ -19,38 +19,6 @@ def vectors(n=200, width=8, seed=0):
 
 def layer(**options):
     return ResidualQuantiser(8, [16, 8, 12], MIXED, **options)
-
-
-def test_straight_through_has_the_inputs_gradient():
-    z, q = vectors(4).requires_grad_(), vectors(4, seed=1)
-    out = straight_through(z, q)
-    torch.testing.assert_close(out, q)
-    (gradient,) = torch.autograd.grad(out, z, grad_outputs=q)
-    torch.testing.assert_close(gradient, q)
-
-
-@pytest.mark.parametrize("scale", [1e-4, 1.0])  # what a rotation does, it does to short vectors too
-def test_rotation_trick_turns_the_gradient_with_the_vector(scale):
-    z, q = (scale * vectors(5).double()).requires_grad_(), scale * vectors(5, seed=1).double()
-    out = rotation_trick(z, q)
-    torch.testing.assert_close(out, q)
-    upstream = vectors(5, seed=2).double()
-    (gradient,) = torch.autograd.grad(out, z, grad_outputs=upstream)
-    for row in range(5):  # R as the paper writes it, a matrix
-        a, b = z[row].detach() / z[row].norm(), q[row] / q[row].norm()
-        r = (a + b) / (a + b).norm()
-        rotation = torch.eye(8).double() - 2 * torch.outer(r, r) + 2 * torch.outer(b, a)
-        torch.testing.assert_close(rotation @ rotation.T, torch.eye(8).double())
-        torch.testing.assert_close(gradient[row], q[row].norm() / z[row].norm() * rotation.T @ upstream[row])
-
-
-def test_rotation_trick_without_a_rotation_passes_straight_through():
-    z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]], requires_grad=True)
-    q = torch.tensor([[1.0, 0.0], [-2.0, 0.0], [0.0, 0.0]])
-    out = rotation_trick(z, q)
-    out.sum().backward()
-    torch.testing.assert_close(out.detach(), q)
-    torch.testing.assert_close(z.grad, torch.ones(3, 2))
 
 
 def test_forward_is_the_quantiser_and_its_losses():
@@ -182,6 +150,8 @@ def test_losses_weigh_vectors_and_reach_one_side_each(learning):
         out.codebook_loss.backward()
         assert z.grad is None
         assert all(parameter.grad.abs().sum() > 0 for parameter in quantiser.parameters())
+    light = quantiser(z, counted=counted / 1000)  # proportions matter, not how much all count together
+    torch.testing.assert_close(light.commitment_loss, out.commitment_loss)
     nothing = quantiser(z, counted=torch.zeros(30))
     assert nothing.commitment_loss.item() == 0.0
 
@@ -207,8 +177,7 @@ def test_direct_codes_get_the_gradient_of_a_table(direct):
 def test_the_estimator_asked_for_passes_the_gradient():
     z, upstream = vectors(20).requires_grad_(), vectors(20, seed=3)
     gradients = []
-    for estimator in (straight_through, rotation_trick):
-        name = {straight_through: "straight_through", rotation_trick: "rotation"}[estimator]
+    for name, estimator in (("straight_through", straight_through), ("rotation", rotation_trick)):
         quantiser = layer(estimator=name).eval()
         quantiser.initialise(vectors(100, seed=1))
         q = quantise(z.detach(), quantiser.codebooks(), MIXED).quantised.sum(dim=1)
@@ -219,10 +188,11 @@ def test_the_estimator_asked_for_passes_the_gradient():
     torch.testing.assert_close(gradients[0], upstream)
 
 
-def test_the_first_call_starts_the_codebooks_level_by_level():
+@pytest.mark.parametrize("code_length", ["unit", "fitted"])
+def test_the_first_call_starts_the_codebooks_level_by_level(code_length):
     """From k-means of the input and of what the levels before leave, once; the seed decides."""
     z = vectors(300)
-    quantiser, again, other = layer(), layer(), layer(seed=1)
+    quantiser, again, other = (layer(code_length=code_length, seed=seed) for seed in (2020, 2020, 1))
     assert not quantiser.initialised
     for one in (quantiser, again, other):
         one.eval()(z)
@@ -232,10 +202,14 @@ def test_the_first_call_starts_the_codebooks_level_by_level():
     assert not torch.equal(books[2], other.codebooks()[2])
     quantiser(vectors(300, seed=5))
     assert all(torch.equal(a, b) for a, b in zip(books, quantiser.codebooks(), strict=True))
-    left = quantise(z, books[:2], MIXED[:2]).residuals[:, 2]
-    chosen = quantise(left, books[2:], MIXED[2:]).codes[:, 0]
-    for code in range(12):  # a fixed point of k-means on what the two cosine levels leave
-        torch.testing.assert_close(books[2][code], left[chosen == code].mean(dim=0), atol=1e-5, rtol=1e-5)
+    parts = quantise(z, books, MIXED)  # every level is a fixed point of k-means on what is left to it
+    for level, distance in enumerate(MIXED):
+        for code, found in enumerate(books[level]):
+            members = parts.residuals[parts.codes[:, level] == code, level]
+            mean = members.mean(dim=0)
+            if distance == "cosine":
+                found, mean = directions(found), directions(directions(members).mean(dim=0))
+            torch.testing.assert_close(found, mean, atol=1e-5, rtol=1e-5)
 
 
 def test_the_settings_of_a_layer_unless_told():
@@ -247,6 +221,18 @@ def test_the_settings_of_a_layer_unless_told():
         assert torch.equal(a.quantised, b.quantised)
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, explicit.state_dict()[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_layer_learns_from_inputs_of_another_precision(dtype):
+    """Its averages stay float32, and dead codes are replaced all the same."""
+    other, same = layer(dead_below=4.0), layer(dead_below=4.0)
+    for step in range(3):
+        z = vectors(seed=step).bfloat16()
+        other(z.to(dtype))
+        same(z.float())
+    for one, two in zip(other.codebooks(), same.codebooks(), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_dead_codes_are_drawn_anew_each_step_and_by_the_seed():
@@ -263,6 +249,9 @@ def test_dead_codes_are_drawn_anew_each_step_and_by_the_seed():
             drawn[seed, step] = (quantiser.levels[0]()[:, None] - directions(z)).norm(dim=2).argmin(dim=1)
             assert drawn[seed, step].max() < 200
     assert len({tuple(rows.tolist()) for rows in drawn.values()}) == 4
+    quantiser.steps.fill_(2**24)  # where a float32 would stop counting, and every draw be the same
+    quantiser(z)
+    assert int(quantiser.steps) == 2**24 + 1
 
 
 BAD = [
