@@ -7,6 +7,7 @@ alone never imports it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -96,8 +97,8 @@ def find(reference: str, kind: str) -> type[Any]:
     """
     if reference not in _in_use:
         raise UserError(
-            f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, give "
-            f"--{kind}={reference} or --use={reference}, or call recbole_unisid.use('{reference}')."
+            f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, add "
+            f"--use={reference}, or call recbole_unisid.use('{reference}')."
         )
     return _in_use[reference]
 
@@ -105,6 +106,38 @@ def find(reference: str, kind: str) -> type[Any]:
 def short_name(name: str) -> str:
     """A name fit for a folder: of ``module:Class`` the class."""
     return name.rpartition(":")[2]
+
+
+def class_of_file(name: str) -> str:
+    """Suggest ``NAME:Class`` where a name is that of a module in the current folder; else an empty string."""
+    if not name.isidentifier() or not Path(f"{name}.py").is_file():
+        return ""
+    return f" {name}.py is a module: name its class, {name}:Class."
+
+
+def failed_in(error: BaseException) -> str | None:
+    """Where in a module of the user's own an error arose, as one line; None where it did not.
+
+    Parameters
+    ----------
+    error : BaseException
+        With its traceback. Of several frames in files of classes in use, the last one counts.
+
+    Examples
+    --------
+    >>> failed_in(ValueError("nobody's")) is None
+    True
+    """
+    files = {}
+    for reference, extension in _in_use.items():
+        with contextlib.suppress(TypeError, OSError):  # typed into a console
+            files[inspect.getfile(extension)] = reference
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in files:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            place = f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
+            return f"{said} ({place}; of {files[frame.filename]})."
+    return None
 
 
 def code_fingerprint(extension: type[Any]) -> str:

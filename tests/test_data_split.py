@@ -22,9 +22,9 @@ from recbole_unisid.data.ties import order_only, shuffle_ties, tied_fraction
 from recbole_unisid.errors import UserError
 
 
-def make(users, items, times=None, n_items=None):
+def make(users, items, times=None, n_items=None, n_users=None):
     """Group loose interactions; users are rows 0 .. and items numbers 1 .."""
-    n_users, n_items = max(users) + 1, n_items or max(items)
+    n_users, n_items = n_users or max(users) + 1, n_items or max(items)
     return group_by_user(
         np.array(users, dtype=np.int64),
         np.array(items, dtype=np.int64),
@@ -61,7 +61,37 @@ def test_leave_one_out_is_recboles_rule_at_every_length():
 
 
 def test_a_user_without_interactions_has_no_phase():
-    assert leave_one_out(make([0, 2, 2, 2], [1, 1, 2, 3])).phase.tolist() == [CONTEXT, *BY_HAND[3]]
+    split = leave_one_out(make([0, 2, 2, 2], [1, 1, 2, 3], n_users=5))
+    assert split.phase.tolist() == [CONTEXT, *BY_HAND[3]]
+
+
+def test_a_split_names_itself_and_the_numbers_it_depends_on():
+    """A protocol's hash covers both, so two splits that differ must not be told alike."""
+    sequences = timed(5)
+    splits = [
+        leave_one_out(sequences),
+        global_time(sequences, 0.15, 0.25),
+        global_time(sequences, 0.25, 0.15),
+        cold_items(sequences, 0.2, 7),
+        cold_items(sequences, 0.2, 8),
+        cold_items(sequences, 0.3, 7),
+    ]
+    assert [split.name for split in splits] == ["leave_one_out"] + ["global_time"] * 2 + ["cold_items"] * 3
+    assert len({split.description for split in splits}) == 6
+    for split, told in zip(splits, ([], ["0.15", "0.25"], ["0.25", "0.15"], ["0.2", "seed 7"]), strict=False):
+        assert split.description
+        assert all(number in split.description for number in told)
+        assert split.phase.dtype == np.int8
+
+
+def test_the_shares_that_a_split_has_unless_told():
+    sequences = timed(6)
+    for plain, told in (
+        (global_time(sequences), global_time(sequences, valid_share=0.1, test_share=0.1)),
+        (cold_items(sequences), cold_items(sequences, share=0.1, seed=12345)),
+    ):
+        assert plain.description == told.description
+        assert plain.phase.tolist() == told.phase.tolist()
 
 
 def test_training_counts_hold_contexts_and_no_held_out_item():
@@ -140,9 +170,22 @@ def test_global_time_has_the_same_moments_for_everyone(seed, valid_share, test_s
     assert f"{times[test].min():.15g}" in split.description
 
 
+def test_global_time_by_hand():
+    """Validation from time 5 and test from time 7, for users of every kind; the last one has nothing."""
+    sequences = make([0, 0, 0, 1, 1, 2, 3, 4], [1] * 8, [1, 5, 8, 2, 3, 6, 4, 7], n_users=6)
+    split = global_time(sequences, 0.25, 0.25)
+    expected = [CONTEXT, VALID, TEST, CONTEXT, TRAIN, UNUSED, CONTEXT, UNUSED]
+    assert split.phase.tolist() == expected
+
+
 def test_global_time_refuses_shares_and_data_that_leave_a_period_empty():
-    with pytest.raises(UserError, match="both must be above 0"):
-        global_time(timed(1), 0.5, 0.5)
+    for shares in ((0.5, 0.5), (0.0, 0.2), (0.2, 0.0), (-0.1, 0.2)):
+        with pytest.raises(UserError, match="both must be above 0"):
+            global_time(timed(1), *shares)
+    with pytest.raises(UserError, match="leaves no training target"):
+        global_time(make([0, 0, 0, 1], [1, 2, 3, 4], [1, 5, 9, 2]), 0.25, 0.25)
+    with pytest.raises(UserError, match="leaves no test target"):
+        global_time(make([0, 0, 0, 1], [1, 2, 3, 4], [1, 2, 5, 9]), 0.25, 0.25)
     with pytest.raises(UserError, match="leaves no validation target"):
         global_time(make([0] * 8, range(1, 9), [1, 2, 3, 9, 9, 9, 9, 9]), 0.1, 0.5)
 
@@ -177,8 +220,28 @@ def test_the_share_of_cold_items_is_the_share_asked_for():
     assert other.description != split.description
 
 
+def test_the_smallest_share_is_one_item_and_it_may_be_any():
+    """Of four items a tenth is none: one is cold all the same, and none is spared."""
+    sequences = timed(4, n_items=4)
+    cold = [
+        np.flatnonzero(cold_items(sequences, 0.1, seed).training_counts(sequences) == 0) for seed in range(40)
+    ]
+    assert {tuple(items) for items in cold} == {(0, item) for item in range(1, 5)}  # 0 is padding
+
+
+def test_the_first_item_that_is_left_to_a_user_is_a_context():
+    """User 0 has nothing, so what is trained on begins with user 1."""
+    items = np.random.default_rng(8).integers(1, 21, 240)
+    sequences = make(np.repeat(np.arange(1, 41), 6), items, n_items=20)
+    split = cold_items(sequences, 0.2, seed=3)
+    for user in range(1, 41):
+        phases = split.phase[slice(*sequences.offsets[user : user + 2])]
+        assert phases[phases <= TRAIN].tolist()[:1] == [CONTEXT]
+
+
 def test_cold_items_refuses_impossible_shares():
-    with pytest.raises(UserError, match="between 0 and 1"):
-        cold_items(timed(1), 1.0)
+    for share in (1.0, 0.0, -0.1):
+        with pytest.raises(UserError, match="between 0 and 1"):
+            cold_items(timed(1), share)
     with pytest.raises(UserError, match="leaves no"):
         cold_items(timed(1), 0.999)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.ranks import rank
-from recbole_unisid.ranks.rank import ranks_from_scores
+from recbole_unisid.ranks.rank import ranks_among_sampled, ranks_from_scores
 
 
 def oracle(scores, target, banned=(), only=None):
@@ -115,6 +115,50 @@ def test_a_score_that_is_no_number_is_an_error_and_names_its_place(bad):
     scores[1, 3] = bad
     with pytest.raises(UserError, match=r"item 3 as (nan|inf) \(row 1"):
         ranks_from_scores(scores, torch.tensor([1, 1, 1]))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("place", ["target", "candidate"])
+def test_a_bad_score_among_sampled_candidates_is_an_error_and_names_its_row(bad, place):
+    """Some models score the candidates alone, so nobody has looked at these scores before."""
+    own, others = torch.zeros(4), torch.zeros(4, 3)
+    targets, negatives = torch.tensor([5, 6, 7, 8]), torch.tensor([[1, 2, 3]]).repeat(4, 1)
+    if place == "target":
+        own[2:] = bad
+    else:
+        others[2:, 1] = bad
+    with pytest.raises(UserError, match=r"no number \(row 2 of"):
+        ranks_among_sampled(own, others, targets, negatives)
+
+
+def test_what_is_no_candidate_counts_nothing_and_may_have_any_score():
+    """0 and the target itself; -inf is a score (not listed), and any row may have other candidates."""
+    own = torch.tensor([1.0, -math.inf])
+    others = torch.tensor([[math.nan, math.inf, 1.0, 0.5], [-math.inf, 2.0, math.nan, -math.inf]])
+    negatives = torch.tensor([[0, 9, 3, 4], [1, 2, 0, 4]])
+    found = ranks_among_sampled(own, others, torch.tensor([9, 7]), negatives)
+    assert list(found) == ["sampled4"]
+    assert found["sampled4"].tolist() == [2, 4]
+    assert found["sampled4"].dtype == np.int64
+
+
+def test_padding_among_the_seen_items_is_none():
+    scores = torch.tensor([[9.0, 1.0, 2.0, 3.0]])
+    seen = (torch.tensor([0, 0]), torch.tensor([0, 3]))
+    assert ranks_from_scores(scores, torch.tensor([1]), seen)["full"].tolist() == [2]
+
+
+def test_a_row_whose_user_has_seen_nothing_is_ranked_among_all():
+    """The last row, which no seen item belongs to, has a rank all the same."""
+    scores = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).repeat(3, 1)
+    seen = (torch.tensor([1, 1]), torch.tensor([2, 3]))
+    assert ranks_from_scores(scores, torch.tensor([1, 1, 1]), seen)["full"].tolist() == [3, 1, 3]
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5, 1)])
+def test_scores_that_are_no_table_are_refused(shape):
+    with pytest.raises(ValueError, match="do not fit"):
+        ranks_from_scores(torch.zeros(shape), torch.tensor([1, 1]))
 
 
 @pytest.mark.parametrize("targets", [[0, 1], [1, 5], [1]])

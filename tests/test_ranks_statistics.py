@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.ranks.bootstrap import bootstrap_mean
+from recbole_unisid.ranks.metrics import per_user_metric
 from recbole_unisid.ranks.statistics import compare_runs, holm, metric_over_seeds
 from recbole_unisid.ranks.table import RankTable
 
@@ -71,17 +74,6 @@ def test_p_values_are_even_where_nothing_differs():
         assert abs(np.mean(np.array(p_values) < level) - level) < 4 * np.sqrt(level * (1 - level) / 1000)
 
 
-def test_the_same_seed_gives_the_same_interval_in_chunks_of_any_size():
-    values = np.random.default_rng(7).normal(size=500)
-    assert bootstrap_mean(values, resamples=300, seed=3) == bootstrap_mean(values, resamples=300, seed=3)
-    assert bootstrap_mean(values, resamples=300, seed=3) != bootstrap_mean(values, resamples=300, seed=4)
-
-
-def test_nothing_cannot_be_resampled():
-    with pytest.raises(ValueError, match="no case"):
-        bootstrap_mean(np.empty(0))
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 40])
 def test_holm_equals_statsmodels(count):
     # Rounded, so that some tie; cubed, so that some are small enough to pass.
@@ -125,13 +117,54 @@ def test_the_spread_is_over_seeds():
     values, spread = metric_over_seeds(tables, "full", "recall@10")
     assert values.tolist() == pytest.approx([2 / 3, 1 / 3])
     assert (spread.mean, spread.deviation, spread.seeds) == (0.5, 0.5, 3)
+    assert metric_over_seeds(tables[1:], "full", "recall@10")[1].deviation == pytest.approx(1 / np.sqrt(2))
     assert metric_over_seeds(tables[:1], "full", "recall@10")[1].deviation is None
+
+
+def test_a_comparison_is_the_bootstrap_of_the_differences_over_whole_users():
+    generator = np.random.default_rng(13)
+    users = np.repeat(np.arange(60), 4)
+    ranks = [generator.integers(1, 30, 240) for _ in range(3)]
+    runs = {"A": [table(ranks[0], users)], "B": [table(ranks[1], users), table(ranks[2], users)]}
+    (found,) = compare_runs(runs, "A", resamples=300, seed=5)
+    one, two, base = (per_user_metric(each, "ndcg@10") for each in (ranks[1], ranks[2], ranks[0]))
+    differences = (one + two) / 2 - base
+    assert found.difference == pytest.approx(bootstrap_mean(differences, users, 300, seed=5))
+    alone = bootstrap_mean(differences, None, 300, seed=5)
+    assert (found.difference.low, found.difference.high) != pytest.approx((alone.low, alone.high), abs=1e-3)
+    plain, told = compare_runs(runs, "A"), compare_runs(runs, "A", "full", "ndcg@10", 10_000, 0)
+    assert plain == told
+
+
+def test_what_is_significant_has_an_interval_without_zero():
+    """By the corrected p-value alone: one resample counts for both, so the interval agrees by itself."""
+    generator = np.random.default_rng(14)
+    seen = set()
+    for trial in range(40):
+        base = generator.integers(1, 40, 400)
+        runs = {"Base": [table(base)]}
+        for model, step in (("A", trial % 4), ("B", 0)):
+            runs[model] = [table(np.maximum(1, base + generator.integers(-4, 5, 400) - step))]
+        for found in compare_runs(runs, "Base", metric="recall@10", resamples=200, seed=trial):
+            assert found.significant == (found.p_holm < 0.05)
+            seen.add(found.significant)
+            assert not found.significant or not found.difference.low <= 0 <= found.difference.high
+    assert seen == {True, False}
+
+
+def test_a_reference_that_never_hits_has_no_relative_difference():
+    runs = {"Base": [table([30, 30, 30])], "A": [table([1, 30, 1])]}
+    (found,) = compare_runs(runs, "Base", metric="recall@10", resamples=50)
+    assert found.relative is None
+    assert found.difference.estimate == pytest.approx(2 / 3)
 
 
 def test_models_without_the_candidate_set_are_left_out():
     runs = {"A": [table([1, 2], sampled99=np.array([1, 2]))], "Pop": [table([3, 4])]}
     assert compare_runs(runs, "A", "sampled99", "hit@10") == []
     assert compare_runs(runs, "Pop", "sampled99", "hit@10") == []
+    runs["B"] = runs["A"]
+    assert [one.model for one in compare_runs(runs, "A", "sampled99", "hit@10", 50)] == ["B"]
 
 
 def test_models_are_compared_on_a_part_of_the_cases():
@@ -150,6 +183,13 @@ def test_runs_on_other_targets_are_not_compared():
         compare_runs(runs, "A")
     with pytest.raises(UserError, match="none of the models compared: A, B"):
         compare_runs(runs, "C")
+    same = table([1, 2])
+    for other in (replace(same, user=same.user[::-1]), replace(same, target=same.target[::-1])):
+        with pytest.raises(UserError, match="not tested on the same users"):
+            compare_runs({"A": [same], "B": [other]}, "A")
+        for seeds in ([same, other], [same, same, other]):  # nor are the seeds of one model averaged
+            with pytest.raises(UserError, match="not tested on the same users"):
+                metric_over_seeds(seeds, "full", "recall@10")
 
 
 def test_a_table_reads_back_and_writes_the_same_bytes(tmp_path):

@@ -29,8 +29,9 @@ def test_straight_through_has_the_inputs_gradient():
     torch.testing.assert_close(gradient, q)
 
 
-def test_rotation_trick_turns_the_gradient_with_the_vector():
-    z, q = vectors(5).double().requires_grad_(), vectors(5, seed=1).double()
+@pytest.mark.parametrize("scale", [1e-4, 1.0])  # what a rotation does, it does to short vectors too
+def test_rotation_trick_turns_the_gradient_with_the_vector(scale):
+    z, q = (scale * vectors(5).double()).requires_grad_(), scale * vectors(5, seed=1).double()
     out = rotation_trick(z, q)
     torch.testing.assert_close(out, q)
     upstream = vectors(5, seed=2).double()
@@ -156,7 +157,132 @@ def test_ema_codebooks_have_no_gradient():
     assert not [parameter for parameter in layer().parameters() if parameter.requires_grad]
 
 
-@pytest.mark.parametrize("options", [{"learning": "emma"}, {"estimator": "rotate"}, {"decay": 1.0}])
+@pytest.mark.parametrize("learning", ["ema", "gradient"])
+def test_losses_weigh_vectors_and_reach_one_side_each(learning):
+    """`counted` alone weighs the losses; commitment draws the inputs, the codebook loss the codes."""
+    quantiser, z = layer(learning=learning).eval(), vectors(30).requires_grad_()
+    quantiser.initialise(vectors(100, seed=1))
+    rng = np.random.default_rng(2)
+    weights, counted = (torch.from_numpy(rng.integers(0, 4, 30).astype(np.float32)) for _ in range(2))
+    out = quantiser(z, weights, counted)
+    parts = quantise(z, quantiser.codebooks(), MIXED)
+    commitment = codebook = 0.0
+    for level, distance in enumerate(MIXED):
+        r, q = parts.residuals[:, level].detach(), parts.quantised[:, level].detach()
+        target = directions(r) if distance == "cosine" else r  # codes of length 1 stand for directions
+        commitment += float((counted * ((r - q) ** 2).mean(dim=1)).sum() / counted.sum())
+        codebook += float((counted * ((target - q) ** 2).mean(dim=1)).sum() / counted.sum())
+    assert out.commitment_loss.item() == pytest.approx(commitment, rel=1e-5)
+    assert out.codebook_loss.item() == pytest.approx(codebook if learning == "gradient" else 0.0, rel=1e-5)
+    out.commitment_loss.backward()
+    assert z.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in quantiser.parameters())
+    z.grad = None
+    if learning == "gradient":
+        out.codebook_loss.backward()
+        assert z.grad is None
+        assert all(parameter.grad.abs().sum() > 0 for parameter in quantiser.parameters())
+    nothing = quantiser(z, counted=torch.zeros(30))
+    assert nothing.commitment_loss.item() == 0.0
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_direct_codes_get_the_gradient_of_a_table(direct):
+    """The value is the same either way; with `direct` the codes learn from what is made of ``q`` too."""
+    quantiser, z = layer(learning="gradient", direct=direct).eval(), vectors(30)
+    quantiser.initialise(vectors(100, seed=1))
+    out = quantiser(z)
+    parts = quantise(z, quantiser.codebooks(), MIXED)
+    upstream = vectors(30, seed=3)
+    wanted = torch.autograd.grad(parts.quantised.sum(dim=1), list(quantiser.parameters()), upstream)
+    torch.testing.assert_close(out.quantised, parts.quantised.sum(dim=1))
+    if not direct:
+        assert not out.quantised.requires_grad
+        return
+    found = torch.autograd.grad(out.quantised, list(quantiser.parameters()), upstream)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_estimator_asked_for_passes_the_gradient():
+    z, upstream = vectors(20).requires_grad_(), vectors(20, seed=3)
+    gradients = []
+    for estimator in (straight_through, rotation_trick):
+        name = {straight_through: "straight_through", rotation_trick: "rotation"}[estimator]
+        quantiser = layer(estimator=name).eval()
+        quantiser.initialise(vectors(100, seed=1))
+        q = quantise(z.detach(), quantiser.codebooks(), MIXED).quantised.sum(dim=1)
+        (found,) = torch.autograd.grad(quantiser(z).quantised, z, upstream)
+        (wanted,) = torch.autograd.grad(estimator(z, q), z, upstream)
+        torch.testing.assert_close(found, wanted)
+        gradients.append(found)
+    torch.testing.assert_close(gradients[0], upstream)
+
+
+def test_the_first_call_starts_the_codebooks_level_by_level():
+    """From k-means of the input and of what the levels before leave, once; the seed decides."""
+    z = vectors(300)
+    quantiser, again, other = layer(), layer(), layer(seed=1)
+    assert not quantiser.initialised
+    for one in (quantiser, again, other):
+        one.eval()(z)
+    assert quantiser.initialised
+    books = quantiser.codebooks()
+    assert all(torch.equal(a, b) for a, b in zip(books, again.codebooks(), strict=True))
+    assert not torch.equal(books[2], other.codebooks()[2])
+    quantiser(vectors(300, seed=5))
+    assert all(torch.equal(a, b) for a, b in zip(books, quantiser.codebooks(), strict=True))
+    left = quantise(z, books[:2], MIXED[:2]).residuals[:, 2]
+    chosen = quantise(left, books[2:], MIXED[2:]).codes[:, 0]
+    for code in range(12):  # a fixed point of k-means on what the two cosine levels leave
+        torch.testing.assert_close(books[2][code], left[chosen == code].mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
+def test_the_settings_of_a_layer_unless_told():
+    told = {"learning": "ema", "estimator": "straight_through", "code_length": "unit", "decay": 0.8}
+    told |= {"dead_below": 2.0, "kmeans_iterations": 100, "seed": 2020, "direct": False}
+    plain, explicit = layer(), layer(**told)
+    for step in range(4):
+        a, b = (one(vectors(seed=step).requires_grad_()) for one in (plain, explicit))
+        assert torch.equal(a.quantised, b.quantised)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, explicit.state_dict()[name])
+
+
+def test_dead_codes_are_drawn_anew_each_step_and_by_the_seed():
+    """A code that dies in every step becomes other inputs, and vectors of weight 0 are never drawn."""
+    z, weights = vectors(400), torch.ones(400)
+    weights[200:] = 0
+    drawn = {}
+    for seed in (1, 2):
+        quantiser = layer(dead_below=1e9, seed=seed)  # every code is always dead
+        quantiser.initialise(z)
+        for step in (1, 2):
+            quantiser(z, weights)
+            assert int(quantiser.steps) == step
+            drawn[seed, step] = (quantiser.levels[0]()[:, None] - directions(z)).norm(dim=2).argmin(dim=1)
+            assert drawn[seed, step].max() < 200
+    assert len({tuple(rows.tolist()) for rows in drawn.values()}) == 4
+
+
+BAD = [
+    {"learning": "emma"},
+    {"estimator": "rotate"},
+    {"code_length": "units"},
+    {"decay": 1.0},
+    {"decay": -0.1},
+    {"dead_below": -1.0},
+    {"direct": True},
+]
+
+
+@pytest.mark.parametrize("options", BAD)
 def test_bad_settings(options):
     with pytest.raises(UserError, match=next(iter(options))):
         layer(**options)
+
+
+def test_the_settings_at_their_limits_are_allowed():
+    layer(decay=0.0, dead_below=0.0)(vectors())
+    with pytest.raises(ValueError, match="zip"):
+        ResidualQuantiser(8, [16, 8], MIXED)

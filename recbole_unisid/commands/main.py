@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from types import FrameType
 import recbole_unisid
 from recbole_unisid.commands.options import take_extensions
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.extensions import failed_in
 
+#: Set to anything: errors in classes of the user's own keep their traceback.
+TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
 SUBCOMMANDS = {
     "run": ("run", "train and evaluate models on a data set"),
@@ -78,6 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except UserError as error:
         print(f"recbole-unisid: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        line = failed_in(error)  # a bug of ours keeps its traceback, one in a module of the user's is a line
+        if line is None or os.environ.get(TRACEBACK):
+            raise
+        print(f"recbole-unisid: {line} {TRACEBACK}=1 shows the way there.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)

@@ -61,13 +61,17 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
     {'k': '10'}
     """
     options: dict[str, str] = {}
+    key = ""
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
         letter, equals, value = argument.partition("=")
         argument = _SHORT.get(letter, letter) + equals + value
         if not argument.startswith("--") or argument == "--":
-            raise UserError(f"'{argument}' is no option; write --key=value (see --help).")
+            several = (
+                f" Or --{key} was given several values (a pattern with * that fits more?)." if options else ""
+            )
+            raise UserError(f"'{argument}' is no option; write --key=value (see --help).{several}")
         key, equals, value = argument[2:].partition("=")
         key = key.replace("-", "_")
         if key in _FLAGS and not equals:

@@ -13,7 +13,7 @@ from recbole_unisid.embeddings.lsa import LsaEncoder
 from recbole_unisid.embeddings.own_encoder import OwnEncoder
 from recbole_unisid.embeddings.sentence_encoder import SentenceEncoder, offline_model_folder
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.extensions import is_reference
+from recbole_unisid.extensions import class_of_file, is_reference
 
 #: Encoders by name; anything else is a sentence-transformers model or a file of vectors.
 NAMED_ENCODERS = ("offline", "lsa")
@@ -81,4 +81,6 @@ def open_encoder(
         encoder = str(offline_model_folder())
     elif not Path(encoder).exists() and did_you_mean(encoder, NAMED_ENCODERS):
         raise UserError(f"No text encoder {encoder!r}.{did_you_mean(encoder, NAMED_ENCODERS)}")
+    elif not Path(encoder).exists() and class_of_file(encoder):  # before any network is asked
+        raise UserError(f"No text encoder {encoder!r}.{class_of_file(encoder)}")
     return SentenceEncoder(encoder, batch_size, device, max_length, prompt, processes)

@@ -81,7 +81,8 @@ class OwnEncoder:
         UserError
             When the class returns anything else.
         """
-        vectors = np.asarray(self._inner.encode(list(texts)))
+        made = self._inner.encode(list(texts))
+        vectors = np.asarray(made.detach().cpu() if hasattr(made, "detach") else made)  # a tensor, too
         if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype.kind not in "fiu":
             raise UserError(
                 f"The text encoder '{self._reference}' made {vectors.dtype} of shape {vectors.shape} of {len(texts)} "

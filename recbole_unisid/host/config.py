@@ -20,7 +20,7 @@ from recbole_unisid.extensions import CLASS_SETTINGS, class_defaults, code_of  #
 from recbole_unisid.host import distributed  # noqa: E402
 from recbole_unisid.host.early_stopping import check_protocol_metric  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
-from recbole_unisid.host.keys import check_keys  # noqa: E402
+from recbole_unisid.host.keys import check_class_defaults, check_keys  # noqa: E402
 from recbole_unisid.host.properties import (  # noqa: E402
     dataset_defaults,
     model_defaults,
@@ -129,7 +129,9 @@ class UniSIDConfig(Config):
         kin = family(model)
         super()._load_internal_config_dict(kin, model_class, dataset)
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
-        self.internal_config_dict.update(own | class_defaults(model_class))
+        brought = class_defaults(model_class)
+        check_class_defaults(brought, model)
+        self.internal_config_dict.update(own | brought)
         merged = self.internal_config_dict | self.external_config_dict
         folder = self.dataset_folder(str(merged["data_path"]), dataset)
         self._make_ready(folder, merged)

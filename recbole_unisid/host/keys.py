@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -84,4 +85,22 @@ def check_keys(keys: Mapping[str, object], model: str) -> None:
             raise UserError(
                 f"There is no setting '{key}' for {model}.{did_you_mean(key, known)} "
                 "The settings are listed in properties/ and in RecBole's documentation."
+            )
+
+
+def check_class_defaults(defaults: Mapping[str, object], model: str) -> None:
+    """Refuse a key of a class's ``defaults`` that is a known setting misspelt; other new keys are its own.
+
+    Raises
+    ------
+    UserError
+        For the first one, with the setting that it is so like.
+    """
+    known = own_keys() | _recbole_yaml_keys()
+    for key in defaults:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
+        if near and key not in known and key not in _recbole_code_keys():
+            raise UserError(
+                f"'{model}': defaults has '{key}', which nothing reads. Did you mean {near[0]}? A setting of its own "
+                "needs a name less like that one."
             )

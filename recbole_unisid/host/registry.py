@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from functools import cache
 from typing import Any
@@ -119,4 +120,11 @@ def _users_class(name: str) -> type[Any]:
         raise UserError(
             f"'{name}' does not run here: derive it from a sequential model that trains in one stage."
         )
+    needs = getattr(found, "needs", None)
+    if needs not in (None, "tokens", "vectors"):
+        raise UserError(f"'{name}': needs = {needs!r}; it is 'tokens', 'vectors' or None.")
+    try:
+        inspect.signature(found).bind("config", "dataset")
+    except TypeError as error:
+        raise UserError(f"'{name}': its constructor takes config and dataset ({error}).") from error
     return found

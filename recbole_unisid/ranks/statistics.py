@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Comparison:
     p_holm : float
         The p-value after Holm's correction over all models compared.
     significant : bool
-        The corrected p-value is below 5 % and the interval excludes 0.
+        The corrected p-value is below 5 %. Then the interval excludes 0 too: both count the same resamples.
     """
 
     model: str
@@ -145,19 +145,24 @@ def compare_runs(
         return []
     base, base_spread = metric_over_seeds(known[reference], candidates, metric)
     users = known[reference][0].user
-    found = []
+    found = {}
     for model in known:
         if model == reference:
             continue
         require_same_cases(known[reference][0], known[model][0])
         values, _ = metric_over_seeds(known[model], candidates, metric)
-        difference = bootstrap_mean(values - base, users, resamples, seed=seed)
-        relative = difference.estimate / base_spread.mean if base_spread.mean else None
-        found.append(Comparison(model, reference, difference, relative, 1.0, False))
-    corrected = holm([one.difference.p_value for one in found])
+        found[model] = bootstrap_mean(values - base, users, resamples, seed=seed)
+    corrected = holm([difference.p_value for difference in found.values()])
     return [
-        replace(one, p_holm=p, significant=p < 0.05 and not one.difference.low <= 0 <= one.difference.high)
-        for one, p in zip(found, corrected, strict=True)
+        Comparison(
+            model,
+            reference,
+            difference,
+            relative=difference.estimate / base_spread.mean if base_spread.mean else None,
+            p_holm=p,
+            significant=p < 0.05,
+        )
+        for (model, difference), p in zip(found.items(), corrected, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from recbole_unisid.data.split import TEST, VALID
+from recbole_unisid.extensions import is_reference
 from recbole_unisid.files import write_atomically
 from recbole_unisid.host import distributed
 from recbole_unisid.host.borrowed import init_seed
@@ -24,11 +25,13 @@ from recbole_unisid.host.registry import is_own
 from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.host.trainer import make_trainer
 from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.models.unisid import WholeSequenceRecommender
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.runs.serving_files import write_serving_files
+from recbole_unisid.sequence.contract import check_reader
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
@@ -120,6 +123,8 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.model_class(config, loaders.train.dataset).to(config["device"])
+    if is_reference(config["model"]) and isinstance(model, WholeSequenceRecommender):
+        check_reader(config["model"], model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
@@ -128,7 +133,9 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     learned = getattr(getattr(model, "items", None), "semantic", None)
     if isinstance(learned, JointTokens):
         add_learned_tokens(dataset.semantics, learned)
-    LOG.info("trained %d epochs; the best is epoch %s", len(trainer.history), trainer.best_epoch)
+    LOG.info(
+        "trained %d epochs; the best is epoch %s, counted from 0", len(trainer.history), trainer.best_epoch
+    )
     return Trained(dataset, loaders, trainer, seconds)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.extensions import find, is_reference
+from recbole_unisid.extensions import class_of_file, find, is_reference
 from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
 from recbole_unisid.tokens.opq import OptimisedProductQuantiser
 from recbole_unisid.tokens.published import PublishedCodes
@@ -63,7 +63,15 @@ def build_tokenizer(
                 f"Tokenizer {name!r} has no setting {option!r}; it has {', '.join(sorted(known)) or 'none'}."
                 f"{did_you_mean(option, known)}"
             )
-    return kind(codebook_sizes, distances, seed, **options)
+    try:
+        return kind(codebook_sizes, distances, seed, **options)
+    except TypeError as error:
+        if not is_reference(name):
+            raise
+        raise UserError(
+            f"Tokenizer '{name}' cannot be made: {error}; its constructor takes codebook_sizes, distances, seed and "
+            "its own settings, and hands the first three to super().__init__."
+        ) from error
 
 
 def _kind(name: str) -> type[Tokenizer]:
@@ -80,7 +88,8 @@ def _kind(name: str) -> type[Tokenizer]:
         return found
     if name not in TOKENIZERS:
         raise UserError(
-            f"No tokenizer {name!r}; there are {', '.join(TOKENIZERS)}.{did_you_mean(name, TOKENIZERS)}"
+            f"No tokenizer {name!r}; there are {', '.join(TOKENIZERS)}, and module:Class for one of your own."
+            f"{did_you_mean(name, TOKENIZERS) or class_of_file(name)}"
         )
     return TOKENIZERS[name]
 

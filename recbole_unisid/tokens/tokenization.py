@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import code_of, short_name
+from recbole_unisid.extensions import code_of, is_reference, short_name
 from recbole_unisid.files import fingerprint
 from recbole_unisid.tokens.collisions import Resolved, check_strategy, place_new_items, resolve_collisions
+from recbole_unisid.tokens.contract import check_copy
 from recbole_unisid.tokens.fidelity import neighbours_kept, prefix_purity, reconstruction_error
 from recbole_unisid.tokens.health import collision_health, level_health
 from recbole_unisid.tokens.registry import build_tokenizer, load_tokenizer
@@ -63,7 +64,7 @@ class Tokenization:
         """
         latents = self.tokenizer.latents(vectors)
         suffix_size = len(self.codebooks[-1]) if self.collisions == "suffix" else 0
-        codes = self.tokenizer.choose_codes(latents)
+        codes = self.tokenizer.codes_of(latents)
         return place_new_items(self.collisions, codes, latents, self.codes, suffix_size, self.tokenizer)
 
 
@@ -121,6 +122,9 @@ def tokenize_items(
     fitted = _cached_tokenizer(folder)
     if fitted is None:
         fitted = model.fit(vectors, show_progress, item_ids)
+        if is_reference(model.name):
+            copy = build_tokenizer(tokenizer, codebook_sizes, distances, seed, **model.options())
+            check_copy(fitted, copy, vectors)
         if folder is not None:
             fitted.save(folder)
     resolved = _resolve(fitted, vectors, item_ids, collisions, folder)

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from recbole_unisid.embeddings.array_file import Arrays, save_arrays
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.tokens.contract import check_codebooks, check_codes
 from recbole_unisid.tokens.quantiser import DISTANCES, decode, quantise
 
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -80,12 +81,14 @@ class Tokenizer(ABC):
         Raises
         ------
         UserError
-            When the vectors are not finite numbers [items, width], or there are none.
+            When the vectors are not finite numbers [items, width], or there are none; when a class of the
+            user's own learns codebooks of another shape than its settings say.
         """
         vectors = check_vectors(vectors)
         self.mean = self._choose_mean(vectors)
         ids = [str(row) for row in range(len(vectors))] if item_ids is None else item_ids
         self._fit(vectors, ids, show_progress)
+        check_codebooks(self.name, self.codebooks, self.codebook_sizes)
         return self
 
     def item_codes(self, vectors: NDArray[np.float32], item_ids: Sequence[str]) -> NDArray[np.int64]:
@@ -98,9 +101,14 @@ class Tokenizer(ABC):
         Raises
         ------
         UserError
-            When the vectors are not finite or of another width than in `fit`.
+            When the vectors are not finite or of another width than in `fit`; when a class of the user's own
+            gives anything but codes.
         """
-        return np.concatenate([self.choose_codes(latents) for latents in self._latent_chunks(vectors)])
+        return np.concatenate([self.codes_of(latents) for latents in self._latent_chunks(vectors)])
+
+    def codes_of(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Codes of latents as :meth:`choose_codes` chooses them, checked; shape [n, levels]."""
+        return check_codes(self.name, self.choose_codes(latents), len(latents), self.codebook_sizes)
 
     def latents(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """What is quantised: the centred vectors, or what a network makes of them; [n, latent width]."""

@@ -1,0 +1,231 @@
+"""k-means, of one level and level by level: what a fitted codebook is, which fit is kept, codes of equal use."""
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.tokens import build_tokenizer, kmeans
+from recbole_unisid.tokens.kmeans import KMeans, balanced_codes
+from recbole_unisid.tokens.quantiser import (
+    code_distances,
+    directions,
+    fitted_lengths,
+    nearest_codes,
+    squared_distances,
+)
+
+
+def clumps(n=400, seed=0, width=5, centres=12):
+    """Points of clumps of very different sizes."""
+    rng = np.random.default_rng(seed)
+    share = np.arange(1, centres + 1) ** 2.0
+    owner = rng.choice(centres, n, p=share / share.sum())
+    places = 3 * rng.standard_normal((centres, width))
+    return (places[owner] + rng.standard_normal((n, width))).astype(np.float32)
+
+
+def fit(points, size, distance="euclidean", seed=0, **options):
+    found = KMeans(**options).fit(points, size, distance, np.random.default_rng(seed))
+    assert found.shape == (size, points.shape[1])
+    assert found.dtype == np.float32
+    return torch.from_numpy(found)
+
+
+def error(points, book, distance="euclidean"):
+    return float(code_distances(torch.from_numpy(points), book, distance).min(dim=1).values.sum())
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_every_code_is_the_mean_of_the_points_that_choose_it(distance):
+    """At a cosine level the direction of the mean of their directions."""
+    points = clumps()
+    book = fit(points, 10, distance)
+    tensor = torch.from_numpy(points)
+    chosen = nearest_codes(tensor, book, distance)
+    for code in range(10):
+        members = tensor[chosen == code]
+        mean = directions(members).mean(dim=0) if distance == "cosine" else members.mean(dim=0)
+        mean = directions(mean) if distance == "cosine" else mean
+        torch.testing.assert_close(book[code], mean, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_more_iterations_never_raise_the_error_and_more_than_enough_change_nothing(distance):
+    points = clumps()
+    errors = [error(points, fit(points, 10, distance, iterations=n), distance) for n in (1, 2, 3, 200)]
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert torch.equal(fit(points, 10, distance, iterations=200), fit(points, 10, distance, iterations=1000))
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.05])
+def test_of_several_fits_the_one_with_the_least_error_is_kept(balance):
+    points = clumps()
+    alone = []
+    rng = np.random.default_rng(2)
+    for _ in range(6):  # the fits that restarts make, one by one
+        alone.append(KMeans(balance=balance).fit(points, 10, "euclidean", rng))
+    errors = [error(points, torch.from_numpy(book)) for book in alone]
+    assert errors.index(min(errors)) not in (0, 5)
+    assert min(errors) < 0.999 * errors[0]
+    kept = fit(points, 10, seed=2, restarts=6, balance=balance)
+    assert np.array_equal(kept.numpy(), alone[errors.index(min(errors))])
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 11])
+def test_as_many_distinct_points_as_codes_are_the_codes(n):
+    """Of fewer the codes left over repeat some; one point more and there are means."""
+    distinct = clumps(n, seed=n)
+    book = fit(np.concatenate([distinct, distinct[::-1]]), 10)
+    found = {tuple(code) for code in book.tolist()}
+    given = {tuple(point) for point in distinct.tolist()}
+    assert len(given) == n
+    assert found == given if n <= 10 else len(found) == 10 and found != given
+
+
+def test_seeds_come_from_a_sample_of_its_own_where_points_are_plenty(monkeypatch):
+    """At most `_SEEDING_POINTS` a code are read, none twice; where they are fewer, all are."""
+    read = []
+    plus_plus = kmeans.kmeans_plusplus
+
+    def watched(points, *arguments, **options):
+        read.append(points)
+        return plus_plus(points, *arguments, **options)
+
+    monkeypatch.setattr(kmeans, "kmeans_plusplus", watched)
+    monkeypatch.setattr(kmeans, "_SEEDING_POINTS", 4)
+    points = clumps(81)
+    fit(points, 20)
+    fit(points[:80], 20)
+    sample, everything = read
+    assert len(np.unique(sample, axis=0)) == 80
+    assert {tuple(row) for row in sample.tolist()} <= {tuple(row) for row in points.tolist()}
+    assert np.array_equal(everything, points[:80])
+
+
+def test_an_empty_code_takes_the_point_that_is_served_worst():
+    """Five codes at one place: the points that are far from it become codes, the furthest first."""
+    points = torch.tensor([[0.0], [0.1], [50.0], [90.0], [20.0], [70.0], [0.2]])
+    codes = torch.zeros(3, 1)
+    distances = squared_distances(points, codes)
+    found = kmeans._means(points, codes, distances, torch.zeros(7, dtype=torch.int64), "euclidean")
+    assert found[0].item() == pytest.approx(float(points.mean()))
+    assert found[1:, 0].tolist() == [90.0, 70.0]
+
+
+def test_balanced_codes_are_used_about_equally():
+    points = torch.from_numpy(clumps(600))
+    book = fit(points.numpy(), 12)
+    distances = squared_distances(points, book)
+    plain = torch.bincount(distances.argmin(dim=1), minlength=12)
+    even = torch.bincount(balanced_codes(distances, 0.5), minlength=12)
+    assert plain.max() > 2 * 50 > 4 * plain.min()
+    assert 35 <= even.min() <= even.max() <= 65
+
+
+def test_softness_counts_in_mean_squared_distances():
+    """Hardly any softness takes the nearest code, and neither the scale nor what all codes share matters."""
+    points = torch.from_numpy(clumps(600))
+    distances = squared_distances(points, fit(points.numpy(), 12))
+    nearest = distances.argmin(dim=1)
+    assert (balanced_codes(distances, 1e-4) == nearest).float().mean() > 0.95
+    soft = balanced_codes(distances, 0.3)
+    assert (soft == nearest).float().mean() < 0.9
+    assert torch.equal(soft, balanced_codes(distances * 1024, 0.3))
+
+
+def test_balanced_codes_are_sinkhorns_plan():
+    """Against as many rounds in logarithms and float64: rows to 1, then columns to as many points each."""
+    points = torch.from_numpy(clumps(300))
+    distances = squared_distances(points, fit(points.numpy(), 12))
+    least = distances.double().min(dim=1).values.mean()
+    plan = -distances.double() / (0.5 * least)
+    for _ in range(kmeans._SINKHORN_ROUNDS):
+        plan = plan - plan.logsumexp(dim=1, keepdim=True)
+        plan = plan - plan.logsumexp(dim=0, keepdim=True)
+    assert (balanced_codes(distances, 0.5) == plan.argmax(dim=1)).float().mean() > 0.99
+
+
+def test_balancing_costs_little_error_and_makes_codes_more_even():
+    points = clumps(2000)
+    plain, even = fit(points, 16, restarts=3), fit(points, 16, restarts=3, balance=0.3)
+
+    def spread(book):
+        counts = torch.bincount(nearest_codes(torch.from_numpy(points), book, "euclidean"), minlength=16)
+        return float(counts.double().std())
+
+    assert spread(even) < 0.8 * spread(plain)
+    assert error(points, even) < 1.3 * error(points, plain)
+
+
+SETTINGS = {
+    "code_length": "unit",
+    "iterations": 3,
+    "restarts": 2,
+    "balance": 0.1,
+    "centre": False,
+    "points_per_code": 20,
+}
+
+
+@pytest.mark.parametrize("changed", [None, *SETTINGS])
+def test_residual_kmeans_fits_each_level_to_what_is_left(changed):
+    """With every setting, codebooks are those of k-means on the residuals, level by level."""
+    options = SETTINGS if changed is None else {changed: SETTINGS[changed]}
+    points = clumps(300) + 2
+    tokenizer = build_tokenizer("residual_kmeans", [10, 4, 6], seed=3, **options).fit(points, False)
+    told = {"code_length": "fitted", "iterations": 25, "restarts": 1, "balance": 0.05, "centre": True}
+    told |= {"points_per_code": 256, **options}
+    assert tokenizer.options() == told
+    rng = np.random.default_rng(3)
+    sample = np.sort(rng.choice(300, 200, replace=False)) if told["points_per_code"] == 20 else slice(None)
+    mean = points.astype(np.float64).mean(axis=0) if told["centre"] else np.zeros(5)
+    np.testing.assert_allclose(tokenizer.mean, mean, atol=1e-6)
+    left = torch.from_numpy(points[sample] - tokenizer.mean)
+    engine = KMeans(told["iterations"], told["restarts"], told["balance"])
+    for size, distance, book in zip(
+        (10, 4, 6), ("cosine", "cosine", "euclidean"), tokenizer.codebooks, strict=True
+    ):
+        expected = torch.from_numpy(engine.fit(left.numpy(), size, distance, rng))
+        if distance == "cosine" and told["code_length"] == "fitted":
+            expected = fitted_lengths(left, expected)
+        torch.testing.assert_close(torch.from_numpy(book), expected)
+        left = left - expected[nearest_codes(left, expected, distance)]
+
+
+def test_all_points_are_fitted_where_they_are_just_few_enough():
+    points = clumps(200)
+    exact, more = (
+        build_tokenizer("residual_kmeans", [10, 4], points_per_code=number).fit(points, False)
+        for number in (20, 256)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(exact.codebooks, more.codebooks, strict=True))
+
+
+REFUSED = [
+    {"iterations": 0},
+    {"restarts": 0},
+    {"points_per_code": 0},
+    {"balance": -0.1},
+    {"balance": float("inf")},
+    {"balance": float("nan")},
+    {"code_length": "units"},
+]
+
+
+@pytest.mark.parametrize("options", REFUSED)
+def test_settings_that_fit_nothing_are_refused(options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        build_tokenizer("residual_kmeans", [4], **options)
+
+
+def test_the_smallest_settings_are_allowed():
+    options = {"iterations": 1, "restarts": 1, "points_per_code": 1, "balance": 0.0}
+    tokenizer = build_tokenizer("residual_kmeans", [4], **options).fit(clumps(20), False)
+    assert tokenizer.options() == {"code_length": "fitted", "centre": True, **options}
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_progress_bar_is_shown_on_request(shown, capsys):
+    build_tokenizer("residual_kmeans", [4, 4]).fit(clumps(30), shown)
+    assert ("2/2" in capsys.readouterr().err) == shown
