@@ -22,11 +22,11 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.host.keys import RUN_KEYS, check_keys
 from recbole_unisid.host.registry import model_class
 
-#: Python blocks that need more than a small data set, by words in them, and the tests that run them.
+#: Python blocks that need more than a small data set: their page, words in them, and the test that runs them.
 RUN_ELSEWHERE = {
-    "recbole_unisid.serving": "test_serving_readme.py",
-    "from recommender import": "test_serving_export.py",
-    "recbole_unisid.load(": "test_serving_loaded.py",
+    "README.md": ("recbole_unisid.serving", "test_serving_readme.py"),
+    "docs/product.md": ("recbole_unisid.load(", "test_serving_docs.py"),
+    "docs/serving.md": ("from recommender import", "test_serving_docs.py"),
 }
 #: The longest that an example of "writing your own" may be.
 EXAMPLE_LINES = 40
@@ -52,7 +52,8 @@ def reader(ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def elsewhere(block: Block) -> str | None:
     """The test file that runs a block in this one's stead."""
-    return next((test for words, test in RUN_ELSEWHERE.items() if words in block.text), None)
+    words, test = RUN_ELSEWHERE.get(block.page, ("", None))
+    return test if words in block.text else None
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -68,7 +69,8 @@ def test_python_runs(page: Path, reader: Path, capsys: pytest.CaptureFixture[str
             if test is None:
                 exec(compile(block.text, block.name, "exec"), names)
             else:
-                assert (ROOT / "tests" / test).is_file(), f"{block.name} is to be run by {test}"
+                reading = (ROOT / "tests" / test).read_text(encoding="utf-8")
+                assert page.name in reading, f"{block.name} is to be run by {test}"
         elif block.language == "sh" and below_a_file:
             for command in commands_of(block, page):
                 assert main(command) == 0, f"{block.name}: {capsys.readouterr().err}"

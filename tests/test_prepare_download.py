@@ -148,3 +148,23 @@ def test_other_counts_than_published_are_refused(serve: Callable[..., Shelf], tm
         prepare("amazon-beauty", tmp_path, mirrors=[serve().url], progress=False)
     assert "check_counts" in one_line(error)
     assert not is_prepared(tmp_path / "amazon-beauty")
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"file": 1}'])
+def test_a_damaged_record_of_checksums_is_named(
+    record: str, serve: Callable[..., Shelf], tmp_path: Path
+) -> None:
+    prepare_from(tmp_path, serve())
+    path = tmp_path / "amazon-beauty" / "originals" / CHECKSUMS
+    path.write_text(record)
+    with pytest.raises(UserError) as error:
+        prepare_from(tmp_path, serve())
+    assert f"{path} " in one_line(error)
+    assert "delete it" in str(error.value)
+
+
+def test_a_folder_of_originals_that_lacks_one(tmp_path: Path) -> None:
+    (tmp_path / REVIEWS).write_bytes(reviews())
+    with pytest.raises(UserError) as error:
+        prepare("amazon-beauty", tmp_path / "data", raw=tmp_path, check_counts=False, progress=False)
+    assert f"{META} is not in {tmp_path}" in one_line(error)

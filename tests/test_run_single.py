@@ -131,7 +131,7 @@ def test_several_models_and_seeds(ml_mini: Path, in_empty_folder: Path) -> None:
 
 
 def test_beauty_counts(real_data: Path, in_empty_folder: Path) -> None:
-    """The real Beauty files give the published counts (two epochs are enough to see that)."""
+    """The real Beauty files give the published counts (one epoch is enough to see that)."""
     settings = {"data_path": str(real_data), "epochs": 1, "show_progress": False}
     result = recbole_unisid.run("ItemID", "amazon-beauty", settings, verbose=False)
     assert result["data"] == {"users": 22363, "items": 12101, "interactions": 198502, "train_targets": 131413}

@@ -14,9 +14,11 @@ import torch
 import recbole_unisid
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.errors import UserError
+from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model
 from recbole_unisid.host.trainer import RunTrainer
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.serving.loaded import LoadedRun
+from recbole_unisid.serving.run_folder import read_run
 
 MODELS = ["UniSID", "SemanticID", "ItemID", "DenseText", "SASRec"]
 
@@ -179,3 +181,38 @@ def test_a_model_that_scores_in_its_own_way_has_no_vectors(
     np.testing.assert_allclose(run.scores(histories), usual / 2, atol=1e-6)
     with pytest.raises(UserError, match="no item vectors"):
         run.states(histories)
+
+
+def test_a_device_that_is_not_there_is_refused(served_runs: Callable[[str], Path]) -> None:
+    """One line, before anything is built."""
+    with pytest.raises(UserError, match="no device 'gpu'; name cpu"):
+        recbole_unisid.load(served_runs("ItemID"), device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no GPU here for device 'cuda:1'"):
+            recbole_unisid.load(served_runs("ItemID"), device="cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"), [("HGN", "known users only"), ("GRU4RecF", "reads more of its data set")]
+)
+def test_models_that_need_more_than_histories_are_refused(
+    model: str, words: str, ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """RecBole's models of users, and of item features, train as ever and say why they cannot be loaded."""
+    settings = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
+    folder = recbole_unisid.run(model, "ml-mini", settings, verbose=False)["run_dir"]
+    with pytest.raises(UserError, match=words) as error:
+        recbole_unisid.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_shape_are_refused(served_runs: Callable[[str], Path]) -> None:
+    """Should a manifest vouch for them, the model still says that they are not its own."""
+    stored, other = (read_run(served_runs(model)) for model in ("ItemID", "UniSID"))
+    config = StoredConfig(stored.settings, "cpu")
+    dataset = StoredDataset(config, stored.catalogue, 40, stored.semantics())
+    with pytest.raises(UserError, match="not those of this ItemID") as error:
+        build_stored_model(config, dataset, other.weights)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="reads 'class' of the data set"):
+        dataset.num("class")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.serving import server
 from recbole_unisid.serving.live import RunRecommender
 from recbole_unisid.serving.recommender import Recommender
 
@@ -110,3 +114,45 @@ def test_bad_arguments_of_export_are_one_line(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert all(word in line for word in words), line
     assert not (in_empty_folder / "x").exists()
+
+
+def test_serve_a_run_or_an_export(
+    served_runs: Runs, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command hands the service a run's model, whichever it is, or the exported folder, with their names."""
+    asked: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda *arguments: asked.append(arguments))
+    assert main(["serve", f"--run={served_runs('SASRec')}", "--port=0"]) == 0
+    assert main(["export", f"--run={served_runs('UniSID')}", "--to=x"]) == 0
+    assert main(["serve", "--export=x", "--host=::1"]) == 0
+    (live, *of_run), (exported, *of_export) = asked
+    assert of_run == ["SASRec", "ml-mini", "127.0.0.1", 0]
+    assert of_export == ["UniSID", "ml-mini", "::1", 8000]
+    history = recbole_unisid.load(served_runs("SASRec")).item_ids[1:3]
+    assert isinstance(live, RunRecommender)
+    assert isinstance(exported, Recommender)
+    assert len(live.recommend(history, 5)) == len(exported.recommend(history, 5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        ("recbole_unisid.serving.server", r"pip install 'recbole_unisid\[serve\]'"),
+        ("faiss", r"needs faiss.*pip install 'recbole_unisid\[export\]'"),
+    ],
+)
+def test_what_serve_lacks_is_one_line(
+    absent: str,
+    words: str,
+    served_runs: Runs,
+    in_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A package that is not installed is named with the extra that brings it."""
+    assert main(["export", f"--run={served_runs('UniSID')}", "--to=x"]) == 0
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, absent, None)
+    assert main(["serve", "--export=x", "--port=0"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.search(words, line), line

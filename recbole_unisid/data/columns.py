@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -133,3 +134,15 @@ def time_in(cell: object) -> object:
 def rating_in(cell: object) -> object:
     """A rating as a number; texts that are none stay and count as no rating."""
     return number_in(cell) if isinstance(cell, str) else float(cell) if isinstance(cell, Decimal) else cell
+
+
+def field_name(column: str) -> str:
+    """A text column's name as ``prepare`` writes it, so that RecBole's headers and command line can hold it.
+
+    Examples
+    --------
+    >>> field_name("Product name (EN)"), field_name("user_id"), field_name("?")
+    ('Product_name_EN', 'user_id_text', 'text')
+    """
+    name = re.sub(r"\W+", "_", column).strip("_") or "text"
+    return f"{name}_text" if name in ("item_id", "user_id") else name

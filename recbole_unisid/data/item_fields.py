@@ -7,11 +7,11 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_unisid.data.atomic_header import COLUMN_TYPES
 from recbole_unisid.data.atomic_reader import read_table
 from recbole_unisid.data.atomic_text import MISSING_WORDS
 from recbole_unisid.errors import UserError
 
-_TYPES = ("token", "token_seq", "float", "float_seq")
 _LONGEST_CELL = 131_072  # the csv module's limit, which pandas' python engine has
 
 
@@ -88,7 +88,9 @@ def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
     names = [name for name, _ in columns]
     if "item_id" not in names:
         raise UserError(f"{path} has no column item_id; it has {', '.join(names)}.")
-    troubles.update(f"column type {kind!r} unknown to RecBole" for _, kind in columns if kind not in _TYPES)
+    troubles.update(
+        f"column type {kind!r} unknown to RecBole" for _, kind in columns if kind not in COLUMN_TYPES
+    )
     tally = _Tally(columns, names.index("item_id"), items, troubles)
     for cells in rows:
         tally.add(cells)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from recbole_unisid.data.columns import (
     check_roles,
     column_for,
     existing_column,
+    field_name,
     name_in,
     rating_in,
     time_in,
@@ -163,7 +163,7 @@ class _TextColumns:
 
     def texts_of(self, log: Interactions, counts: Counter[str], progress: bool) -> ItemTexts:
         """The texts of the items that occur in the interactions."""
-        fields = dict.fromkeys(f"{_field_name(column)}:token_seq" for column in self.texts)
+        fields = dict.fromkeys(f"{field_name(column)}:token_seq" for column in self.texts)
         if len(fields) < len(self.texts):
             raise UserError(f"Text columns of {self.table.path} have names that differ in punctuation alone.")
         return ItemTexts(tuple(fields), self._rows(items_in(log), counts, progress))
@@ -201,9 +201,3 @@ def _text_in(cell: object) -> str:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool):
         return text_field(str(cell))
     return text_field(cell)
-
-
-def _field_name(column: str) -> str:
-    """A column's name as RecBole's headers and command line can hold it."""
-    name = re.sub(r"\W+", "_", column).strip("_") or "text"
-    return f"{name}_text" if name in ("item_id", "user_id") else name

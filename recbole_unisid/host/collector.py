@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from recbole.evaluator import Collector
 
 from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.data.split import VALID
 from recbole_unisid.host.dataset import TARGET_POSITION
 from recbole_unisid.host.distributed import gather_rows
 from recbole_unisid.ranks.rank import ranks_among_sampled, ranks_from_scores
@@ -135,19 +134,20 @@ class RankRecorder:
         return {key: values[order] for key, values in joined.items() if key != "position"}
 
 
-def validation_recorder(config: Any, valid_data: Any) -> RankRecorder:
-    """What takes the ranks of the validation targets.
+def phase_recorder(config: Any, dataset: Any, phase: int) -> RankRecorder:
+    """What takes the ranks of one phase's targets.
 
     Parameters
     ----------
     config : UniSIDConfig
         Settings of the run.
-    valid_data : loader
-        Of the validation phase.
+    dataset : PrefixRowDataset or InteractionDataset
+        With sequences and split.
+    phase : int
+        ``TEST`` or ``VALID``.
     """
-    dataset = valid_data._dataset
     negatives = sample_negatives(dataset.sequences, seed=config["protocol_seed"])
-    targets, masked = dataset.split.targets(VALID), not config.is_sequential
+    targets, masked = dataset.split.targets(phase), not config.is_sequential
     return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid.data.atomic_header import parse_header
 from recbole_unisid.errors import UserError
 
 #: RecBole's models that read item features, with the key that names them. Their default is ml-100k's
@@ -45,16 +46,7 @@ def header(path: Path, separator: str = "\t") -> dict[str, str]:
         return {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         first = lines.readline().rstrip("\r\n")
-    columns = {}
-    for column in first.split(separator):
-        name, colon, kind = column.partition(":")
-        if not colon or kind not in {"token", "token_seq", "float", "float_seq"}:
-            raise UserError(
-                f"{path}, line 1: '{column[:60]}' is not 'name:type' with type token, token_seq, float or "
-                "float_seq, separated by tabs; mend the header."
-            )
-        columns[name] = kind
-    return columns
+    return parse_header(first, separator, path)
 
 
 def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:

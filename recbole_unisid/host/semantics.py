@@ -17,7 +17,7 @@ from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.text.item_file import ItemTable, read_item_file
-from recbole_unisid.text.item_text import default_fields, item_categories, item_texts
+from recbole_unisid.text.item_text import item_categories, item_texts, item_titles
 from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, tokenize_items
 
 LOG = logging.getLogger("recbole_unisid")
@@ -122,12 +122,12 @@ def is_joint(config: UniSIDConfig) -> bool:
     return value == "joint"
 
 
-def _shown(config: UniSIDConfig, item_ids: list[str]) -> tuple[list[str], list[str]]:
-    """Titles and categories, to show with the tokens; the item's name where there is no item file."""
+def shown_items(config: UniSIDConfig, item_ids: list[str]) -> tuple[list[str], list[str]]:
+    """Titles and categories of items, to show them; without an item file, their names and nothing."""
     if not (Path(config["data_path"]) / f"{config['dataset']}.item").is_file():
         return item_ids, [""] * len(item_ids)
     table = read_items(config)
-    return item_texts(table, item_ids, default_fields(table)[:1]), item_categories(table, item_ids)
+    return item_titles(table, item_ids), item_categories(table, item_ids)
 
 
 def text_vectors(config: UniSIDConfig, dataset: Any, item_ids: list[str]) -> NDArray[np.float32]:
@@ -199,7 +199,7 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     started = time.perf_counter()
     vectors = text_vectors(config, dataset, item_ids)
-    titles, categories = _shown(config, item_ids)
+    titles, categories = shown_items(config, item_ids)
     encoded = time.perf_counter()
     tokenization = None
     if needs == "tokens" and not is_joint(config):

@@ -12,10 +12,11 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import get_trainer
 from tqdm import tqdm
 
+from recbole_unisid.data.split import VALID
 from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.host.averaging import WeightAverage
-from recbole_unisid.host.collector import RankCollector, RankRecorder, validation_recorder
+from recbole_unisid.host.collector import RankCollector, RankRecorder, phase_recorder
 from recbole_unisid.host.compiled import compile_if_asked, failed_compilation_explained
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
@@ -221,7 +222,7 @@ class RunTrainer(Resumable):
                 sampled_ranks(self.model, valid_data, self.config["protocol_seed"]), metric
             )
             return score, {f"{metric.lower()} of {candidates}": score}
-        recorder = validation_recorder(self.config, valid_data)
+        recorder = phase_recorder(self.config, valid_data._dataset, VALID)
         found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
         return protocol_score(recorder.result()[candidates], metric), found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.text.item_file import read_item_file
-from recbole_unisid.text.item_text import default_fields, item_categories, item_texts
+from recbole_unisid.text.item_text import item_categories, item_titles
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ def read_item_names(path: Path, separator: str = "\t", id_field: str = "item_id"
         The file cannot be read.
     """
     table = read_item_file(path, separator, id_field=id_field)
-    titles = (
-        item_texts(table, table.ids, default_fields(table)[:1]) if table.columns else [""] * len(table.ids)
-    )
+    titles = item_titles(table, table.ids)
     categories = item_categories(table, table.ids)
     return ItemNames(dict(zip(table.ids, titles, strict=True)), dict(zip(table.ids, categories, strict=True)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,11 @@ class Measured:
     semantics: ItemSemantics | None
     seconds: dict[str, float]
 
-
-def rank_table(measured: Measured) -> RankTable:
-    """The test's ranks, case by case."""
-    sequences, split = measured.dataset.sequences, measured.dataset.split
-    return RankTable.of_cases(sequences, split, split.targets(TEST), measured.ranks["test"])
+    @cached_property
+    def rank_table(self) -> RankTable:
+        """The test's ranks, case by case."""
+        sequences, split = self.dataset.sequences, self.dataset.split
+        return RankTable.of_cases(sequences, split, split.targets(TEST), self.ranks["test"])
 
 
 def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
 
 
 def _slices(measured: Measured) -> dict[str, Any]:
-    table = rank_table(measured)
+    table = measured.rank_table
     counts = measured.dataset.split.training_counts(measured.dataset.sequences)
     slices = make_slices(counts, table.history_length)
     return dict(

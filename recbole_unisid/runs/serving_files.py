@@ -10,10 +10,10 @@ from recbole_unisid.embeddings.encoder import open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.embeddings.vector_file import is_vector_file
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.semantics import ItemSemantics, as_list, read_items
+from recbole_unisid.host.semantics import ItemSemantics, as_list, read_items, shown_items
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue, one_line
 from recbole_unisid.runs.manifest import write_manifest
-from recbole_unisid.text.item_text import category_roots, default_fields, item_texts, text_columns
+from recbole_unisid.text.item_text import category_roots, item_texts, text_columns
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 
 
@@ -38,7 +38,8 @@ def write_serving_files(
     texts, recipe = [""] * len(item_ids), None
     if semantics is not None:
         texts, recipe = _text_recipe(config, item_ids, semantics)
-    titles = [title or item for title, item in zip(_titles(config, item_ids), item_ids, strict=True)]
+    titles = shown_items(config, item_ids)[0] if semantics is None else semantics.titles
+    titles = [title or item for title, item in zip(titles, item_ids, strict=True)]
     counts = split.training_counts(dataset.sequences)
     Catalogue(["[PAD]", *item_ids], ["[PAD]", *titles], ["", *texts], counts).save(folder / CATALOGUE_FILE)
     files, tokens = ["model.safetensors", CATALOGUE_FILE], None
@@ -49,13 +50,6 @@ def write_serving_files(
         tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
     text = None if recipe is None else recipe.as_json()
     write_manifest(folder, files, {"model": config["model"], "text": text, "tokens": tokens})
-
-
-def _titles(config: UniSIDConfig, item_ids: list[str]) -> list[str]:
-    if not (Path(config["data_path"]) / f"{config['dataset']}.item").is_file():
-        return item_ids
-    table = read_items(config)
-    return item_texts(table, item_ids, default_fields(table)[:1]) if table.columns else item_ids
 
 
 def _text_recipe(

@@ -15,7 +15,7 @@ from recbole_unisid.extensions import is_reference
 from recbole_unisid.files import write_atomically
 from recbole_unisid.host import distributed
 from recbole_unisid.host.borrowed import init_seed
-from recbole_unisid.host.collector import RankRecorder
+from recbole_unisid.host.collector import RankRecorder, phase_recorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
@@ -29,9 +29,8 @@ from recbole_unisid.models.unisid import WholeSequenceRecommender
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
-from recbole_unisid.runs.result import Measured, build_result, rank_table
+from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.runs.serving_files import write_serving_files
-from recbole_unisid.scores.negatives import sample_negatives
 from recbole_unisid.sequence.contract import check_reader
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
@@ -144,13 +143,11 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
     """Rank every test and validation target under every candidate set."""
     started = time.perf_counter()
     dataset, loaders = trained.dataset, trained.loaders
-    negatives = sample_negatives(dataset.sequences, seed=config["protocol_seed"])
     recbole, ranks = {}, {}
     # The test first: RecBole draws its sampled candidates (uni100) at evaluation, in this order.
     for phase, name, loader in ((TEST, "test", loaders.test), (VALID, "valid", loaders.valid)):
         if loader is not None:
-            targets, masked = dataset.split.targets(phase), not config.is_sequential
-            recorder = RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
+            recorder = phase_recorder(config, dataset, phase)
             recbole[name], ranks[name] = _evaluate(config, trained.trainer, loader, recorder, name)
             trained.trainer.log_figures(name, protocol_metrics(ranks[name]))
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
@@ -178,6 +175,6 @@ def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
         names = measured.dataset.sequences.item_ids[1:].tolist()
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
     write_serving_files(folder.path, folder.config, measured.dataset, measured.semantics)
-    rank_table(measured).save(folder.path / "ranks.npz")
+    measured.rank_table.save(folder.path / "ranks.npz")
     if is_own(str(folder.config["model"])):
         write_run_examples(measured, folder.path / "examples.json")

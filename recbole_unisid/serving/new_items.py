@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_unisid.data.columns import column_for, existing_column, name_in
+from recbole_unisid.data.columns import column_for, existing_column, field_name, name_in
 from recbole_unisid.data.sources.tables import Table, open_table
 from recbole_unisid.data.sources.values import text_field
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.text.item_file import ItemTable, read_item_file
-from recbole_unisid.text.item_text import default_fields, item_texts, text_columns
+from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ def read_new_items(
     else:
         table = _item_table(open_table(path), recipe, columns, id_field)
     _check_ids(path, table.ids, known)
-    title_field = _title_field(table)
-    titles = [""] * len(table.ids) if title_field is None else item_texts(table, table.ids, [title_field])
+    titles = item_titles(table, table.ids)
     titles = [title or item for title, item in zip(titles, table.ids, strict=True)]
     if recipe.key is None:
         return NewItems(table.ids, titles, [""] * len(titles), [])
@@ -81,7 +79,7 @@ def read_new_items(
 
 def _item_table(table: Table, recipe: TextRecipe, columns: Mapping[str, str], id_field: str) -> ItemTable:
     """A person's table under the names that the run's item file has."""
-    by_field = {_field_name(column): column for column in reversed(table.columns) if column}
+    by_field = {field_name(column): column for column in reversed(table.columns) if column}
     for field, column in columns.items():
         if field != id_field and recipe.key is not None and field not in recipe.fields:
             known = [id_field, *recipe.fields]
@@ -117,11 +115,6 @@ def _item_table(table: Table, recipe: TextRecipe, columns: Mapping[str, str], id
     return ItemTable(ids, cells, dict.fromkeys(cells, "token_seq"))
 
 
-def _field_name(column: str) -> str:
-    """A column's name as ``prepare`` writes it into an item file."""
-    return re.sub(r"\W+", "_", column).strip("_")
-
-
 def _check_ids(path: Path, ids: Sequence[str], known: Collection[str]) -> None:
     taken = set(known)
     first: dict[str, int] = {}
@@ -133,10 +126,6 @@ def _check_ids(path: Path, ids: Sequence[str], known: Collection[str]) -> None:
         if item in taken:
             raise UserError(f"{path}, item {row}: '{item}' is in the catalogue already; leave it out.")
         first[item] = row
-
-
-def _title_field(table: ItemTable) -> str | None:
-    return default_fields(table)[0] if table.columns else None
 
 
 def _texts(path: Path, table: ItemTable, recipe: TextRecipe, absent: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from recbole_unisid.data.atomic_header import parse_header
 from recbole_unisid.errors import UserError, did_you_mean
 
 
@@ -63,7 +64,8 @@ def read_item_file(
     """
     path = Path(path)
     lines = _lines(path, encoding)
-    names, types = _header(path, lines[0], separator)
+    types = parse_header(lines[0], separator, path)
+    names = list(types)
     if id_field not in names:
         raise UserError(f"{path}: no column {id_field!r}; it has {', '.join(names)}.{_hint(id_field, names)}")
     rows: list[list[str]] = []
@@ -92,7 +94,7 @@ def read_item_file(
     return ItemTable(
         ids=columns[id_column],
         columns={names[index]: columns[index] for index in others},
-        types={names[index]: types[index] for index in others},
+        types={names[index]: types[names[index]] for index in others},
     )
 
 
@@ -108,23 +110,6 @@ def _lines(path: Path, encoding: str) -> list[str]:
     if not text.strip():
         raise UserError(f"{path} is empty; its first line must name the columns as name:type.")
     return [line.removesuffix("\r") for line in text.split("\n")]
-
-
-def _header(path: Path, line: str, separator: str) -> tuple[list[str], list[str]]:
-    """Names and types of the columns."""
-    names, types = [], []
-    for cell in line.split(separator):
-        name, colon, kind = cell.rpartition(":")
-        if not colon or not name or kind not in ("token", "token_seq", "float", "float_seq"):
-            raise UserError(
-                f"{path}, line 1: {cell!r} is not name:type with type token, token_seq, float or float_seq."
-            )
-        names.append(name)
-        types.append(kind)
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"{path}, line 1: column {sorted(twice)[0]!r} stands twice; rename one.")
-    return names, types
 
 
 def _hint(name: str, known: list[str]) -> str:

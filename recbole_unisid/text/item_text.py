@@ -132,6 +132,11 @@ def category_roots(table: ItemTable, names: Sequence[str]) -> dict[str, str]:
     }
 
 
+def item_titles(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
+    """A line to show for each item, from the first of :func:`default_fields`; '' where it has none."""
+    return item_texts(table, item_ids, default_fields(table)[:1]) if table.columns else [""] * len(item_ids)
+
+
 def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
     """The broadest category below the root of each item, '' where it has none; for judging tokens."""
     field = next((name for name in CATEGORY_FIELDS if name in table.columns), None)

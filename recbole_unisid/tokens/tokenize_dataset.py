@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.files import write_json
-from recbole_unisid.text import default_fields, item_categories, item_texts, read_item_file
+from recbole_unisid.text import item_categories, item_texts, item_titles, read_item_file
 from recbole_unisid.tokens.published import output_tags
 from recbole_unisid.tokens.tokenization import Tokenization, tokenize_items
 from recbole_unisid.tokens.tokens_file import write_index_json, write_tokens_tsv
@@ -84,7 +84,7 @@ def tokenize_dataset(
         seed,
         collisions,
         cache_dir=cache / "tokens",
-        titles=item_texts(table, items, default_fields(table)[:1]),
+        titles=item_titles(table, items),
         categories=item_categories(table, items),
         show_progress=show,
         **(tokenizer_options or {}),
