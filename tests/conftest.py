@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
+
+from recbole_unisid import extensions
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,6 +48,20 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("sys.argv", ["pytest"])
     return tmp_path
+
+
+@pytest.fixture
+def nothing_in_use(in_empty_folder: Path) -> Iterator[Path]:
+    """A process in which nobody has asked for a class, in an empty folder; undone afterwards."""
+    before, path, modules = dict(extensions._in_use), sys.path[:], set(sys.modules)
+    extensions._in_use.clear()
+    yield in_empty_folder
+    extensions._in_use.clear()
+    extensions._in_use.update(before)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("own_"):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

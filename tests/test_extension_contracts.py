@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,12 @@ import pytest
 import torch
 
 import recbole_unisid
-from recbole_unisid import extensions
 from recbole_unisid.commands.main import TRACEBACK, main
 from recbole_unisid.errors import UserError
 from recbole_unisid.sequence.contract import check_reader
 from recbole_unisid.tokens import tokenize_items
+
+pytestmark = pytest.mark.usefixtures("nothing_in_use")
 
 QUICK = ["--text_encoder=lsa", "--codebook_sizes=[4,4]", "--epochs=1", "--show_progress=false"]
 TOKENIZER = """
@@ -50,18 +49,6 @@ SOUND = {
     "RESTORE": "pass",
 }
 MODEL = "import torch\nfrom recbole_unisid.models.unisid import ItemID\n"
-
-
-@pytest.fixture(autouse=True)
-def nothing_in_use(in_empty_folder: Path) -> Iterator[Path]:
-    """A process in which nobody has asked for a class, in an empty folder; undone afterwards."""
-    before, path = dict(extensions._in_use), sys.path[:]
-    extensions._in_use.clear()
-    yield in_empty_folder
-    extensions._in_use.clear()
-    extensions._in_use.update(before)
-    sys.path[:] = path
-    sys.modules.pop("own_part", None)
 
 
 def tokenize(**parts: str) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
+
+pytestmark = pytest.mark.usefixtures("nothing_in_use")
 
 QUICK = ["--text_encoder=lsa", "--codebook_sizes=[8,8,8]", "--epochs=1", "--show_progress=false"]
 TOKENIZER = """
@@ -39,20 +40,6 @@ class Signs(Tokenizer):
 class Half(Tokenizer):
     pass
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_in_use(in_empty_folder: Path) -> Iterator[Path]:
-    """A process in which nobody has asked for a class, in an empty folder; undone afterwards."""
-    before, path, modules = dict(extensions._in_use), sys.path[:], set(sys.modules)
-    extensions._in_use.clear()
-    yield in_empty_folder
-    extensions._in_use.clear()
-    extensions._in_use.update(before)
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("own_"):
-            del sys.modules[name]
 
 
 def write(name: str, text: str) -> None:
