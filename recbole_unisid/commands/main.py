@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 import recbole_unisid
 from recbole_unisid.commands.options import take_extensions
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.extensions import failed_in
+from recbole_unisid.interruption import listen
 
 #: Set to anything: errors in classes of the user's own keep their traceback.
 TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
@@ -47,10 +46,6 @@ def usage() -> str:
     )
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
@@ -65,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 when done, 2 for bad input (one line on standard error), 130 when stopped.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen()
     try:
         given = take_extensions(given)
         if not given or given[0] in {"-h", "--help"}:

@@ -26,6 +26,7 @@ from recbole_unisid.host.random_state import loader_state
 from recbole_unisid.host.registry import family
 from recbole_unisid.host.resumable import Place, Resumable, Watch
 from recbole_unisid.host.schedule import follow_schedule
+from recbole_unisid.interruption import heed
 
 
 class RunTrainer(Resumable):
@@ -153,6 +154,7 @@ class RunTrainer(Resumable):
         step, watch = 1 / len(train_data), Watch(place)
 
         def counted(interaction: Any) -> Any:
+            heed()
             rows, weight = distributed.share(interaction, TARGET_LIST)
             losses = compute_loss(rows)
             if weight != 1.0:
