@@ -21,6 +21,8 @@ from typing import Any
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import fingerprint
 
+#: Set in the environment, it keeps the traceback of an error in a module of one's own.
+TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
 #: Settings that may name a class.
 CLASS_SETTINGS = ("tokenizer", "text_encoder")
 
@@ -116,7 +118,7 @@ def class_of_file(name: str) -> str:
 
 
 def failed_in(error: BaseException) -> str | None:
-    """Where in a module of the user's own an error arose, as one line; None where it did not.
+    """Where in a module of the user's own an error arose, as one line; None where it did not, or is to be traced.
 
     Parameters
     ----------
@@ -128,6 +130,8 @@ def failed_in(error: BaseException) -> str | None:
     >>> failed_in(ValueError("nobody's")) is None
     True
     """
+    if os.environ.get(TRACEBACK):
+        return None
     files = {}
     for reference, extension in _in_use.items():
         with contextlib.suppress(TypeError, OSError):  # typed into a console
@@ -136,7 +140,7 @@ def failed_in(error: BaseException) -> str | None:
         if frame.filename in files:
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
             place = f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
-            return f"{said} ({place}; of {files[frame.filename]})."
+            return f"{said} ({place}; of {files[frame.filename]}). {TRACEBACK}=1 shows the way there."
     return None
 
 

@@ -57,6 +57,37 @@ def test_from_a_csv_to_a_report(shop: Path, capsys: pytest.CaptureFixture[str]) 
     }
 
 
+def test_what_cannot_be_done_does_not_keep_others_from_being_done(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """30 items have no 4 tuples to share fairly, and a model of one's own fails: Pop is run and reported."""
+    columns = "--columns=user=buyer,item=sku,time=date,text=name"
+    assert main(["prepare", "shop", "--from-csv=interactions.csv", "--items=items.csv", columns]) == 0
+    (shop / "broken_one.py").write_text(
+        "from recbole_unisid.models.unisid import ItemID\n\n\nclass Broken(ItemID):\n"
+        "    def calculate_loss(self, interaction):\n        return 1 / 0\n"
+    )
+    options = [
+        "--dataset=shop",
+        QUICK[0],
+        *QUICK[2:],
+        "--codebook_sizes=[2,2]",
+        "--distances=[cosine,euclidean]",
+    ]
+    models = "--model=UniSID,broken_one:Broken,Pop"
+    capsys.readouterr()
+    assert main(["run", models, "--collisions=balanced", *options]) == 2
+    printed = capsys.readouterr()
+    line = printed.err.strip().splitlines()[-1]
+    assert "2 of 3 runs could not be done" in line
+    assert "Traceback" not in printed.err
+    for named in ("UniSID, seed 2020", "ZeroDivisionError"):
+        assert named in line
+    (board,) = (shop / "runs/shop").glob("benchmark-*/leaderboard.csv")
+    assert str(board.parent.relative_to(shop)) in line
+    assert "Pop" in board.read_text()
+
+
 @pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_every_subcommand_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help prints the usage and ends with 0."""

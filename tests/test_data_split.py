@@ -178,6 +178,14 @@ def test_global_time_by_hand():
     assert split.phase.tolist() == expected
 
 
+def test_global_time_begins_where_the_shares_say():
+    """1 - .05 - .15 of 100 is 79.99... in floating point: validation begins after 80, not after 79."""
+    sequences = make([0] * 100, range(1, 101), range(1000, 1100))
+    split = global_time(sequences, 0.15, 0.05)
+    assert np.flatnonzero(split.phase == VALID).tolist() == list(range(80, 95))
+    assert (split.phase == TEST).sum() == 5
+
+
 def test_global_time_refuses_shares_and_data_that_leave_a_period_empty():
     for shares in ((0.5, 0.5), (0.0, 0.2), (0.2, 0.0), (-0.1, 0.2)):
         with pytest.raises(UserError, match="both must be above 0"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -13,8 +12,6 @@ from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.extensions import failed_in
 from recbole_unisid.interruption import listen
 
-#: Set to anything: errors in classes of the user's own keep their traceback.
-TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
 SUBCOMMANDS = {
     "run": ("run", "train and evaluate models on a data set"),
@@ -80,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except Exception as error:
         line = failed_in(error)  # a bug of ours keeps its traceback, one in a module of the user's is a line
-        if line is None or os.environ.get(TRACEBACK):
+        if line is None:
             raise
-        print(f"recbole-unisid: {line} {TRACEBACK}=1 shows the way there.", file=sys.stderr)
+        print(f"recbole-unisid: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)

@@ -111,7 +111,9 @@ def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: 
     shares = [1 - test_share - valid_share, 1 - test_share]
     # The interaction at this place in time begins the period, and all of its own time come with it.
     ordered = np.sort(sequences.times)
-    valid_from, test_from = ordered[(np.array(shares) * len(ordered)).astype(np.int64)]
+    # Rounded first: 1 - .05 - .15 of ten interactions is 7.999... in floating point.
+    places = np.round(np.array(shares) * len(ordered), 6).astype(np.int64)
+    valid_from, test_from = ordered[places]
     phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
     phase[sequences.times >= valid_from] = VALID
     phase[sequences.times >= test_from] = TEST

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import failed_in
 from recbole_unisid.files import fingerprint
 from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
@@ -20,6 +22,8 @@ from recbole_unisid.runs.single import run_single
 def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict[str, Any]]:
     """Run what has no finished folder yet, and write the leaderboard and the report of all.
 
+    A run that cannot be done is said and left out; the others are done first, then it is an error.
+
     Parameters
     ----------
     configs : sequence of UniSIDConfig
@@ -31,27 +35,46 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
     -------
     list of dict
         The results, in the order given.
+
+    Raises
+    ------
+    UserError
+        When a run cannot be done, after the report of the others is written.
     """
     verbose = verbose and distributed.is_writer()
     missing = [config for config in configs if RunFolder(config).result() is None]
     if verbose:
         print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
     started, done = time.perf_counter(), 0
-    results = []
+    results, failed = [], []
     for config in configs:
-        if any(config is one for one in missing):
+        new = any(config is one for one in missing)
+        if verbose and new:
+            print(_headline(config, done, len(missing), time.perf_counter() - started))
+        try:
+            results.append(run_single(config, verbose and new))
+        except Exception as error:
+            line = str(error) if isinstance(error, UserError) else failed_in(error)
+            # A bug of ours is no line; and several processes must stay in step.
+            if line is None or len(configs) == 1 or distributed.world() > 1:
+                raise
+            failed.append(f"{config['model']}, seed {config['seed']}: {line}")
             if verbose:
-                print(_headline(config, done, len(missing), time.perf_counter() - started))
-            results.append(run_single(config, verbose))
-            done += 1
-        else:
-            results.append(run_single(config, verbose=False))
-    if distributed.is_writer():
-        folder = benchmark_folder(results)
-        report = gather_report([result["run_dir"] for result in results])
-        write_leaderboard(report.board, folder)
-        write_page(report, folder / "report.html")
+                print(f"not done: {line}")
+        done += new
+    if results and distributed.is_writer():
+        _write_report(results)
+    if failed:
+        left = f"; the report of the others is in {benchmark_folder(results)}" if results else ""
+        raise UserError(f"{len(failed)} of {len(configs)} runs could not be done{left}. {' '.join(failed)}")
     return results
+
+
+def _write_report(results: Sequence[dict[str, Any]]) -> None:
+    folder = benchmark_folder(results)
+    report = gather_report([result["run_dir"] for result in results])
+    write_leaderboard(report.board, folder)
+    write_page(report, folder / "report.html")
 
 
 def _headline(config: UniSIDConfig, done: int, total: int, elapsed: float) -> str:
