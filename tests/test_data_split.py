@@ -18,7 +18,7 @@ from recbole_unisid.data.split import (
     global_time,
     leave_one_out,
 )
-from recbole_unisid.data.ties import order_only, shuffle_ties, tied_fraction
+from recbole_unisid.data.ties import order_only, shuffle_ties
 from recbole_unisid.errors import UserError
 
 
@@ -146,11 +146,6 @@ def test_data_that_is_an_order_alone_refuses_what_needs_times(times, reason):
 def test_real_times_are_not_taken_for_an_order():
     assert order_only(make([0, 0, 0, 1, 1], [1, 2, 3, 1, 2], [1, 2, 4, 1, 2])) is None
     assert order_only(make([0, 0, 1], [1, 2, 3], [86400, 86400, 86400])) is None
-
-
-def test_tied_fraction_counts_neighbours_of_one_user():
-    assert tied_fraction(make([0, 0, 0, 1, 1], [1, 2, 3, 1, 2], [5, 5, 6, 6, 6])) == pytest.approx(2 / 3)
-    assert tied_fraction(make([0, 0], [1, 2])) == 0.0
 
 
 @settings(max_examples=30, deadline=None)

@@ -91,24 +91,6 @@ def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
     return replace(sequences, items=items)
 
 
-def tied_fraction(sequences: UserSequences) -> float:
-    """Measure how coarse the times are.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-
-    Returns
-    -------
-    float
-        Fraction of neighbouring pairs of one user's interactions that have the same time; 0 without
-        times.
-    """
-    pairs = np.maximum(sequences.lengths - 1, 0).sum()
-    return float(_ties_with_previous(sequences).sum() / pairs) if pairs else 0.0
-
-
 def _ties_with_previous(sequences: UserSequences) -> NDArray[np.bool_]:
     """Does an interaction have the user and the time of the one before it? [interactions]"""
     if sequences.times is None:
