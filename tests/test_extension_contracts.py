@@ -11,8 +11,8 @@ import torch
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
-from recbole_unisid.extensions import TRACEBACK
 from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import TRACEBACK
 from recbole_unisid.sequence.contract import check_reader
 from recbole_unisid.tokens import tokenize_items
 
