@@ -30,7 +30,8 @@ def test_loss_is_that_of_a_loop(loss: str, uniform: int, ml_mini: Path, in_empty
     every_target = torch.cat([batch[TARGET_LIST][batch[TARGET_LIST] > 0] for batch in loader]).tolist()
     inputs, targets = batches[0]["item_id_list"], batches[0][TARGET_LIST]
     asked = targets[targets > 0].tolist()
-    drawn = torch.randint(1, model.n_items, (uniform,), generator=torch.Generator().manual_seed(5)).tolist()
+    places = torch.randperm(model.n_items - 1, generator=torch.Generator().manual_seed(5))
+    drawn = (places[:uniform] + 1).tolist()
     model.generator.manual_seed(5)
     found = model.calculate_loss(batches[0]).item()
     states = model.transformer(model.items.ids(inputs))[targets > 0]

@@ -76,6 +76,9 @@ class WholeSequenceRecommender(SequentialRecommender):
             float(config["layer_norm_eps"]),
         )
         self._leave_out_cold_items(config, dataset)
+        self.n_candidates = self.n_items - 1 if self.candidates is None else len(self.candidates)
+        if self.loss_name in SHARED_NEGATIVES:  # distinct: with all items it is the softmax itself
+            self.n_negatives = min(self.n_negatives, self.n_candidates)
         if self.loss_name in IN_BATCH:
             trained = dataset.sequences.items[dataset.split.targets(TRAIN)]
             shares = torch.from_numpy(target_shares(trained, self.n_items - 1))
@@ -155,21 +158,21 @@ class WholeSequenceRecommender(SequentialRecommender):
 
     def _log_expected(self, negatives: torch.Tensor, positions: int) -> float | torch.Tensor:
         """Log of how often each of the shared negatives is expected among them."""
-        n_candidates = self.n_items - 1 if self.candidates is None else len(self.candidates)
         if self.loss_name == "sampled_softmax":
-            return log_expected_uniform(n_candidates, self.n_negatives)
+            return log_expected_uniform(self.n_candidates, self.n_negatives)
         return log_expected_in_batch(
-            self.target_shares[negatives], positions, self.n_negatives / n_candidates
+            self.target_shares[negatives], positions, self.n_negatives / self.n_candidates
         )
 
     def _draw_negatives(self, positions: int) -> torch.Tensor:
-        """Uniform item numbers: [n] where the batch shares its negatives, else [positions, n]."""
-        shared = self.loss_name in SHARED_NEGATIVES
-        shape = (self.n_negatives,) if shared else (positions, self.n_negatives)
-        if self.candidates is not None:
-            drawn = torch.randint(len(self.candidates), shape, generator=self.generator)
-            return self.candidates[drawn.to(self.device)]
-        return torch.randint(1, self.n_items, shape, generator=self.generator).to(self.device)
+        """Uniform item numbers: [n] distinct ones where the batch shares them, else [positions, n]."""
+        if self.loss_name in SHARED_NEGATIVES:
+            drawn = torch.randperm(self.n_candidates, generator=self.generator)[: self.n_negatives]
+        else:
+            drawn = torch.randint(self.n_candidates, (positions, self.n_negatives), generator=self.generator)
+        return (
+            drawn.to(self.device) + 1 if self.candidates is None else self.candidates[drawn.to(self.device)]
+        )
 
     def predict(self, interaction: Any) -> torch.Tensor:
         """Scores of one item per row, shape [batch]."""

@@ -11,6 +11,8 @@ import math
 import torch
 from torch.nn import functional
 
+from recbole_unisid.sequence.shared_softmax import matches, shared_softmax_loss
+
 
 def softmax_loss(
     states: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, left_out: torch.Tensor | None = None
@@ -28,10 +30,11 @@ def softmax_loss(
     left_out : Tensor of bool, shape [n_items + 1], optional
         Items that are no candidates (never trained on), none of them a target.
     """
-    scores = states @ items[1:].T  # [P, n_items]
+    offsets = items.new_zeros(len(items) - 1)
     if left_out is not None:
-        scores = scores.masked_fill(left_out[1:], -torch.inf)
-    return functional.cross_entropy(scores, targets - 1)
+        offsets = offsets.masked_fill(left_out[1:], -torch.inf)
+    hits = torch.arange(len(targets), device=targets.device), targets - 1
+    return shared_softmax_loss(states, (states * items[targets]).sum(-1), items[1:], offsets, hits)
 
 
 def sampled_softmax_loss(
@@ -47,7 +50,7 @@ def sampled_softmax_loss(
     .. math:: -\log\frac{e^{s_+}}{e^{s_+} + \sum_j e^{s_j - \log E_j}}
 
     where :math:`E_j` is how often item j is expected in the sample: the sum then estimates the softmax's
-    (Bengio and Senecal 2008; uniform negatives: :math:`E = n / N`).
+    (Bengio and Senecal 2008; uniform negatives: :math:`E = n / N`; with all of them it is the softmax).
 
     Parameters
     ----------
@@ -62,11 +65,14 @@ def sampled_softmax_loss(
     log_expected : float or Tensor, shape [n]
         log E of each negative.
     """
-    target_score = (states * positives).sum(-1)  # [P]
-    # In place, and finite instead of -inf: where every negative is the target, no gradient is NaN.
-    scores = (states @ negatives.T).sub_(log_expected)  # [P, n]
-    scores = scores.masked_fill_(targets[:, None] == negative_ids, torch.finfo(scores.dtype).min)
-    return (torch.logaddexp(target_score, torch.logsumexp(scores, dim=1)) - target_score).mean()
+    expected = torch.as_tensor(log_expected, dtype=states.dtype, device=states.device)
+    return shared_softmax_loss(
+        states,
+        (states * positives).sum(-1),
+        negatives,
+        -expected.expand(len(negatives)),
+        matches(targets, negative_ids),
+    )
 
 
 def binary_loss(
@@ -117,5 +123,5 @@ def gbce_calibration(n_items: int, negatives: int, temperature: float) -> float:
 
 
 def log_expected_uniform(n_items: int, negatives: int) -> float:
-    """Log of how often an item is expected among `negatives` uniform draws with replacement."""
+    """Log of how often an item is expected among `negatives` distinct uniform draws."""
     return math.log(negatives / n_items)

@@ -1,0 +1,119 @@
+"""Cross-entropy among candidates that a batch shares, without ever holding all scores.
+
+Autograd would keep the scores and several copies of them (masked, exponentiated, their gradient): the larger part
+of the time and memory of training with thousands of negatives. The gradient is known in closed form, so
+both are computed here in one pass over the scores, a chunk of positions at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+#: Scores held at a time (16 MiB of float32).
+CHUNK_SCORES = 1 << 22
+
+
+def shared_softmax_loss(
+    states: torch.Tensor,
+    target_scores: torch.Tensor,
+    candidates: torch.Tensor,
+    offsets: torch.Tensor,
+    hits: tuple[torch.Tensor, torch.Tensor],
+) -> torch.Tensor:
+    r"""Mean cross-entropy of each target among itself and the candidates.
+
+    .. math:: \frac1P \sum_p \log\Bigl(e^{t_p} + \sum_{j \notin hits(p)} e^{h_p \cdot e_j + o_j}\Bigr) - t_p
+
+    Parameters
+    ----------
+    states : Tensor, shape [P, width]
+        States h of the positions.
+    target_scores : Tensor, shape [P]
+        Scores t of their targets.
+    candidates : Tensor, shape [n, width]
+        Vectors e of the candidates.
+    offsets : Tensor, shape [n]
+        Added to each candidate's scores; -inf leaves it out. No gradient.
+    hits : pair of Tensor of int64, shape [h] each
+        Positions (ascending) and candidates that are not to meet: the candidate is the position's target.
+
+    Returns
+    -------
+    Tensor, shape []
+    """
+    # At least float32 and outside autocast: exponentials of thousands of scores are summed.
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    with torch.autocast(states.device.type, enabled=False):
+        loss: torch.Tensor = _SharedSoftmax.apply(  # type: ignore[no-untyped-call]
+            states.to(dtype), target_scores.to(dtype), candidates.to(dtype), offsets.to(dtype), hits
+        )
+    return loss
+
+
+def matches(targets: torch.Tensor, candidate_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where a candidate is a position's target: positions (ascending) and candidates.
+
+    Parameters
+    ----------
+    targets : Tensor of int64, shape [P]
+        Item numbers of the targets.
+    candidate_ids : Tensor of int64, shape [n]
+        Item numbers of the candidates, possibly repeated.
+
+    Examples
+    --------
+    >>> [t.tolist() for t in matches(torch.tensor([5, 7, 5]), torch.tensor([7, 5, 5]))]
+    [[0, 0, 1, 2, 2], [1, 2, 0, 1, 2]]
+    """
+    ids, order = torch.sort(candidate_ids, stable=True)
+    first = torch.searchsorted(ids, targets)
+    counts = torch.searchsorted(ids, targets, right=True) - first  # [P]
+    positions = torch.repeat_interleave(counts)  # [h]
+    within = torch.arange(len(positions), device=ids.device) - (counts.cumsum(0) - counts)[positions]
+    return positions, order[first[positions] + within]
+
+
+class _SharedSoftmax(torch.autograd.Function):
+    """The loss and, in the same pass, its gradient by states, target scores and candidates."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        target_scores: torch.Tensor,
+        candidates: torch.Tensor,
+        offsets: torch.Tensor,
+        hits: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
+        by_states, by_targets = torch.empty_like(states), torch.empty_like(target_scores)
+        by_candidates = torch.zeros_like(candidates)
+        losses = torch.empty_like(target_scores)
+        bounds = torch.searchsorted(
+            hits[0], torch.arange(0, count + rows, rows, device=states.device)
+        ).tolist()
+        for chunk, start in enumerate(range(0, count, rows)):
+            part, hit = slice(start, start + rows), slice(bounds[chunk], bounds[chunk + 1])
+            own, target = states[part], target_scores[part]
+            scores = torch.addmm(offsets, own, candidates.T)  # [rows, n], from here on in place
+            scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
+            largest = torch.maximum(target, scores.amax(1)) if len(candidates) else target
+            weights = scores.sub_(largest[:, None]).exp_()
+            target_weight = (target - largest).exp()
+            total = weights.sum(1) + target_weight  # [rows]
+            losses[part] = total.log() + largest - target
+            scale = 1 / (total * count)  # weights * scale: the softmax, divided by P
+            by_targets[part] = target_weight * scale - 1 / count
+            by_states[part] = (weights @ candidates) * scale[:, None]
+            by_candidates.addmm_(weights.T, own * scale[:, None])
+        ctx.save_for_backward(by_states, by_targets, by_candidates)
+        return losses.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        by_states, by_targets, by_candidates = ctx.saved_tensors
+        return by_states * gradient, by_targets * gradient, by_candidates * gradient, None, None

@@ -1,0 +1,125 @@
+"""The softmax among shared candidates: loss and gradients of the plain formula, in chunks of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.dataset import load_dataset
+from recbole_unisid.host.loaders import make_loaders
+from recbole_unisid.sequence import shared_softmax
+from recbole_unisid.sequence.losses import sampled_softmax_loss, softmax_loss
+from recbole_unisid.sequence.shared_softmax import matches, shared_softmax_loss
+
+WIDTH = 3
+
+
+def plain(
+    states: torch.Tensor, target_scores: torch.Tensor, candidates: torch.Tensor, added: torch.Tensor
+) -> torch.Tensor:
+    """The formula as autograd would have it; `added` [P, n] holds offsets, -inf where the two may not meet."""
+    scores = torch.cat([target_scores[:, None], states @ candidates.T + added], dim=1)
+    return (torch.logsumexp(scores, dim=1) - target_scores).mean()
+
+
+def gradients(loss: torch.Tensor, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [loss.detach(), *torch.autograd.grad(3 * loss, leaves)]  # 3: not every gradient from above is 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    positions=st.integers(1, 9),
+    ids=st.lists(st.integers(1, 6), max_size=12),
+    chunk=st.integers(1, 30),
+    scale=st.sampled_from([0.1, 1.0, 300.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_loss_and_gradients_are_the_formulas(
+    positions: int, ids: list[int], chunk: int, scale: float, seed: int
+) -> None:
+    """float64; repeated candidates, hits, items left out, no candidate at all, scores too large for exp."""
+    draw = torch.Generator().manual_seed(seed)
+    numbers = torch.tensor(ids, dtype=torch.int64)
+    targets = torch.randint(1, 7, (positions,), generator=draw)
+    states, vectors = (
+        (scale * torch.randn(n, WIDTH, generator=draw, dtype=torch.float64)).requires_grad_()
+        for n in (positions, len(ids))
+    )
+    own = torch.randn(positions, generator=draw, dtype=torch.float64).requires_grad_()
+    offsets = torch.randn(len(ids), generator=draw, dtype=torch.float64)
+    offsets[numbers == 6] = -torch.inf
+    forbidden = targets[:, None] == numbers
+    expected = plain(states, own, vectors, offsets.expand(positions, -1).masked_fill(forbidden, -torch.inf))
+    leaves = [states, own, vectors]
+    before = shared_softmax.CHUNK_SCORES
+    shared_softmax.CHUNK_SCORES = chunk
+    try:
+        found = shared_softmax_loss(states, own, vectors, offsets, matches(targets, numbers))
+    finally:
+        shared_softmax.CHUNK_SCORES = before
+    for ours, theirs in zip(gradients(found, leaves), gradients(expected, leaves), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12 * scale)
+
+
+def test_hits_name_every_meeting() -> None:
+    targets, numbers = torch.randint(1, 9, (50,)), torch.randint(1, 9, (30,))
+    found = torch.zeros(50, 30, dtype=torch.bool)
+    positions, columns = matches(targets, numbers)
+    found[positions, columns] = True
+    assert torch.equal(found, targets[:, None] == numbers)
+    assert len(positions) == int(found.sum())
+    assert torch.equal(positions, positions.sort().values)
+
+
+def test_a_score_that_is_no_number_reaches_the_loss() -> None:
+    states, vectors = torch.ones(2, WIDTH), torch.ones(4, WIDTH)
+    vectors[1] = torch.nan
+    hits = matches(torch.tensor([1, 2]), torch.tensor([3, 4, 5, 6]))
+    assert torch.isnan(shared_softmax_loss(states, torch.zeros(2), vectors, torch.zeros(4), hits))
+
+
+def test_all_items_as_negatives_are_the_softmax() -> None:
+    vectors = torch.randn(21, WIDTH, dtype=torch.float64, requires_grad=True)
+    states, targets = torch.randn(7, WIDTH, dtype=torch.float64), torch.randint(1, 21, (7,))
+    numbers = torch.randperm(20) + 1
+    sampled = sampled_softmax_loss(states, vectors[targets], vectors[numbers], targets, numbers, 0.0)
+    whole = softmax_loss(states, vectors, targets)
+    for ours, theirs in zip(gradients(sampled, [vectors]), gradients(whole, [vectors]), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_scores_are_float32_at_least_under_autocast() -> None:
+    states, vectors = torch.randn(5, WIDTH), torch.randn(8, WIDTH)
+    hits = matches(torch.arange(5), torch.arange(10, 18))
+    expected = shared_softmax_loss(states, torch.zeros(5), vectors, torch.zeros(8), hits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = shared_softmax_loss(states, torch.zeros(5), vectors, torch.zeros(8), hits)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def losses_of_a_batch(data: Path, negatives: int, loss: str = "sampled_softmax") -> tuple[float, Any]:
+    given = {"data_path": str(data), "loss": loss, "negatives": negatives, "hidden_dropout_prob": 0.0}
+    config = UniSIDConfig("ItemID", "ml-mini", settings=given | {"attn_dropout_prob": 0.0})
+    loader = make_loaders(config, load_dataset(config)).train
+    torch.manual_seed(3)
+    model = config.model_class(config, loader.dataset)
+    return model.calculate_loss(next(iter(loader))).item(), model
+
+
+def test_more_negatives_than_items_are_all_items(ml_mini: Path, in_empty_folder: Path) -> None:
+    """The default of 4,096 trains a small catalogue with the exact softmax."""
+    sampled, model = losses_of_a_batch(ml_mini, 100_000)
+    assert sampled == pytest.approx(losses_of_a_batch(ml_mini, 1, "softmax")[0], rel=1e-6)
+    assert sorted(model._draw_negatives(9).tolist()) == list(range(1, model.n_items))
+
+
+def test_negatives_are_distinct(ml_mini: Path, in_empty_folder: Path) -> None:
+    drawn = losses_of_a_batch(ml_mini, 60)[1]._draw_negatives(9).tolist()
+    assert len(set(drawn)) == len(drawn) == 60
