@@ -140,9 +140,9 @@ class UniSIDConfig(Config):
         self.internal_config_dict.update(feature_settings(model, merged, folder))
         if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
             numbers = merged["negatives"]
-            own = "negatives" not in self.external_config_dict
-            target = self.internal_config_dict if own else self.external_config_dict
-            target["negatives"] = numbers.get(merged["loss"], numbers["shared"])
+            given = "negatives" in self.external_config_dict
+            settings = self.external_config_dict if given else self.internal_config_dict
+            settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
         self._set_negatives(merged, model_class)
 
     def _set_protocol(self, model_type: ModelType) -> None:

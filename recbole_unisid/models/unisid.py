@@ -160,19 +160,17 @@ class WholeSequenceRecommender(SequentialRecommender):
         """Log of how often each of the shared negatives is expected among them."""
         if self.loss_name == "sampled_softmax":
             return log_expected_uniform(self.n_candidates, self.n_negatives)
-        return log_expected_in_batch(
-            self.target_shares[negatives], positions, self.n_negatives / self.n_candidates
-        )
+        uniform = self.n_negatives / self.n_candidates
+        return log_expected_in_batch(self.target_shares[negatives], positions, uniform)
 
     def _draw_negatives(self, positions: int) -> torch.Tensor:
         """Uniform item numbers: [n] distinct ones where the batch shares them, else [positions, n]."""
+        n, count, generator = self.n_candidates, self.n_negatives, self.generator
         if self.loss_name in SHARED_NEGATIVES:
-            drawn = torch.randperm(self.n_candidates, generator=self.generator)[: self.n_negatives]
+            drawn = torch.randperm(n, generator=generator)[:count].to(self.device)
         else:
-            drawn = torch.randint(self.n_candidates, (positions, self.n_negatives), generator=self.generator)
-        return (
-            drawn.to(self.device) + 1 if self.candidates is None else self.candidates[drawn.to(self.device)]
-        )
+            drawn = torch.randint(n, (positions, count), generator=generator).to(self.device)
+        return drawn + 1 if self.candidates is None else self.candidates[drawn]
 
     def predict(self, interaction: Any) -> torch.Tensor:
         """Scores of one item per row, shape [batch]."""

@@ -89,26 +89,19 @@ class _SharedSoftmax(torch.autograd.Function):
         hits: tuple[torch.Tensor, torch.Tensor],
     ) -> torch.Tensor:
         count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
-        by_states, by_targets = torch.empty_like(states), torch.empty_like(target_scores)
-        by_candidates = torch.zeros_like(candidates)
-        losses = torch.empty_like(target_scores)
-        bounds = torch.searchsorted(
-            hits[0], torch.arange(0, count + rows, rows, device=states.device)
-        ).tolist()
+        by_states, by_candidates = torch.empty_like(states), torch.zeros_like(candidates)
+        by_targets, losses = torch.empty_like(target_scores), torch.empty_like(target_scores)
+        starts = torch.arange(0, count + rows, rows, device=states.device)
+        bounds = torch.searchsorted(hits[0], starts).tolist()
         for chunk, start in enumerate(range(0, count, rows)):
             part, hit = slice(start, start + rows), slice(bounds[chunk], bounds[chunk + 1])
-            own, target = states[part], target_scores[part]
-            scores = torch.addmm(offsets, own, candidates.T)  # [rows, n], from here on in place
+            scores = torch.addmm(offsets, states[part], candidates.T)  # [rows, n]
             scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
-            largest = torch.maximum(target, scores.amax(1)) if len(candidates) else target
-            weights = scores.sub_(largest[:, None]).exp_()
-            target_weight = (target - largest).exp()
-            total = weights.sum(1) + target_weight  # [rows]
-            losses[part] = total.log() + largest - target
-            scale = 1 / (total * count)  # weights * scale: the softmax, divided by P
+            target_weight, total, losses[part] = _exponentiate(scores, target_scores[part])
+            scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
             by_targets[part] = target_weight * scale - 1 / count
-            by_states[part] = (weights @ candidates) * scale[:, None]
-            by_candidates.addmm_(weights.T, own * scale[:, None])
+            by_states[part] = (scores @ candidates) * scale[:, None]
+            by_candidates.addmm_(scores.T, states[part] * scale[:, None])
         ctx.save_for_backward(by_states, by_targets, by_candidates)
         return losses.mean()
 
@@ -117,3 +110,13 @@ class _SharedSoftmax(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         by_states, by_targets, by_candidates = ctx.saved_tensors
         return by_states * gradient, by_targets * gradient, by_candidates * gradient, None, None
+
+
+def _exponentiate(
+    scores: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Turn scores [rows, n] into exponentials, in place; the target's, the sum of all, and the losses: [rows]."""
+    largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
+    target_weight = (target - largest).exp()
+    total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
+    return target_weight, total, total.log() + largest - target
