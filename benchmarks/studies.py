@@ -126,7 +126,7 @@ def run_study(arms: Sequence[Arm], options: argparse.Namespace) -> Leaderboard:
                 "show_progress": False,
             }
             result = run(
-                arm.model, options.dataset, settings | arm.settings | options.settings, verbose=False
+                arm.model, options.dataset, settings | options.settings | arm.settings, verbose=False
             )
             print(f"{arm.label}, seed {seed}: NDCG@10 {result['test']['full']['ndcg@10']:.4f}", flush=True)
             files = load_runs([result["run_dir"]])[0]
@@ -179,7 +179,9 @@ def main() -> None:
     parser.add_argument("--first_seed", type=int, default=2020)
     parser.add_argument("--levels", type=int, default=5, help="code levels of the default recipe")
     parser.add_argument("--vectors", help="file of item vectors, for the study of encoders")
-    parser.add_argument("--settings", type=json.loads, default={}, help="settings of every arm, as JSON")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="of every arm that has no own, as JSON"
+    )
     options = parser.parse_args()
     known = studies(options.levels, options.vectors)
     if options.list or not options.studies:
@@ -188,7 +190,9 @@ def main() -> None:
     for name in options.studies:
         board = run_study(known[name], options)
         protocol = f"{options.dataset}, leave-one-out, ties {board.protocol['ties']}, seen items filtered, "
-        foot = f"{protocol}{options.seeds} seeds. `python -m benchmarks.studies {name} --dataset={options.dataset}`."
+        given = f" --settings='{json.dumps(options.settings)}'" if options.settings else ""
+        command = f"`python -m benchmarks.studies {name} --dataset={options.dataset}{given}`"
+        foot = f"{protocol}{options.seeds} seeds. {command}."
         about = f"{machine()['cpu']}, torch {versions()['torch']}."
         table = to_table(board, name)
         write_text(options.results / options.dataset / f"{name}.md", f"{table}\n\n{foot} {about}\n")
