@@ -90,7 +90,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     settings = {
         "data_path": str(root), "text_encoder": str(root / "vectors.npy"), "tokenizer": "lsh",
-        "train_batch_size": options.positions, "show_progress": False, "use_gpu": False,
+        "train_batch_size": options.positions, "negatives": options.negatives, "show_progress": False, "use_gpu": False,
         "cache_dir": str(root / "cache"), "checkpoint_dir": str(root / "checkpoint"),
     }  # fmt: skip
     config = UniSIDConfig("UniSID", NAME, settings=settings)
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--users", type=int, default=100_000, help="users evaluated")
     parser.add_argument("--positions", type=int, default=16_384, help="positions a batch")
+    parser.add_argument("--negatives", type=int, default=512, help="shared negatives a batch")
     parser.add_argument("--batches", type=int, help="train this many batches only")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the data goes; default: a temporary folder")
