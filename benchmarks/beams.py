@@ -104,8 +104,6 @@ def timed(
 
 def contender(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One search in a process of its own, so that peaks of memory are its own."""
-    # benchmarks/tokenizers.py stands first on the path and would hide the library that transformers imports.
-    sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
     torch.set_num_threads(options.threads)
     material = Material(options)
     search = getattr(material, name)

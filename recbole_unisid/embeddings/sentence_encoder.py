@@ -144,9 +144,9 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
     """Load a model, every failure one line."""
     try:  # Imported here: it takes seconds, and whoever has ready-made vectors does not need it.
         from sentence_transformers import SentenceTransformer
-    except ImportError:
+    except ImportError as error:
         raise UserError(
-            f"Encoding texts with {name!r} needs sentence-transformers: pip install sentence-transformers "
+            f"Encoding texts with {name!r} needs sentence-transformers ({error}): pip install sentence-transformers "
             "(or set text_encoder=lsa)."
         ) from None
     try:

@@ -1,4 +1,4 @@
-"""Measurements of the tokenizers: ``python -m benchmarks.tokenizers distances | refinements | scale``.
+"""Measurements of the tokenizers: ``python -m benchmarks.tokenization distances | refinements | scale``.
 
 Every figure that is finished is kept in ``results/tokenizer-<study>.json`` at once, and a second start goes
 on where the first was stopped; the table beside it is written anew from the JSON.
