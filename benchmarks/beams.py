@@ -13,7 +13,6 @@ import argparse
 import json
 import multiprocessing
 import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
