@@ -21,6 +21,7 @@ from recbole_unisid.host.compiled import compile_if_asked, failed_compilation_ex
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
+from recbole_unisid.host.memory import release_freed_memory
 from recbole_unisid.host.mends import tensorboard_in
 from recbole_unisid.host.random_state import loader_state
 from recbole_unisid.host.registry import family
@@ -170,6 +171,7 @@ class RunTrainer(Resumable):
         watch.note(place)
         times = {"seconds": round(place.seconds, 3), "cpu_seconds": round(place.cpu_seconds, 3)}
         self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, **times})
+        release_freed_memory()
         return losses[0] if len(losses) == 1 else tuple(losses)
 
     def _check_nan(self, loss: torch.Tensor) -> None:
@@ -260,6 +262,7 @@ class RunTrainer(Resumable):
             self.eval_collector.eval_batch_collect(scores, interaction, rows, items)
         result = self.evaluator.evaluate(self.eval_collector.get_data_struct())
         self.wandblogger.log_eval_metrics(result, head="eval")
+        release_freed_memory()
         return {key: float(value) for key, value in result.items()}
 
 
