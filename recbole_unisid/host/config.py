@@ -29,6 +29,7 @@ from recbole_unisid.host.properties import (  # noqa: E402
     read_yaml,
 )
 from recbole_unisid.host.registry import family, is_own, model_class  # noqa: E402
+from recbole_unisid.host.values import check_values  # noqa: E402
 from recbole_unisid.settings import PLACE_KEYS  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
@@ -132,6 +133,7 @@ class UniSIDConfig(Config):
         brought = class_defaults(model_class)
         check_class_defaults(brought, model)
         self.internal_config_dict.update(own | brought)
+        check_values(self.external_config_dict, self.internal_config_dict)
         merged = self.internal_config_dict | self.external_config_dict
         folder = self.dataset_folder(str(merged["data_path"]), dataset)
         self._make_ready(folder, merged)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recbole_unisid.embeddings.encode import encode_texts
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.values import as_list
 from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_categories, item_texts, item_titles
@@ -89,15 +90,6 @@ def read_items(config: UniSIDConfig) -> ItemTable:
             "...), or give vectors with --text_encoder=FILE.npy."
         )
     return read_item_file(path, config["field_separator"], id_field=config["ITEM_ID_FIELD"])
-
-
-def as_list(value: Any) -> list[Any] | None:
-    """Read a setting that is a list, given as one, as one value or as values with commas between."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from recbole_unisid.errors import UserError
 from recbole_unisid.items.mean_tokens import MeanTokens
 from recbole_unisid.items.representation import ItemRepresentation
 from recbole_unisid.models.unisid import UniSID
@@ -26,19 +25,9 @@ class RPG(UniSID):
         ``properties/model/RPG.yaml``.
     dataset : PrefixRowDataset
         With ``semantics`` attached.
-
-    Raises
-    ------
-    UserError
-        When the temperature is not positive.
     """
 
     losses = ("multi_token",)
-
-    def __init__(self, config: Any, dataset: Any) -> None:
-        if not config["temperature"] > 0:
-            raise UserError(f"temperature={config['temperature']} must be above 0; 0.03 to 0.07 are usual.")
-        super().__init__(config, dataset)
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         semantics, width = dataset.semantics, config["semantic_dim"]

@@ -1,0 +1,209 @@
+"""What values settings take: kinds, bounds and choices, checked before anything is read or trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, Protocol
+
+from recbole_unisid.errors import UserError, did_you_mean
+
+
+class Rule(Protocol):
+    """What a value must be; ``str`` of it completes the sentence "n_heads=0 must be ..."."""
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value keeps the rule."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number between two bounds, of which the upper one can be left out (``below``)."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False
+    above: bool = False
+    below: bool = False
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is such a number; true and false are none, nor are infinities."""
+        kind = Integral if self.whole else Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return False
+        number = float(value)
+        over = number > self.low if self.above else number >= self.low
+        under = number < self.high if self.below else number <= self.high
+        return math.isfinite(number) and over and under
+
+    def __str__(self) -> str:
+        bounds = []
+        if self.low > -math.inf:
+            bounds.append(f"{'above' if self.above else 'of at least'} {self.low:g}")
+        if self.high < math.inf:
+            bounds.append(f"{'below' if self.below else 'at most'} {self.high:,g}")
+        return " ".join(["a whole number" if self.whole else "a number", " and ".join(bounds)]).strip()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+    any_case: bool = False
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is one of the words."""
+        return isinstance(value, str) and (value.lower() if self.any_case else value) in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A value of some type."""
+
+    types: tuple[type, ...]
+    words: str
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of one of the types."""
+        return isinstance(value, self.types)
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list whose members keep one rule, given as :func:`as_list` reads it."""
+
+    member: Rule
+    at_least: int = 1
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is such a list."""
+        members = as_list(value) or []
+        return len(members) >= self.at_least and all(self.member.fits(member) for member in members)
+
+    def __str__(self) -> str:
+        return f"a list, each of it {self.member}"
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """A number, or a number for each loss."""
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is one number, or a mapping of losses to numbers that has ``shared``."""
+        if isinstance(value, Mapping):
+            return "shared" in value and all(COUNT.fits(number) for number in value.values())
+        return COUNT.fits(value)
+
+    def __str__(self) -> str:
+        return f"{COUNT}, or such numbers by loss with one for 'shared'"
+
+
+COUNT = Number(1, whole=True)
+WHOLE = Number(0, whole=True)
+SEED = Number(0, 2**32 - 1, whole=True)
+NOT_NEGATIVE, POSITIVE = Number(0), Number(0, above=True)
+RATE = Number(0, 1, below=True)
+SHARE = Number(0, 1, above=True, below=True)
+FLAG, TEXT = Kind((bool,), "true or false"), Kind((str,), "text")
+PLACE = Kind((str, PathLike), "text")
+OPTIONS = Kind((Mapping,), "a mapping such as {key: value}")
+DISTANCE = Choice(("cosine", "euclidean"))
+
+_GROUPS: dict[Rule, str] = {
+    COUNT: """attention_dim beam_check_users beam_numbers beams epochs eval_batch_size eval_scores eval_step
+        head_dim head_inner_size inner_size joint_kmeans_iterations MAX_ITEM_LIST_LENGTH n_heads n_layers semantic_dim
+        text_batch_size text_max_length text_processes train_batch_size window_stride hidden_size embedding_size
+        num_layers num_heads""",
+    WHOLE: """exact_items id_dim loss_decimal_place metric_decimal_place stopping_step user_tokens warmup_steps
+        worker""",
+    SEED: "protocol_seed seed tokenizer_seed",
+    NOT_NEGATIVE: "initializer_range joint_commitment joint_dead_below joint_weight table_scale weight_decay",
+    POSITIVE: "checkpoint_minutes layer_norm_eps learning_rate temperature",
+    RATE: """attn_dropout_prob dropout_prob head_dropout_prob hidden_dropout_prob joint_decay label_smoothing
+        weight_average""",
+    SHARE: "cold_share test_share valid_share",
+    FLAG: """compile enable_amp exact_times joint_padding reproducibility show_progress shuffle use_gpu verbose""",
+    TEXT: """architecture collisions loss ranker recipe schedule softmax_over split text_prompt text_template ties
+        tokenizer valid_candidates valid_metric""",
+    PLACE: "cache_dir data_path output_dir text_encoder tokens_file",
+    OPTIONS: "clip_grad_norm eval_args tokenizer_options",
+}
+#: Setting -> what its value must be, whichever model reads it. Words that a class may add to (``loss``) or that
+#: another module knows (``tokenizer``, ``split``, ``ranker``) are checked there.
+RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in keys.split()} | {
+    "codebook_sizes": Listed(COUNT),
+    "distances": Listed(DISTANCE),
+    "gbce_t": Number(0, 1),
+    "joint_hidden": Listed(COUNT, at_least=0),
+    "metrics": Listed(TEXT),
+    "negatives": Negatives(),
+    "text_fields": Listed(TEXT),
+    "topk": Listed(COUNT),
+    # RecBole takes Adam where it does not know the name, and says so in the log.
+    "learner": Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"), any_case=True),
+    "table_init": Choice(("text", "normal")),
+    "semantics": Choice(("fixed", "joint")),
+    "joint_learning": Choice(("ema", "gradient", "direct")),
+    "joint_estimator": Choice(("straight_through", "rotation")),
+    "joint_code_length": Choice(("fitted", "unit")),
+    "joint_updates": Choice(("one", "three")),
+    "joint_losses": Choice(("all", "inputs")),
+}
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """Read a setting that is a list, given as one, as one value or as values with commas between."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse values that a setting cannot have.
+
+    Parameters
+    ----------
+    given : mapping
+        Settings that somebody gave, their text already read as values.
+    defaults : mapping
+        Every default of the model. Of RecBole's own settings without a rule here, a number must stay a number
+        and true or false must stay so.
+
+    Raises
+    ------
+    UserError
+        For the first value that does not fit, with what would.
+
+    Examples
+    --------
+    >>> check_values({"n_heads": 0}, {"n_heads": 2})
+    Traceback (most recent call last):
+    recbole_unisid.errors.UserError: n_heads=0 must be a whole number of at least 1; the default is 2.
+    """
+    for key, value in given.items():
+        default = defaults.get(key)
+        rule = RULES.get(key) or _rule_of(default)
+        if rule is None or (value is None and default is None) or rule.fits(value):
+            continue
+        near = did_you_mean(value, rule.words) if isinstance(rule, Choice) and isinstance(value, str) else ""
+        known = "" if key not in defaults else f"; the default is {default}"
+        raise UserError(f"{key}={value} must be {rule}{known}.{near}")
+
+
+def _rule_of(default: Any) -> Rule | None:
+    """What RecBole's default tells of the kind of its values: numbers and switches, nothing else."""
+    if isinstance(default, bool):
+        return FLAG
+    return Number() if isinstance(default, (int, float)) else None

@@ -1,0 +1,144 @@
+"""Values that a setting cannot have are refused at once, in one line; those of our own files fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recbole_unisid.commands.main import main
+from recbole_unisid.errors import UserError
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.keys import RUN_KEYS, own_keys
+from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
+from recbole_unisid.host.registry import OWN_MODELS
+from recbole_unisid.host.values import RULES, Choice, Number, check_values
+
+NUMBERS = sorted(key for key, rule in RULES.items() if isinstance(rule, Number))
+WORDS = sorted(key for key, rule in RULES.items() if isinstance(rule, Choice))
+
+
+def recipes(model: str) -> list[str]:
+    """The recipes of one of our models."""
+    return ["default", *read_yaml(properties_folder() / "model" / f"{model}.yaml").get("recipes", {})]
+
+
+def config_of(ml_mini: Path, **settings: Any) -> UniSIDConfig:
+    """Settings as a run gets them."""
+    model = settings.pop("model", "UniSID")
+    return UniSIDConfig(model, "ml-mini", settings={"data_path": str(ml_mini), **settings})
+
+
+def test_every_setting_of_ours_has_a_rule() -> None:
+    """A new key in a YAML file without a rule would let nonsense through."""
+    assert own_keys() - RUN_KEYS <= set(RULES)
+
+
+@pytest.mark.parametrize("model", OWN_MODELS)
+def test_our_own_defaults_and_recipes_fit(model: str) -> None:
+    """The files of ``properties/`` keep the rules."""
+    for recipe in recipes(model):
+        defaults = overall_defaults() | model_defaults(model, recipe)
+        check_values(defaults, defaults)
+
+
+@pytest.mark.parametrize("value", ["abc", -1e9, 1e300, True, [1], float("nan"), float("inf")])
+@pytest.mark.parametrize("key", NUMBERS)
+def test_no_number_takes_nonsense(key: str, value: Any) -> None:
+    """Text, true, lists, NaN, and numbers far out of bounds, where the setting has bounds there."""
+    rule = RULES[key]
+    assert isinstance(rule, Number)
+    if value == 1e300 and rule.high == float("inf") and not rule.whole:
+        check_values({key: value}, {})
+        return
+    with pytest.raises(UserError, match=rf"^{key}=.* must be a"):
+        check_values({key: value}, {key: 1})
+
+
+@pytest.mark.parametrize(
+    ("rule", "inside", "outside"),
+    [
+        (Number(1, whole=True), [1, 2, np.int64(3)], [0, -1, 1.5, 2.0, None]),
+        (Number(0, 1, below=True), [0, 0.0, 0.5, np.float32(0.5)], [1, 1.0, -0.1]),
+        (Number(0, 1, above=True), [1e-9, 1], [0, 1.1]),
+        (Number(), [-5, 1e9], ["1", None]),
+    ],
+)
+def test_bounds(rule: Number, inside: list[Any], outside: list[Any]) -> None:
+    """On the bounds, inside and outside of them."""
+    assert all(rule.fits(value) for value in inside)
+    assert not any(rule.fits(value) for value in outside)
+
+
+@pytest.mark.parametrize("key", WORDS)
+def test_words(key: str) -> None:
+    """A word that is none of the choices is refused with the nearest one; each choice is taken."""
+    rule = RULES[key]
+    assert isinstance(rule, Choice)
+    for word in rule.words:
+        check_values({key: word}, {key: word})
+        with pytest.raises(UserError, match=f"one of .*Did you mean .*{word}"):
+            check_values({key: f"{word}s"}, {key: word})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"codebook_sizes": "[8,0]"}, "codebook_sizes=[8, 0] must be a list"),
+        ({"codebook_sizes": "[]"}, "codebook_sizes=[] must be a list"),
+        ({"distances": "cosine,manhattan"}, "one of cosine, euclidean"),
+        ({"negatives": "{bce: 1}"}, "one for 'shared'"),
+        ({"negatives": "0"}, "negatives=0 must be a whole number of at least 1"),
+        ({"tokenizer_options": "abc"}, "a mapping such as"),
+        ({"text_fields": "-5"}, "each of it text"),
+        ({"hidden_dropout_prob": "1"}, "at least 0 and below 1; the default is 0.3"),
+        ({"n_heads": "None"}, "n_heads=None must be"),
+        ({"exact_times": "maybe"}, "true or false"),
+        ({"model": "SASRec", "hidden_size": "abc"}, "hidden_size=abc"),
+        ({"model": "NextItNet", "kernel_size": "abc"}, "must be a number; the default is 3"),
+        ({"model": "BPR", "require_pow": "abc"}, "true or false; the default is False"),
+    ],
+)
+def test_one_line_says_what_fits(settings: dict[str, Any], words: str, ml_mini: Path) -> None:
+    """Text of the command line, read as a value first; RecBole's models and settings too."""
+    with pytest.raises(UserError) as raised:
+        config_of(ml_mini, **settings)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_meant_is_taken(ml_mini: Path) -> None:
+    """One value for a list, commas for brackets, a number for each loss, None where that is the default."""
+    config = config_of(
+        ml_mini,
+        codebook_sizes=8,
+        distances="cosine",
+        text_fields="movie_title",
+        negatives={"shared": 7, "bce": 2},
+        loss="bce",
+        window_stride=None,
+        tokens_file=Path("codes.tsv"),
+    )
+    assert config["negatives"] == 2
+    assert config["codebook_sizes"] == 8
+
+
+def test_the_command_ends_with_that_line(
+    ml_mini: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, and no run folder is begun."""
+    arguments = [
+        "run",
+        "--model=ItemID",
+        "--dataset=ml-mini",
+        f"--data_path={ml_mini}",
+        "--train_batch_size=0",
+    ]
+    assert main(arguments) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last == (
+        "recbole-unisid: train_batch_size=0 must be a whole number of at least 1; the default is 1536."
+    )
+    assert not (in_empty_folder / "runs").exists()
