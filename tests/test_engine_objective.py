@@ -45,6 +45,38 @@ def summed(model: Any, batches: list[Interaction], count: Any) -> tuple[float, l
     return total.item(), [p.grad.clone() for p in model.parameters()]
 
 
+def objective_parts(
+    name: str, ml_mini: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[Any, list[Interaction], Interaction]:
+    """A model in float64 with fixed negatives, its batches of whole sequences, and RecBole's prefix rows."""
+    text = {} if name == "ItemID" else TEXT if name == "UniSID" else {"text_encoder": "lsa"}
+    given = PLAIN | text | {"data_path": str(ml_mini), "negatives": 20, "train_batch_size": 300} | settings
+    config = UniSIDConfig(name, "ml-mini", settings=given)
+    dataset = load_dataset(config)
+    dataset.semantics = item_semantics(config, dataset, config.model_class.needs) if text else None
+    loader = make_loaders(config, dataset).train
+    torch.manual_seed(1)
+    model = config.model_class(config, loader.dataset).double()
+    fixed = torch.randint(1, model.n_items, (20,))
+
+    def negatives(positions: int) -> torch.Tensor:
+        return fixed if config["loss"] == "sampled_softmax" else fixed.expand(positions, 20)
+
+    monkeypatch.setattr(model, "_draw_negatives", negatives)
+    return model, list(loader), load_dataset(config).build()[0].inter_feat
+
+
+def targets_of(batch: Interaction) -> int:
+    """How many targets a batch of whole sequences has."""
+    return int((batch[TARGET_LIST] > 0).sum())
+
+
+def cut(rows: Interaction) -> list[Interaction]:
+    """Prefix rows in batches."""
+    cuts = itertools.pairwise([*range(0, len(rows), 257), len(rows)])
+    return [rows[slice(i, j)] for i, j in cuts]
+
+
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
@@ -60,27 +92,50 @@ def test_whole_sequences_train_the_prefixes_objective(
     name: str, loss: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """float64, no dropout, fixed negatives: loss and gradients of an epoch to 1e-9."""
-    text = {} if name == "ItemID" else TEXT if name == "UniSID" else {"text_encoder": "lsa"}
-    given = PLAIN | text | {"data_path": str(ml_mini), "loss": loss, "negatives": 20, "train_batch_size": 300}
-    config = UniSIDConfig(name, "ml-mini", settings=given)
-    dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset, config.model_class.needs) if text else None
-    loader = make_loaders(config, dataset).train
-    torch.manual_seed(1)
-    model = config.model_class(config, loader.dataset).double()
-    fixed = torch.randint(1, model.n_items, (20,))
-
-    def negatives(positions: int) -> torch.Tensor:
-        return fixed if loss == "sampled_softmax" else fixed.expand(positions, 20)
-
-    monkeypatch.setattr(model, "_draw_negatives", negatives)
-    whole = summed(model, list(loader), lambda batch: int((batch[TARGET_LIST] > 0).sum()))
-    prefix_rows = load_dataset(config).build()[0].inter_feat
-    cuts = itertools.pairwise([*range(0, len(prefix_rows), 257), len(prefix_rows)])
-    prefixes = summed(model, [prefix_rows[slice(i, j)] for i, j in cuts], len)
+    model, batches, prefix_rows = objective_parts(name, ml_mini, monkeypatch, loss=loss)
+    whole = summed(model, batches, targets_of)
+    prefixes = summed(model, cut(prefix_rows), len)
     assert whole[0] == pytest.approx(prefixes[0], rel=1e-9)
     for ours, theirs in zip(whole[1], prefixes[1], strict=True):
         assert float((ours - theirs).norm()) <= 1e-9 * float(theirs.norm())
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax", "bce"])
+def test_the_second_target_is_the_item_after_the_next(
+    loss: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch's loss = prefixes with their target + weight x prefixes with the target of the prefix after them."""
+    model, batches, rows = objective_parts("ItemID", ml_mini, monkeypatch, loss=loss, lookahead_weight=0.3)
+    whole = summed(model, batches, targets_of)
+    model.lookahead_weight = 0.0
+    first = summed(model, cut(rows), len)
+    followed = (rows["user_id"][:-1] == rows["user_id"][1:]).nonzero().flatten()
+    later = rows[followed]
+    later.update(Interaction({"item_id": rows["item_id"][followed + 1]}))
+    second = summed(model, cut(later), len)
+    assert whole[0] == pytest.approx(first[0] + 0.3 * second[0], rel=1e-9)
+    for ours, one, two in zip(whole[1], first[1], second[1], strict=True):
+        assert float((ours - one - 0.3 * two).norm()) <= 1e-9 * float(ours.norm())
+
+
+@pytest.mark.parametrize("loss", ["in_batch_softmax", "mixed_softmax", "gbce"])
+def test_the_second_target_goes_with_every_loss(
+    loss: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It adds to the loss, and nothing where a batch has rows of one target."""
+    model, batches, rows = objective_parts("UniSID", ml_mini, monkeypatch, loss=loss, lookahead_weight=0.5)
+    fixed = torch.arange(1, 11)
+    monkeypatch.setattr(
+        model,
+        "_draw_negatives",
+        lambda n: fixed.expand(n, 10) if loss == "gbce" else fixed[: model.n_negatives],
+    )
+    losses = []
+    for weight in (0.5, 0.0):
+        model.lookahead_weight = weight
+        losses.append([model.calculate_loss(batch).item() for batch in (batches[0], rows[:50])])
+    assert losses[0][0] > losses[1][0]
+    assert losses[0][1] == losses[1][1]
 
 
 # --- windows --------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.checkpoint import load_state, save_state
 from recbole_unisid.host.trainer import RunTrainer
-from recbole_unisid.models.unisid import WholeSequenceRecommender
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 
 TEXT = {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16]}
 

@@ -132,7 +132,8 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
     """Its defaults lie over those of the class it comes from; its keys are known, misspelt ones are not."""
     write(
         "own_model",
-        "from recbole_unisid.models.unisid import DenseText, WholeSequenceRecommender\n"
+        "from recbole_unisid.models.unisid import DenseText\n"
+        "from recbole_unisid.models.whole_sequence import WholeSequenceRecommender\n"
         "class Wide(DenseText):\n    defaults = {'semantic_dim': 16, 'breadth': 2}\n"
         "class Wider(Wide):\n    defaults = {'breadth': 5}\n"
         "class Bare(WholeSequenceRecommender):\n    pass\n",

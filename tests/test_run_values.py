@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
@@ -92,6 +93,8 @@ def test_words(key: str) -> None:
         ({"negatives": "{bce: 1}"}, "one for 'shared'"),
         ({"negatives": "0"}, "negatives=0 must be a whole number of at least 1"),
         ({"tokenizer_options": "abc"}, "a mapping such as"),
+        ({"eval_args": "{a: 1}"}, "split, order, group_by, mode, with order: TO"),
+        ({"eval_args": "{order: RO}"}, "with order: TO"),
         ({"text_fields": "-5"}, "each of it text"),
         ({"hidden_dropout_prob": "1"}, "at least 0 and below 1; the default is 0.3"),
         ({"n_heads": "None"}, "n_heads=None must be"),
@@ -123,6 +126,12 @@ def test_what_is_meant_is_taken(ml_mini: Path) -> None:
     )
     assert config["negatives"] == 2
     assert config["codebook_sizes"] == 8
+
+
+def test_an_item_needs_a_part(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Without text, an ID of no width is nothing to learn."""
+    with pytest.raises(UserError, match="id_dim=0 leaves an item of ItemID without any part"):
+        recbole_unisid.run("ItemID", "ml-mini", {"data_path": str(ml_mini), "id_dim": 0}, verbose=False)
 
 
 def test_the_command_ends_with_that_line(

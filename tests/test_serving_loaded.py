@@ -167,7 +167,8 @@ def test_a_model_that_scores_in_its_own_way_has_no_vectors(
     served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vectors are offered only where state @ vector is the score, so that nobody exports a wrong index."""
-    from recbole_unisid.models.unisid import UniSID, WholeSequenceRecommender
+    from recbole_unisid.models.unisid import UniSID
+    from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 
     def halved(self: Any, interaction: Any) -> torch.Tensor:
         scores: torch.Tensor = WholeSequenceRecommender.full_sort_predict(self, interaction) / 2

@@ -20,6 +20,8 @@ OWN_MODELS = {
     "DenseText": "recbole_unisid.models.unisid",
     "TIGER": "recbole_unisid.models.tiger",
 }
+#: Where the class stands that ours but TIGER are derived from.
+_BACKBONE = "recbole_unisid.models.whole_sequence"
 #: RecBole's sequential models that need more than sequences and item features, and what.
 NOT_SUPPORTED = {
     "DIEN": "it wants a negative history per row from a dataset class of its own",
@@ -93,7 +95,7 @@ def family(name: str) -> str:
     """Whose defaults, trainer and search space a model has.
 
     A model's own name; of a class of the user's, the nearest model of ours or RecBole's that it is derived from
-    (`ItemID` where it is :class:`~recbole_unisid.models.unisid.WholeSequenceRecommender` itself).
+    (`ItemID` where it is :class:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender` itself).
     """
     if not is_reference(name):
         return name
@@ -101,7 +103,7 @@ def family(name: str) -> str:
     for base in model_class(name).__mro__[1:]:
         if known.get(base.__name__) == base.__module__:
             return base.__name__
-        if base.__module__ in OWN_MODELS.values():
+        if base.__module__ == _BACKBONE:
             return "ItemID"
     return name
 

@@ -95,6 +95,20 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """RecBole's ``eval_args``, which may not change the order: the last items are what is to be predicted."""
+
+    keys: tuple[str, ...] = ("split", "order", "group_by", "mode")
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is a mapping of these keys, ordered by time."""
+        return isinstance(value, Mapping) and {*value} <= {*self.keys} and value.get("order") == "TO"
+
+    def __str__(self) -> str:
+        return f"a mapping of {', '.join(self.keys)}, with order: TO (by time)"
+
+
+@dataclass(frozen=True)
 class Negatives:
     """A number, or a number for each loss."""
 
@@ -127,7 +141,8 @@ _GROUPS: dict[Rule, str] = {
     WHOLE: """exact_items id_dim loss_decimal_place metric_decimal_place stopping_step user_tokens warmup_steps
         worker""",
     SEED: "protocol_seed seed tokenizer_seed",
-    NOT_NEGATIVE: "initializer_range joint_commitment joint_dead_below joint_weight table_scale weight_decay",
+    NOT_NEGATIVE: """initializer_range joint_commitment joint_dead_below joint_weight lookahead_weight
+        table_scale weight_decay""",
     POSITIVE: "checkpoint_minutes layer_norm_eps learning_rate temperature",
     RATE: """attn_dropout_prob dropout_prob head_dropout_prob hidden_dropout_prob joint_decay label_smoothing
         weight_average""",
@@ -136,13 +151,14 @@ _GROUPS: dict[Rule, str] = {
     TEXT: """architecture collisions loss ranker recipe schedule softmax_over split text_prompt text_template ties
         tokenizer valid_candidates valid_metric""",
     PLACE: "cache_dir data_path output_dir text_encoder tokens_file",
-    OPTIONS: "clip_grad_norm eval_args tokenizer_options",
+    OPTIONS: "clip_grad_norm tokenizer_options",
 }
 #: Setting -> what its value must be, whichever model reads it. Words that a class may add to (``loss``) or that
 #: another module knows (``tokenizer``, ``split``, ``ranker``) are checked there.
 RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in keys.split()} | {
     "codebook_sizes": Listed(COUNT),
     "distances": Listed(DISTANCE),
+    "eval_args": Evaluation(),
     "gbce_t": Number(0, 1),
     "joint_hidden": Listed(COUNT, at_least=0),
     "metrics": Listed(TEXT),

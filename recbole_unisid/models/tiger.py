@@ -72,7 +72,7 @@ class TIGER(SequentialRecommender):
         ----------
         interaction : Interaction
             Whole sequences, or RecBole's prefix rows; as for
-            :meth:`~recbole_unisid.models.unisid.WholeSequenceRecommender.calculate_loss`.
+            :meth:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender.calculate_loss`.
         """
         inputs, targets = inputs_and_targets(self, interaction)
         return self.writer.loss(inputs, targets, self._users(interaction), self.smoothing)

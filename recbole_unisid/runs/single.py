@@ -25,7 +25,7 @@ from recbole_unisid.host.registry import is_own
 from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.host.trainer import make_trainer
 from recbole_unisid.items.joint_tokens import JointTokens
-from recbole_unisid.models.unisid import WholeSequenceRecommender
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder

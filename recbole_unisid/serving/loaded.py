@@ -17,7 +17,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.host.borrowed import Interaction
 from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model, stored_sequences
 from recbole_unisid.items.catalogue import Catalogue
-from recbole_unisid.models.unisid import WholeSequenceRecommender
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.serving.names import ItemNames
 from recbole_unisid.serving.run_folder import StoredRun, read_run
 from recbole_unisid.serving.versions import Version, read_version
