@@ -15,7 +15,8 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.keys import RUN_KEYS, own_keys
 from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
 from recbole_unisid.host.registry import OWN_MODELS
-from recbole_unisid.host.values import RULES, Choice, Number, check_values
+from recbole_unisid.host.values import RULES, check_values
+from recbole_unisid.rules import Choice, Number
 
 NUMBERS = sorted(key for key, rule in RULES.items() if isinstance(rule, Number))
 WORDS = sorted(key for key, rule in RULES.items() if isinstance(rule, Choice))
@@ -98,6 +99,7 @@ def test_words(key: str) -> None:
         ({"text_fields": "-5"}, "each of it text"),
         ({"hidden_dropout_prob": "1"}, "at least 0 and below 1; the default is 0.3"),
         ({"n_heads": "None"}, "n_heads=None must be"),
+        ({"seed": "-1"}, "of at least 0 and at most 4,294,967,295"),
         ({"exact_times": "maybe"}, "true or false"),
         ({"model": "SASRec", "hidden_size": "abc"}, "hidden_size=abc"),
         ({"model": "NextItNet", "kernel_size": "abc"}, "must be a number; the default is 3"),
@@ -126,6 +128,30 @@ def test_what_is_meant_is_taken(ml_mini: Path) -> None:
     )
     assert config["negatives"] == 2
     assert config["codebook_sizes"] == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "UniSID", "n_heads": 7}, "n_heads=7 must divide attention_dim=64"),
+        ({"model": "SASRec", "n_heads": 7}, "RecBole's SASRec cannot be built with these settings"),
+        (
+            {"tokenizer_options": {"iterations": "abc"}},
+            "iterations=abc of residual_kmeans must be a whole number",
+        ),
+        ({"tokenizer_options": {"centre": "abc"}}, "true or false; the default is True"),
+        ({"tokenizer": "rqvae", "tokenizer_options": {"hidden": [0]}}, "a list, each of it a whole number"),
+    ],
+)
+def test_what_shows_only_as_parts_are_made(
+    settings: dict[str, Any], words: str, ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """Of the backbone, of RecBole's models, of tokenizers: still one line."""
+    given = {"model": "UniSID", "text_encoder": "lsa", "data_path": str(ml_mini), "epochs": 1} | settings
+    with pytest.raises(UserError) as raised:
+        recbole_unisid.run(given.pop("model"), "ml-mini", given, verbose=False)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_an_item_needs_a_part(ml_mini: Path, in_empty_folder: Path) -> None:

@@ -230,6 +230,32 @@ class UniSIDConfig(Config):
         """Whether the model reads a history rather than a user number."""
         return bool(self.final_config_dict["MODEL_TYPE"] == ModelType.SEQUENTIAL)
 
+    def make_model(self, dataset: Any) -> Any:
+        """The model, on the run's device.
+
+        Parameters
+        ----------
+        dataset : PrefixRowDataset or InteractionDataset
+            What the model reads its sizes from.
+
+        Raises
+        ------
+        UserError
+            When one of RecBole's own models fails on these settings.
+        """
+        try:
+            model = self.model_class(self, dataset)
+        except UserError:
+            raise
+        except Exception as error:  # whatever RecBole's models raise: their bounds are their own
+            if not self.model_class.__module__.startswith("recbole."):
+                raise
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(
+                f"RecBole's {self.model} cannot be built with these settings ({said})."
+            ) from error
+        return model.to(self.final_config_dict["device"])
+
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, fit for YAML, to run the same again."""
         plain = {k: v for k, v in self.final_config_dict.items() if k not in _DERIVED}

@@ -54,7 +54,7 @@ def _pretrain(config: UniSIDConfig, run_folder: Path) -> Path:
     init_seed(config["seed"], config["reproducibility"])
     loaders = make_loaders(config, load_dataset(config))
     init_seed(config["seed"], config["reproducibility"])
-    model: torch.nn.Module = config.model_class(config, loaders.train.dataset).to(config["device"])
+    model: torch.nn.Module = config.make_model(loaders.train.dataset)
     trainer = make_trainer(config, model, run_folder)
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     config["checkpoint_dir"] = finetuning_folder

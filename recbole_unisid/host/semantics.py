@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from recbole_unisid.embeddings.encode import encode_texts
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.values import as_list
 from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.rules import as_list
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_categories, item_texts, item_titles
 from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, tokenize_items

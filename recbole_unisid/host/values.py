@@ -2,96 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
-
-
-class Rule(Protocol):
-    """What a value must be; ``str`` of it completes the sentence "n_heads=0 must be ..."."""
-
-    def fits(self, value: Any) -> bool:
-        """Whether a value keeps the rule."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number between two bounds, of which the upper one can be left out (``below``)."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    whole: bool = False
-    above: bool = False
-    below: bool = False
-
-    def fits(self, value: Any) -> bool:
-        """Whether a value is such a number; true and false are none, nor are infinities."""
-        kind = Integral if self.whole else Real
-        if isinstance(value, bool) or not isinstance(value, kind):
-            return False
-        number = float(value)
-        over = number > self.low if self.above else number >= self.low
-        under = number < self.high if self.below else number <= self.high
-        return math.isfinite(number) and over and under
-
-    def __str__(self) -> str:
-        bounds = []
-        if self.low > -math.inf:
-            bounds.append(f"{'above' if self.above else 'of at least'} {self.low:g}")
-        if self.high < math.inf:
-            bounds.append(f"{'below' if self.below else 'at most'} {self.high:,g}")
-        return " ".join(["a whole number" if self.whole else "a number", " and ".join(bounds)]).strip()
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some words."""
-
-    words: tuple[str, ...]
-    any_case: bool = False
-
-    def fits(self, value: Any) -> bool:
-        """Whether a value is one of the words."""
-        return isinstance(value, str) and (value.lower() if self.any_case else value) in self.words
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(self.words)}"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A value of some type."""
-
-    types: tuple[type, ...]
-    words: str
-
-    def fits(self, value: Any) -> bool:
-        """Whether a value is of one of the types."""
-        return isinstance(value, self.types)
-
-    def __str__(self) -> str:
-        return self.words
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A list whose members keep one rule, given as :func:`as_list` reads it."""
-
-    member: Rule
-    at_least: int = 1
-
-    def fits(self, value: Any) -> bool:
-        """Whether a value is such a list."""
-        members = as_list(value) or []
-        return len(members) >= self.at_least and all(self.member.fits(member) for member in members)
-
-    def __str__(self) -> str:
-        return f"a list, each of it {self.member}"
+from recbole_unisid.rules import COUNT, FLAG, TEXT, Choice, Kind, Listed, Number, Rule, rule_of
 
 
 @dataclass(frozen=True)
@@ -122,13 +39,11 @@ class Negatives:
         return f"{COUNT}, or such numbers by loss with one for 'shared'"
 
 
-COUNT = Number(1, whole=True)
 WHOLE = Number(0, whole=True)
 SEED = Number(0, 2**32 - 1, whole=True)
 NOT_NEGATIVE, POSITIVE = Number(0), Number(0, above=True)
 RATE = Number(0, 1, below=True)
 SHARE = Number(0, 1, above=True, below=True)
-FLAG, TEXT = Kind((bool,), "true or false"), Kind((str,), "text")
 PLACE = Kind((str, PathLike), "text")
 OPTIONS = Kind((Mapping,), "a mapping such as {key: value}")
 DISTANCE = Choice(("cosine", "euclidean"))
@@ -177,15 +92,6 @@ RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in
 }
 
 
-def as_list(value: Any) -> list[Any] | None:
-    """Read a setting that is a list, given as one, as one value or as values with commas between."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
 def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuse values that a setting cannot have.
 
@@ -210,16 +116,9 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """
     for key, value in given.items():
         default = defaults.get(key)
-        rule = RULES.get(key) or _rule_of(default)
+        rule = RULES.get(key) or (None if isinstance(default, str) else rule_of(default))
         if rule is None or (value is None and default is None) or rule.fits(value):
             continue
         near = did_you_mean(value, rule.words) if isinstance(rule, Choice) and isinstance(value, str) else ""
         known = "" if key not in defaults else f"; the default is {default}"
         raise UserError(f"{key}={value} must be {rule}{known}.{near}")
-
-
-def _rule_of(default: Any) -> Rule | None:
-    """What RecBole's default tells of the kind of its values: numbers and switches, nothing else."""
-    if isinstance(default, bool):
-        return FLAG
-    return Number() if isinstance(default, (int, float)) else None

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.host import distributed
-from recbole_unisid.host.values import as_list
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
 from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
+from recbole_unisid.rules import as_list
 
 
 def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:

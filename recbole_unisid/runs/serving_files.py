@@ -11,8 +11,8 @@ from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.embeddings.vector_file import is_vector_file
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.semantics import ItemSemantics, read_items, shown_items
-from recbole_unisid.host.values import as_list
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue, one_line
+from recbole_unisid.rules import as_list
 from recbole_unisid.runs.manifest import write_manifest
 from recbole_unisid.text.item_text import category_roots, item_texts, text_columns
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE

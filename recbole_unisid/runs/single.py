@@ -122,7 +122,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
         dataset.semantics = item_semantics(config, dataset, needs) if needs else None
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
-    model = config.model_class(config, loaders.train.dataset).to(config["device"])
+    model = config.make_model(loaders.train.dataset)
     if is_reference(config["model"]) and isinstance(model, WholeSequenceRecommender):
         check_reader(config["model"], model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
     trainer = make_trainer(config, model, folder.path)

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recbole_unisid.errors import UserError
+
 
 class CausalAttention(nn.Module):
     """Multi-head self-attention in which a position sees itself and what came before.
@@ -24,6 +26,8 @@ class CausalAttention(nn.Module):
 
     def __init__(self, width: int, attention_width: int, heads: int, dropout: float) -> None:
         super().__init__()
+        if attention_width % heads:
+            raise UserError(f"n_heads={heads} must divide attention_dim={attention_width}.")
         self.heads, self.dropout = heads, dropout
         self.query_key_value = nn.Linear(width, 3 * attention_width)
         self.output = nn.Linear(attention_width, width)

@@ -10,6 +10,7 @@ from typing import Any
 from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.extensions import class_of_file, find, is_reference
+from recbole_unisid.rules import rule_of
 from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
 from recbole_unisid.tokens.opq import OptimisedProductQuantiser
 from recbole_unisid.tokens.published import PublishedCodes
@@ -56,13 +57,18 @@ def build_tokenizer(
         When the name or an option is unknown, or a value is out of range.
     """
     kind = _kind(name)
-    known = set(inspect.signature(kind).parameters) - {"codebook_sizes", "distances", "seed"}
-    for option in options:
+    parameters = inspect.signature(kind).parameters
+    known = set(parameters) - {"codebook_sizes", "distances", "seed"}
+    for option, value in options.items():
         if option not in known:
             raise UserError(
                 f"Tokenizer {name!r} has no setting {option!r}; it has {', '.join(sorted(known)) or 'none'}."
                 f"{did_you_mean(option, known)}"
             )
+        default = parameters[option].default
+        rule = rule_of(default, whole=True)
+        if rule is not None and not rule.fits(value):
+            raise UserError(f"{option}={value} of {name} must be {rule}; the default is {default}.")
     try:
         return kind(codebook_sizes, distances, seed, **options)
     except TypeError as error:
