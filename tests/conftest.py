@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
+from mirrors import Shelf, no_public_mirrors, servers
 
 from recbole_unisid import extensions
 
@@ -122,3 +123,16 @@ def served_runs(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         return made[model]
 
     return run
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves this machine."""
+    no_public_mirrors(monkeypatch)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Shelf]]:
+    """Start a server with the options given."""
+    with servers() as start:
+        yield start

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,9 @@ from mirrors import (
     REVIEWS,
     Shelf,
     metadata,
-    no_public_mirrors,
     one_line,
     prepare_from,
     reviews,
-    servers,
 )
 
 from recbole_unisid.data.atomic_files import NOTE, is_prepared
@@ -28,18 +26,7 @@ from recbole_unisid.data.prepare import ensure_dataset
 from recbole_unisid.data.sources import download as download_module
 from recbole_unisid.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves this machine."""
-    no_public_mirrors(monkeypatch)
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Shelf]]:
-    """Start a server with the options given."""
-    with servers() as start:
-        yield start
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])

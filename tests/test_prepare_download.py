@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,9 @@ from mirrors import (
     USERS,
     Shelf,
     metadata,
-    no_public_mirrors,
     one_line,
     prepare_from,
     reviews,
-    servers,
 )
 
 from recbole_unisid.data.atomic_files import is_prepared
@@ -26,18 +24,7 @@ from recbole_unisid.data.sources.download import download
 from recbole_unisid.data.sources.originals import CHECKSUMS
 from recbole_unisid.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves this machine."""
-    no_public_mirrors(monkeypatch)
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Shelf]]:
-    """Start a server with the options given."""
-    with servers() as start:
-        yield start
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def test_dead_mirror_then_one_that_is_cut_off_half_way(serve: Callable[..., Shelf], tmp_path: Path) -> None:
