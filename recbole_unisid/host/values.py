@@ -56,9 +56,9 @@ _GROUPS: dict[Rule, str] = {
     WHOLE: """exact_items id_dim loss_decimal_place metric_decimal_place stopping_step user_tokens warmup_steps
         worker""",
     SEED: "protocol_seed seed tokenizer_seed",
-    NOT_NEGATIVE: """initializer_range joint_commitment joint_dead_below joint_weight lookahead_weight
+    NOT_NEGATIVE: """checkpoint_minutes initializer_range joint_commitment joint_dead_below joint_weight lookahead_weight
         table_scale weight_decay""",
-    POSITIVE: "checkpoint_minutes layer_norm_eps learning_rate temperature",
+    POSITIVE: "layer_norm_eps learning_rate temperature",
     RATE: """attn_dropout_prob dropout_prob head_dropout_prob hidden_dropout_prob joint_decay label_smoothing
         weight_average""",
     SHARE: "cold_share test_share valid_share",
