@@ -79,12 +79,11 @@ class Listed:
     """A list whose members keep one rule, given as :func:`as_list` reads it."""
 
     member: Rule
-    at_least: int = 1
 
     def fits(self, value: Any) -> bool:
         """Whether a value is such a list."""
         members = as_list(value) or []
-        return len(members) >= self.at_least and all(self.member.fits(member) for member in members)
+        return len(members) > 0 and all(self.member.fits(member) for member in members)
 
     def __str__(self) -> str:
         return f"a list, each of it {self.member}"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.encode import encode_texts
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.rules import as_list
@@ -99,19 +99,8 @@ def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
 
 
 def is_joint(config: UniSIDConfig) -> bool:
-    """Whether the model's tokens learn with it (``semantics: joint``) rather than come from a tokenizer.
-
-    Raises
-    ------
-    UserError
-        For a value that is neither.
-    """
-    value = "fixed" if config["semantics"] is None else str(config["semantics"])
-    if value not in ("fixed", "joint"):
-        raise UserError(
-            f"semantics={value} is neither fixed nor joint.{did_you_mean(value, ('fixed', 'joint'))}"
-        )
-    return value == "joint"
+    """Whether the model's tokens learn with it (``semantics: joint``) rather than come from a tokenizer."""
+    return bool(config["semantics"] == "joint")
 
 
 def shown_items(config: UniSIDConfig, item_ids: list[str]) -> tuple[list[str], list[str]]:

@@ -56,8 +56,8 @@ _GROUPS: dict[Rule, str] = {
     WHOLE: """exact_items id_dim loss_decimal_place metric_decimal_place stopping_step user_tokens warmup_steps
         worker""",
     SEED: "protocol_seed seed tokenizer_seed",
-    NOT_NEGATIVE: """checkpoint_minutes initializer_range joint_commitment joint_dead_below joint_weight lookahead_weight
-        table_scale weight_decay""",
+    NOT_NEGATIVE: """checkpoint_minutes initializer_range joint_commitment joint_dead_below joint_weight
+        lookahead_weight table_scale weight_decay""",
     POSITIVE: "layer_norm_eps learning_rate temperature",
     RATE: """attn_dropout_prob dropout_prob head_dropout_prob hidden_dropout_prob joint_decay label_smoothing
         weight_average""",
@@ -75,7 +75,7 @@ RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in
     "distances": Listed(DISTANCE),
     "eval_args": Evaluation(),
     "gbce_t": Number(0, 1),
-    "joint_hidden": Listed(COUNT, at_least=0),
+    "joint_hidden": Listed(COUNT),
     "metrics": Listed(TEXT),
     "negatives": Negatives(),
     "text_fields": Listed(TEXT),

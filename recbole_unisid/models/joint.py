@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
 from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
@@ -43,11 +43,7 @@ def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:
         distances = ["cosine"] * (len(sizes) - 1) + ["euclidean"]
     if len(sizes) != len(distances) or not sizes:
         raise UserError(f"{len(distances)} distances for {len(sizes)} codebook sizes; give one a level.")
-    learning, known = str(config["joint_learning"]), ("ema", "gradient", "direct")
-    if learning not in known:
-        raise UserError(
-            f"joint_learning={learning} is none of {', '.join(known)}.{did_you_mean(learning, known)}"
-        )
+    learning = str(config["joint_learning"])
     options = JointOptions(
         hidden=tuple(as_list(config["joint_hidden"]) or ()),
         weight=float(config["joint_weight"]),
