@@ -14,7 +14,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.keys import RUN_KEYS, own_keys
 from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
-from recbole_unisid.host.registry import OWN_MODELS
+from recbole_unisid.host.registry import OWN_MODELS, known_models
 from recbole_unisid.host.values import RULES, check_values
 from recbole_unisid.rules import Choice, Number
 
@@ -44,6 +44,19 @@ def test_our_own_defaults_and_recipes_fit(model: str) -> None:
     for recipe in recipes(model):
         defaults = overall_defaults() | model_defaults(model, recipe)
         check_values(defaults, defaults)
+
+
+def test_recboles_defaults_fit() -> None:
+    """A name of ours that means something else in one of RecBole's models would be refused there."""
+    import recbole
+
+    folder, checked = Path(recbole.__file__).parent / "properties" / "model", 0
+    for file in sorted(folder.glob("*.yaml")):
+        if file.stem in known_models():
+            defaults = read_yaml(file)
+            check_values(defaults, defaults)
+            checked += 1
+    assert checked > 20
 
 
 @pytest.mark.parametrize("value", ["abc", -1e9, 1e300, True, [1], float("nan"), float("inf")])
