@@ -107,8 +107,10 @@ def test_words(key: str) -> None:
         ({"negatives": "{bce: 1}"}, "one for 'shared'"),
         ({"negatives": "0"}, "negatives=0 must be a whole number of at least 1"),
         ({"tokenizer_options": "abc"}, "a mapping such as"),
-        ({"eval_args": "{a: 1}"}, "split, order, group_by, mode, with order: TO"),
-        ({"eval_args": "{order: RO}"}, "with order: TO"),
+        ({"eval_args": "{a: 1}"}, "order (one of TO), group_by (text)"),
+        ({"clip_grad_norm": "{a: 1}"}, "max_norm is needed"),
+        ({"clip_grad_norm": "{max_norm: 0}"}, "max_norm (a number above 0)"),
+        ({"eval_args": "{order: RO}"}, "of which order is needed"),
         ({"text_fields": "-5"}, "each of it text"),
         ({"hidden_dropout_prob": "1"}, "at least 0 and below 1; the default is 0.3"),
         ({"n_heads": "None"}, "n_heads=None must be"),
@@ -138,6 +140,7 @@ def test_what_is_meant_is_taken(ml_mini: Path) -> None:
         loss="bce",
         window_stride=None,
         tokens_file=Path("codes.tsv"),
+        clip_grad_norm={"max_norm": 5.0},
     )
     assert config["negatives"] == 2
     assert config["codebook_sizes"] == 8

@@ -12,17 +12,21 @@ from recbole_unisid.rules import COUNT, FLAG, TEXT, Choice, Kind, Listed, Number
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """RecBole's ``eval_args``, which may not change the order: the last items are what is to be predicted."""
+class Mapped:
+    """A mapping with known keys, each with a rule, of which one is needed."""
 
-    keys: tuple[str, ...] = ("split", "order", "group_by", "mode")
+    members: Mapping[str, Rule]
+    needed: str
 
     def fits(self, value: Any) -> bool:
-        """Whether a value is a mapping of these keys, ordered by time."""
-        return isinstance(value, Mapping) and {*value} <= {*self.keys} and value.get("order") == "TO"
+        """Whether a value is such a mapping."""
+        if not isinstance(value, Mapping) or self.needed not in value:
+            return False
+        return all(key in self.members and self.members[key].fits(member) for key, member in value.items())
 
     def __str__(self) -> str:
-        return f"a mapping of {', '.join(self.keys)}, with order: TO (by time)"
+        members = ", ".join(f"{key} ({rule})" for key, rule in self.members.items())
+        return f"a mapping of {members}, of which {self.needed} is needed"
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,23 @@ _GROUPS: dict[Rule, str] = {
     TEXT: """architecture collisions loss ranker recipe schedule softmax_over split text_prompt text_template ties
         tokenizer valid_candidates valid_metric""",
     PLACE: "cache_dir data_path output_dir text_encoder tokens_file",
-    OPTIONS: "clip_grad_norm tokenizer_options",
+    OPTIONS: "tokenizer_options",
 }
 #: Setting -> what its value must be, whichever model reads it. Words that a class may add to (``loss``) or that
 #: another module knows (``tokenizer``, ``split``, ``ranker``) are checked there.
 RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in keys.split()} | {
     "codebook_sizes": Listed(COUNT),
     "distances": Listed(DISTANCE),
-    "eval_args": Evaluation(),
+    "clip_grad_norm": Mapped({"max_norm": POSITIVE, "norm_type": POSITIVE}, "max_norm"),
+    "eval_args": Mapped(
+        {
+            "split": OPTIONS,
+            "order": Choice(("TO",)),  # the last items are what is to be predicted
+            "group_by": Kind((str, type(None)), "text"),
+            "mode": Kind((str, Mapping), "text or a mapping"),
+        },
+        "order",
+    ),
     "gbce_t": Number(0, 1),
     "joint_hidden": Listed(COUNT),
     "metrics": Listed(TEXT),
