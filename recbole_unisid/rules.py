@@ -17,7 +17,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Number:
-    """A number between two bounds, of which the upper one can be left out (``below``)."""
+    """A number between two bounds, which belong to it unless it must lie ``above`` the one or ``below`` the other."""
 
     low: float = -math.inf
     high: float = math.inf
