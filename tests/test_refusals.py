@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recbole.model.sequential_recommender import FDSA
 
 import recbole_unisid
 from recbole_unisid.commands import options
@@ -24,6 +25,7 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.properties import model_defaults, read_yaml
 from recbole_unisid.host.random_state import diverge, random_state, restore_random
 from recbole_unisid.runs import machine
+from recbole_unisid.runs.tune import search_space
 from recbole_unisid.tokens import build_tokenizer
 
 
@@ -51,7 +53,9 @@ def test_stopping_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     [
         (["prepare", "amazon-beauty", "--dry-run"], ["--from-csv"]),
         (["prepare", "amazon-beauty", "--core=five"], ["core", "five"]),
+        (["prepare", "amazon-beauty", "--core=²"], ["core", "²"]),
         (["run", "--tune=0"], ["--tune=0"]),
+        (["tokenize", "--recipe=paper"], ["semantics=joint", "nothing to tokenize"]),
     ],
 )
 def test_misused_commands(
@@ -114,6 +118,25 @@ def test_a_header_of_the_item_file_that_is_none(ml_mini: Path, in_empty_folder: 
     (folder / "x.item").write_text("item_id:token\tcolour:token\n1\tred\n")
     with pytest.raises(UserError, match=r"reads the item feature 'class'.*colour"):
         UniSIDConfig("FDSA", "x")
+
+
+class OwnFDSA(FDSA):
+    """A class of the user's own, of a model that reads item features."""
+
+
+def test_a_subclass_of_a_model_with_features_has_them(ml_mini: Path, in_empty_folder: Path) -> None:
+    """It is of its parent's kind: the item column that stands for RecBole's 'class' is loaded."""
+    config = UniSIDConfig(recbole_unisid.use(OwnFDSA), "ml-mini", settings={"data_path": str(ml_mini)})
+    assert config["load_col"]["item"] == ["item_id", *config["selected_features"]]
+
+
+@pytest.mark.parametrize(("loss", "searched"), [("sampled_softmax", True), ("gbce", False), ("bce", False)])
+def test_a_search_draws_shared_negatives_only(loss: str, searched: bool, ml_mini: Path) -> None:
+    """Thousands of negatives for each position would need gigabytes."""
+    config = UniSIDConfig("ItemID", "ml-mini", settings={"data_path": str(ml_mini), "loss": loss})
+    space = search_space(config, {"loss": loss})
+    assert ("negatives" in space) == searched
+    assert "learning_rate" in space
 
 
 def test_a_machine_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,29 @@ def test_rows_are_ordered_and_compared_with_the_best_id_only_model(board):
     assert {candidates for candidates, _ in board.rows[2].comparisons} == {"full"}
 
 
+def test_a_class_of_the_users_own_that_reads_text_is_no_id_only_reference():
+    """It is told by what it read, not by its name."""
+    tokens = run("mine:Tokens", noise(1, shift=9), tokenizer={"name": "residual_kmeans"})
+    text = run("mine:Text", noise(2, shift=9), controls=run("ItemID", noise(0)).result["controls"])
+    text.result["controls"]["nearest_text"] = text.result["controls"]["next_id"]
+    plain = run("mine:Plain", noise(3, shift=5))
+    assert make_leaderboard([tokens, text, plain, run("ItemID", noise(0))]).reference == "mine:Plain"
+
+
+def test_other_negatives_share_no_table_and_the_default_ones_need_no_name():
+    """Results of before the seed was written down had the default."""
+    protocol = run("ItemID", noise(0)).result["protocol"]
+    older, newer, other = (
+        run(name, noise(k), protocol=protocol | more)
+        for k, (name, more) in enumerate(
+            [("ItemID", {}), ("UniSID", {"protocol_seed": 12345}), ("Pop", {"protocol_seed": 1})]
+        )
+    )
+    assert make_leaderboard([older, newer]).reference == "ItemID"
+    with pytest.raises(UserError, match="never share a table"):
+        make_leaderboard([older, other])
+
+
 def test_the_best_is_bold_only_where_it_is_significantly_above_the_reference():
     base = noise(1)
     lucky = base.copy()

@@ -74,6 +74,8 @@ def test_scores_are_sums_of_log_probabilities(ml_mini: Path, in_empty_folder: Pa
             digits = digit_log_probabilities(model, history)
             expected = [sum(d[c] for d, c in zip(digits, item, strict=True)) for item in codes]
             assert torch.allclose(scores[row], torch.stack(expected), rtol=1e-9)
+        some = torch.randint(model.n_items, (len(scores), 7), generator=torch.Generator().manual_seed(5))
+        assert torch.allclose(model.score_candidates(batch, some), scores.gather(1, some))
         batch["item_id"] = torch.arange(1, len(scores) + 1)
         assert torch.allclose(model.predict(batch), scores[torch.arange(len(scores)), batch["item_id"]])
 

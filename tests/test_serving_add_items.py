@@ -13,9 +13,11 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
+from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of
 from recbole_unisid.serving.add_items import add_items
+from recbole_unisid.serving.new_items import read_new_items
 from recbole_unisid.serving.versions import version_numbers
 
 NEW = """\
@@ -35,6 +37,15 @@ def copy_of(served_runs: Callable[[str], Path], tmp_path: Path) -> Callable[[str
         return tmp_path / "run"
 
     return copy
+
+
+def test_an_item_file_is_cut_as_the_runs_own_was(tmp_path: Path) -> None:
+    """With the run's ``field_separator``."""
+    path = tmp_path / "new.item"
+    path.write_text("item_id:token|title:token_seq\nn1|Fargo, again\n", encoding="utf-8")
+    recipe = TextRecipe("lsa", "key", 8, ["title"])
+    new = read_new_items(path, recipe, [], {}, separator="|")
+    assert (new.item_ids, new.texts) == (["n1"], ["Fargo, again"])
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -80,6 +80,27 @@ def test_a_model_without_item_vectors_has_no_similar_items_but_recommends() -> N
         live.similar("i1")
 
 
+def test_a_live_run_keeps_to_the_catalogue_in_ties_and_to_what_the_model_lists() -> None:
+    """Of items that score the same the first come; what has no score (beyond a beam) never does."""
+    run = UntrainedRun()
+    tied = np.full((1, N_ITEMS + 1), 1.0, dtype=np.float32)
+    tied[0, N_ITEMS] = 2.0
+    run.scores = lambda asked: np.repeat(tied, len(asked), axis=0)
+    found = RunRecommender(run).recommend(["i2"], 5)
+    assert [item.id for item in found] == [f"i{N_ITEMS}", "i1", "i3", "i4", "i5"]
+    listed = np.full((1, N_ITEMS + 1), -np.inf, dtype=np.float32)
+    listed[0, [3, 5, 7]] = [1.0, 3.0, 2.0]
+    run.scores = lambda asked: np.repeat(listed, len(asked), axis=0)
+    assert [item.id for item in RunRecommender(run).recommend(["i7"], 10)] == ["i5", "i3"]
+
+
+def test_similar_items_that_tie_come_in_the_order_of_the_catalogue() -> None:
+    """Items of one vector (SemanticID's, say) are all equally near."""
+    run = UntrainedRun()
+    run.item_vectors = np.ones_like(run.item_vectors)
+    assert [item.id for item in RunRecommender(run).similar("i2", 4)] == ["i1", "i3", "i4", "i5"]
+
+
 def test_similar_items_are_those_of_the_highest_cosine(folder: Path) -> None:
     """Against all cosines, computed otherwise."""
     vectors = UntrainedRun().item_vectors[1:].astype(np.float64)

@@ -85,6 +85,6 @@ def _from_originals(name: str | None, options: Mapping[str, str]) -> Summary:
 def _whole_number(options: Mapping[str, str], key: str) -> int | None:
     if key not in options:
         return None
-    if not options[key].isdigit():
+    if not options[key].isdecimal():
         raise UserError(f"--{key}={options[key]} is no whole number.")
     return int(options[key])

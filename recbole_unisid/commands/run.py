@@ -14,8 +14,8 @@ usage: recbole-unisid run [--model=M[,M...]] [--dataset=D] [--key=value ...]
 
 Train models on a data set and evaluate them under one protocol.
 
-  --model=UniSID          one or several, with commas: UniSID, ItemID, SemanticID, DenseText (ours),
-                          any RecBole sequential model by its name, Pop, ItemKNN, BPR,
+  --model=UniSID          one or several, with commas: UniSID, ItemID, SemanticID, DenseText, TIGER, RPG
+                          (ours), any RecBole sequential model by its name, Pop, ItemKNN, BPR,
                           module:Class for one of your own
   --dataset=ml-100k       a folder under --data_path with D.inter and D.item (RecBole atomic files)
   --data_path=dataset     where data sets are

@@ -16,8 +16,8 @@ show the health of the tokens.
 
   --dataset=ml-100k       a folder under --data_path with D.item
   --tokenizer=residual_kmeans   rqvae, opq, random, lsh, file with --tokens_file=F, or module:Class
-  --codebook_sizes=[256,256,256]
-  --distances=[cosine,cosine,euclidean]
+  --codebook_sizes=[256,256,256,256,256]
+  --distances=...         of each level; cosine, the last euclidean
   --collisions=none       suffix, balanced
   --text_encoder=offline  lsa, a file of vectors, any sentence-transformers model, module:Class
   --tokenizer_options={}  further settings of the tokenizer, such as {code_length: unit}
@@ -34,15 +34,21 @@ def main(arguments: Sequence[str]) -> int:
     if options.pop("help", None):
         print(HELP, end="")
         return 0
+    from recbole_unisid.errors import UserError
     from recbole_unisid.extensions import short_name, use_named
     from recbole_unisid.host.config import UniSIDConfig
     from recbole_unisid.host.dataset import load_dataset
-    from recbole_unisid.host.semantics import item_semantics
+    from recbole_unisid.host.semantics import is_joint, item_semantics
     from recbole_unisid.tokens import health_table
     from recbole_unisid.tokens.tokenize_dataset import write_tokenization
 
     use_named("UniSID", options)
     config = UniSIDConfig("UniSID", options.pop("dataset", "ml-100k"), (), options)
+    if is_joint(config):
+        raise UserError(
+            "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
+            "train it (python run_recbole_unisid.py --model=UniSID --semantics=joint), or leave semantics=fixed."
+        )
     tokenization = item_semantics(config, load_dataset(config), "tokens").tokenization
     assert tokenization is not None
     folder = Path(config["output_dir"]) / config["dataset"] / "tokens" / short_name(str(config["tokenizer"]))

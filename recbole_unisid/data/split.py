@@ -29,8 +29,7 @@ class Split:
     name : str
         ``leave_one_out``, ``global_time`` or ``cold_items``.
     description : str
-        One line with every number that the split depends on: what tables show and a protocol's hash
-        covers.
+        One line with every number that the split depends on: what tables show and compare.
     """
 
     phase: NDArray[np.int8]

@@ -155,7 +155,7 @@ class RankCollector(Collector):
     """RecBole's collector without its crash on counters, its second top-k and its users x items matrix.
 
     ``get_data_struct`` calls ``.cpu()`` on integers and counters in 1.2.1 (#2191); the matrix of positives
-    is replaced by a comparison with the one positive of each row, which gives the same numbers.
+    is replaced by a comparison with the one positive of each row (ties count against it).
     """
 
     def __init__(self, config: Any) -> None:

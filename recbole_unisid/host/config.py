@@ -139,7 +139,7 @@ class UniSIDConfig(Config):
         self._make_ready(folder, merged)
         self._set_protocol(model_class.type)
         self.internal_config_dict["load_col"] = {"inter": inter_columns(merged, folder)}
-        self.internal_config_dict.update(feature_settings(model, merged, folder))
+        self.internal_config_dict.update(feature_settings(kin, merged, folder))
         if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
             numbers = merged["negatives"]
             given = "negatives" in self.external_config_dict

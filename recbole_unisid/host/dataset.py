@@ -193,7 +193,7 @@ def tie_seed(ties: Any) -> int | None:
     kind, _, seed = str(ties).partition(":")
     if str(ties) == "raw":
         return None
-    if kind != "shuffled" or not seed.isdigit():
+    if kind != "shuffled" or not seed.isdecimal():
         raise UserError(
             f"ties={ties} is neither 'raw' nor 'shuffled:SEED' with a whole number, such as shuffled:7."
         )

@@ -85,7 +85,7 @@ class ItemRepresentation(nn.Module):
     =============  ===================  ============
     model          semantic part        ID part
     =============  ===================  ============
-    UniSID         code vectors, 64-d   8-d
+    UniSID         code vectors, 64-d   6-d
     SemanticID     code vectors, 64-d   none
     ItemID         none                 64-d
     DenseText      projected text       none, or as set

@@ -228,6 +228,9 @@ class WholeSequenceRecommender(SequentialRecommender):
 
     def score_candidates(self, interaction: Any, candidates: torch.Tensor) -> torch.Tensor:
         """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
+        if type(self).full_sort_predict is not WholeSequenceRecommender.full_sort_predict:
+            # A class that scores in a way of its own ranks by it among some items, too.
+            return self.full_sort_predict(interaction).gather(1, candidates)
         items = self._item_vectors()[candidates]  # [batch, n, width]
         scores: torch.Tensor = torch.einsum("bw,bnw->bn", self._last_states(interaction), items)
         return scores

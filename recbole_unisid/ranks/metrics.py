@@ -40,7 +40,7 @@ def per_user_metric(ranks: NDArray[np.int64], name: str) -> NDArray[np.float64]:
     kind, _, cutoff = name.partition("@")
     if name == "mrr":
         return 1.0 / ranks
-    if kind not in ("recall", "hit", "ndcg") or not cutoff.isdigit() or int(cutoff) < 1:
+    if kind not in ("recall", "hit", "ndcg") or not cutoff.isdecimal() or int(cutoff) < 1:
         raise UserError(f"no metric is called '{name}': use recall@k, hit@k, ndcg@k (k from 1) or mrr")
     within = ranks <= int(cutoff)
     gain = 1.0 / np.log2(ranks + 1.0) if kind == "ndcg" else 1.0

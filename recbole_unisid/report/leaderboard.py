@@ -12,6 +12,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.ranks.statistics import Comparison, Spread, compare_runs, metric_over_seeds
 from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.scores.negatives import PROTOCOL_SEED
 
 #: What the tables show and compare: candidate set and metric.
 COLUMNS = (
@@ -29,7 +30,7 @@ HEADLINE = ("full", "ndcg@10")
 #: Models that know more of an item than its ID: no such model is the default reference.
 CONTENT_MODELS = frozenset(
     """
-    UniSID SemanticID DenseText TIGER RPG FDSA SASRecF S3Rec GRU4RecF GRU4RecKG KSR
+    UniSID SemanticID DenseText TIGER RPG FDSA SASRecF S3Rec GRU4RecF
     """.split()  # noqa: SIM905 (a list of this length is harder to read)
 )
 #: What tells data sets of one name apart in ``result.json``.
@@ -250,12 +251,19 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
             )
         seen.add(name)
         for part in ("dataset", "protocol", *_SIZES):
-            its, theirs = (one["data"][part] if part in _SIZES else one[part] for one in (result, first))
+            its, theirs = _of_run(result, part), _of_run(first, part)
             if its != theirs:
                 raise UserError(
                     f"{name} has {part} {its}, other runs have {theirs}: "
                     "runs on different data or under different protocols never share a table"
                 )
+
+
+def _of_run(result: Mapping[str, Any], part: str) -> Any:
+    """What must be the same for runs that share a table; a result without a protocol's seed had the default."""
+    if part == "protocol":
+        return {"protocol_seed": PROTOCOL_SEED} | result["protocol"]
+    return result["data"][part] if part in _SIZES else result[part]
 
 
 def _spreads(tables: Sequence[RankTable]) -> dict[Column, Spread]:
@@ -272,8 +280,14 @@ def _best_id_only(
     by_model: Mapping[str, list[Run]], spreads: Mapping[str, dict[Column, Spread]]
 ) -> str | None:
     """The ID-only model with the best headline, or None."""
-    plain = [model for model, runs in by_model.items() if runs[0].result["model"] not in CONTENT_MODELS]
+    plain = [model for model, runs in by_model.items() if not _reads_content(runs[0].result)]
     return max(plain, key=lambda model: spreads[model][HEADLINE].mean, default=None)
+
+
+def _reads_content(result: Mapping[str, Any]) -> bool:
+    """Whether a run's model knows more of an item than its ID; classes of the user's own are told by what they read."""
+    reads_text = bool(result.get("tokenizer")) or "nearest_text" in (result.get("controls") or {})
+    return reads_text or result["model"] in CONTENT_MODELS
 
 
 def _row(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST
 from recbole_unisid.host.borrowed import Interaction
-from recbole_unisid.items.representation import SemanticTokens
+from recbole_unisid.items.representation import TextProjection
 from recbole_unisid.report.examples import (
     choose_examples,
     neighbour_examples,
@@ -86,8 +86,9 @@ def _representations(measured: Measured) -> dict[str, NDArray[np.float32]]:
     numbers = torch.arange(items.n_items + 1, device=measured.trainer.model.device)
     parts = {"unified": items(numbers)}
     if items.semantic is not None:
-        name = "tokens" if isinstance(items.semantic, SemanticTokens) else "text"
+        name = "text" if isinstance(items.semantic, TextProjection) else "tokens"
         parts[name] = items.semantic(numbers)
-    if items.ids is not None:
-        parts["ID"] = items.ids(numbers)
+    ids = items.id_vectors(numbers)
+    if ids is not None:
+        parts["ID"] = ids
     return {name: vectors.float().cpu().numpy() for name, vectors in parts.items()}

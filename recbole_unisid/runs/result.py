@@ -93,6 +93,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
             "description": split.description,
             "order": "time",
             "ties": str(config["ties"]),
+            "protocol_seed": int(config["protocol_seed"]),
             "valid_metric": config["valid_metric"].lower(),
             "valid_candidates": config["valid_candidates"],
         },

@@ -16,6 +16,7 @@ from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.properties import properties_folder, read_yaml
 from recbole_unisid.host.registry import family
+from recbole_unisid.models.whole_sequence import SHARED_NEGATIVES
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import train
 
@@ -39,6 +40,10 @@ def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, An
     """
     spaces = read_yaml(properties_folder() / "search.yaml")
     space = spaces["default"] | spaces.get(family(config["model"]), {})
+    if config["loss"] not in SHARED_NEGATIVES:
+        space.pop(
+            "negatives", None
+        )  # numbers for negatives that a batch shares, not for some of each position
     return {key: range_ for key, range_ in space.items() if key in config and key not in given}
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 
-#: The seed of `sampled99` in every run: it belongs to the protocol, not to the run.
+#: The seed of `sampled99` (setting ``protocol_seed``): it belongs to the protocol, not to the run.
 PROTOCOL_SEED = 12345
 
 #: Users whose random numbers come from one generator; changing it changes the protocol.

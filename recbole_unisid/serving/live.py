@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.serving.recommend import best_items
 from recbole_unisid.serving.recommender import ItemRecommender, RecommenderError
 
 
@@ -33,8 +34,11 @@ class RunRecommender(ItemRecommender):
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         with self._lock:
             scores = self._loaded.scores([rows + 1 for rows in histories])[:, 1:]
-        rows = np.argpartition(-scores, count - 1, axis=1)[:, :count].astype(np.int64)
-        return np.take_along_axis(scores, rows, axis=1), rows
+        rows = np.full((len(scores), count), -1, dtype=np.int64)  # -1: a model that lists fewer than asked
+        for row, one in zip(rows, scores, strict=True):
+            best = best_items(one, count)
+            row[: len(best)] = best
+        return np.take_along_axis(scores, np.maximum(rows, 0), axis=1), rows
 
     def _cosines(self, row: int) -> NDArray[np.float32]:
         if self._units is None:

@@ -40,6 +40,7 @@ def read_new_items(
     known: Collection[str],
     columns: Mapping[str, str],
     id_field: str = "item_id",
+    separator: str = "\t",
 ) -> NewItems:
     """Read new items as the run's own were read.
 
@@ -56,6 +57,8 @@ def read_new_items(
         Field of the run -> column of the table, where they are called differently.
     id_field : str
         The field of identifiers.
+    separator : str
+        Between the columns of an ``.item`` file.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def read_new_items(
         twice, or an item without text.
     """
     if path.suffix == ".item":
-        table = read_item_file(path, id_field=id_field)
+        table = read_item_file(path, separator, id_field=id_field)
     else:
         table = _item_table(open_table(path), recipe, columns, id_field)
     _check_ids(path, table.ids, known)

@@ -108,7 +108,7 @@ def best_items(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     Parameters
     ----------
     scores : ndarray of float32, shape [n_items + 1]
-        Of one history.
+        Of one history, by item number; or [n_items], by row of the catalogue.
     k : int
         At most.
     """

@@ -144,7 +144,8 @@ class ItemRecommender:
         row, wanted = self._row(item), self._wanted(k)
         cosines = self._cosines(row)  # [items]
         count = min(len(self), wanted + 1)
-        best = np.argpartition(-cosines, count - 1)[:count]
+        least = np.partition(cosines, len(cosines) - count)[len(cosines) - count]
+        best = np.flatnonzero(cosines >= least)  # all of a tie: the order of the catalogue cuts it
         return self._listed(cosines[best], best, frozenset([row]))[:wanted]
 
     def search(self, text: str, limit: int = 20) -> list[Recommendation]:

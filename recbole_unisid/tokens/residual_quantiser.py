@@ -40,8 +40,8 @@ class QuantiserOutput(NamedTuple):
 class ResidualQuantiser(nn.Module):
     """UniSID's mixed-metric residual quantiser with codebooks that learn.
 
-    In training mode every call but the first moves the codebooks (EMA), counts uses and replaces dead
-    codes; the first call starts the codebooks from k-means of its input. In evaluation mode nothing changes.
+    The first call, in either mode, starts the codebooks from k-means of its input. In training mode every call
+    moves the codebooks (EMA), counts uses and replaces dead codes; in evaluation mode none does.
 
     Parameters
     ----------
