@@ -41,9 +41,8 @@ def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, An
     spaces = read_yaml(properties_folder() / "search.yaml")
     space = spaces["default"] | spaces.get(family(config["model"]), {})
     if config["loss"] not in SHARED_NEGATIVES:
-        space.pop(
-            "negatives", None
-        )  # numbers for negatives that a batch shares, not for some of each position
+        # The numbers are for negatives that a batch shares, not for some of each position.
+        space.pop("negatives", None)
     return {key: range_ for key, range_ in space.items() if key in config and key not in given}
 
 
