@@ -87,7 +87,7 @@ def over_nearest_text(
 
 def dataset_texts(study: Study) -> NDArray[np.float32]:
     """Unit text vectors of a data set's items, padding first."""
-    config = UniSIDConfig("UniSID", study.dataset, (), study.settings(2020))
+    config = UniSIDConfig("UniSID", study.dataset, study.settings(2020))
     dataset = PrefixRowDataset(config)
     vectors = text_vectors(config, dataset, [str(i) for i in dataset.field2id_token[dataset.iid_field][1:]])
     return unit_texts(vectors)

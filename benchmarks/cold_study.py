@@ -55,7 +55,7 @@ class Study:
 
     def sequences(self) -> UserSequences:
         """Everybody's items."""
-        dataset = PrefixRowDataset(UniSIDConfig("UniSID", self.dataset, (), self.settings(2020)))
+        dataset = PrefixRowDataset(UniSIDConfig("UniSID", self.dataset, self.settings(2020)))
         dataset.build_sequences()
         return dataset.sequences
 

@@ -30,7 +30,7 @@ NAMES = ItemNames(["[PAD]", "10", "20", "30", "40", "50", "60"], TITLES)
 def evaluated_lists(run_dir: Path, k: int) -> dict[str, list[str]]:
     """The best k unseen items of every test user, by the evaluator's loader and RecBole's full-sort scores."""
     settings = read_yaml(run_dir / "config.yaml")
-    config = UniSIDConfig(settings["model"], settings["dataset"], (), settings | {"use_gpu": False})
+    config = UniSIDConfig(settings["model"], settings["dataset"], settings | {"use_gpu": False})
     dataset = PrefixRowDataset(config)
     dataset.build_sequences()
     sequences = dataset.sequences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from recbole_unisid.errors import UserError, did_you_mean
@@ -84,6 +85,17 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--{key} is given twice: {options[key]} and {value}.")
         options[key] = value
     return options
+
+
+def take_config_files(options: dict[str, str]) -> list[str]:
+    """Take the names of ``--config_files`` out of `options`; commas or spaces stand between them.
+
+    Examples
+    --------
+    >>> take_config_files({"config_files": "base.yaml,mine.yaml", "epochs": "5"}), take_config_files({})
+    (['base.yaml', 'mine.yaml'], [])
+    """
+    return [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
 
 
 def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: str) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_unisid.commands.options import parse_options
+from recbole_unisid.commands.options import parse_options, take_config_files
 
 HELP = """\
 usage: recbole-unisid run [--model=M[,M...]] [--dataset=D] [--key=value ...]
@@ -22,7 +21,7 @@ Train models on a data set and evaluate them under one protocol.
   --seed=2020             or --seeds=5 (2020 ... 2024) or --seeds=7,8,9
   --tune=20               search settings instead, 20 trials a model, on the validation set alone
   --recipe=default        a named set of settings of the model
-  --config_files=F        YAML files of settings, with commas
+  --config_files=F        YAML files of settings, with commas; they may name the model and the data set, too
   --output_dir=runs       run folders go to OUTPUT_DIR/DATASET/MODEL/SEED-HASH
   --use_gpu=true          a GPU is used where there is one
   --list-models           show every model
@@ -51,16 +50,15 @@ def main(arguments: Sequence[str]) -> int:
     from recbole_unisid.runs.api import run
     from recbole_unisid.runs.many import benchmark_folder
 
-    files = [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
-    model, dataset = options.pop("model", "UniSID"), options.pop("dataset", "ml-100k")
-    found = run(model, dataset, options, files)
+    found = run(config_files=take_config_files(options), config_dict=options)
     if not distributed.is_writer():
         return 0
-    if "tune" in options:
+    if isinstance(found, list) and "folder" in found[0]:
         for search in found:
             print(f"{search['model']}: {search['score']:.4f} on validation; run it with")
             print(
-                f"  --model={search['model']} --dataset={dataset} --config_files={search['folder']}/best.yaml"
+                f"  --model={search['model']} --dataset={search['dataset']} "
+                f"--config_files={search['folder']}/best.yaml"
             )
     elif isinstance(found, list):
         report = gather_report([result["run_dir"] for result in found])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recbole_unisid.commands.options import parse_options
+from recbole_unisid.commands.options import parse_options, take_config_files
+
+if TYPE_CHECKING:
+    from recbole_unisid.host.config import UniSIDConfig
 
 HELP = """\
 usage: recbole-unisid tokenize --dataset=D [--tokenizer=T] [--key=value ...]
@@ -22,33 +25,29 @@ show the health of the tokens.
   --text_encoder=offline  lsa, a file of vectors, any sentence-transformers model, module:Class
   --tokenizer_options={}  further settings of the tokenizer, such as {code_length: unit}
   --seed=2020
+  --config_files=F        YAML files of settings, with commas
   --output_dir=runs       the files go to OUTPUT_DIR/D/tokens/TOKENIZER
 
-The settings are those of UniSID (properties/model/UniSID.yaml).
+The settings are those of UniSID (properties/model/UniSID.yaml), or of --model=M, another that reads tokens.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    options: dict[str, Any] = dict(parse_options(arguments))
+    options = parse_options(arguments)
     if options.pop("help", None):
         print(HELP, end="")
         return 0
-    from recbole_unisid.errors import UserError
     from recbole_unisid.extensions import short_name, use_named
-    from recbole_unisid.host.config import UniSIDConfig
     from recbole_unisid.host.dataset import load_dataset
-    from recbole_unisid.host.semantics import is_joint, item_semantics
+    from recbole_unisid.host.given import DEFAULT_MODEL, given_settings
+    from recbole_unisid.host.semantics import item_semantics
     from recbole_unisid.tokens import health_table
     from recbole_unisid.tokens.tokenize_dataset import write_tokenization
 
-    use_named("UniSID", options)
-    config = UniSIDConfig("UniSID", options.pop("dataset", "ml-100k"), (), options)
-    if is_joint(config):
-        raise UserError(
-            "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
-            "train it (python run_recbole_unisid.py --model=UniSID --semantics=joint), or leave semantics=fixed."
-        )
+    files = take_config_files(options)
+    use_named(options.get("model", DEFAULT_MODEL), options)
+    config = _config(given_settings(files, options))
     tokenization = item_semantics(config, load_dataset(config), "tokens").tokenization
     assert tokenization is not None
     folder = Path(config["output_dir"]) / config["dataset"] / "tokens" / short_name(str(config["tokenizer"]))
@@ -56,3 +55,25 @@ def main(arguments: Sequence[str]) -> int:
     print(health_table(tokenization.health))
     print(f"\n-> {folder}")
     return 0
+
+
+def _config(settings: dict[str, Any]) -> UniSIDConfig:
+    """Settings of one model that reads tokens of a tokenizer."""
+    from recbole_unisid.errors import UserError
+    from recbole_unisid.host.config import UniSIDConfig
+    from recbole_unisid.host.given import take_dataset, take_models
+    from recbole_unisid.host.semantics import is_joint
+
+    model, *others = take_models(settings)
+    config = UniSIDConfig(model, take_dataset(settings), settings)
+    if others or getattr(config.model_class, "needs", None) != "tokens":
+        raise UserError(
+            f"tokenize makes the tokens of one model, and {', '.join([model, *others])} is none that reads tokens: "
+            "leave --model out, or name one such as UniSID or TIGER."
+        )
+    if is_joint(config):
+        raise UserError(
+            "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
+            "train it (python run_recbole_unisid.py --model=UniSID --semantics=joint), or leave semantics=fixed."
+        )
+    return config

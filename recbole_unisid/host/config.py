@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from recbole_unisid.extensions import CLASS_SETTINGS, class_defaults, code_of  #
 from recbole_unisid.host import distributed  # noqa: E402
 from recbole_unisid.host.early_stopping import check_protocol_metric  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
+from recbole_unisid.host.given import parsed  # noqa: E402
 from recbole_unisid.host.keys import check_class_defaults, check_keys  # noqa: E402
 from recbole_unisid.host.properties import (  # noqa: E402
     dataset_defaults,
     model_defaults,
     overall_defaults,
-    parse_yaml,
-    read_yaml,
 )
 from recbole_unisid.host.registry import family, is_own, model_class  # noqa: E402
 from recbole_unisid.host.values import check_values  # noqa: E402
@@ -41,32 +39,10 @@ _DERIVED = frozenset(
 )
 
 
-def parse_value(text: str) -> Any:
-    """Turn ``--key=value``'s text into a value: a literal of Python or YAML, or the text itself.
-
-    RecBole evaluates the text as code; a literal is all that a setting needs.
-
-    Examples
-    --------
-    >>> parse_value("[256, 256]"), parse_value("1e-3"), parse_value("true"), parse_value("NDCG@10")
-    ([256, 256], 0.001, True, 'NDCG@10')
-    >>> parse_value("[cosine, euclidean]")  # a shell eats quotes: YAML does without
-    ['cosine', 'euclidean']
-    """
-    if text.lower() in {"true", "false"}:
-        return text.lower() == "true"
-    if text in {"None", "null", "~"}:  # but "none" is a collision strategy
-        return None
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return parse_yaml(text) if text[:1] in {"[", "{"} else text
-
-
 class UniSIDConfig(Config):
     """A run's settings, resolved.
 
-    From weak to strong: RecBole's defaults, ours (overall, data set, model, recipe), config files, `settings`.
+    From weak to strong: RecBole's defaults, ours (overall, data set, model, recipe), `settings`.
 
     Parameters
     ----------
@@ -74,10 +50,8 @@ class UniSIDConfig(Config):
         A model of ours or of RecBole, or ``module:Class`` in use (:func:`recbole_unisid.use`).
     dataset : str
         Name of the data set (its folder under `data_path`).
-    config_files : iterable of str
-        YAML files, later ones win.
     settings : mapping, optional
-        Keys given from Python or the command line; strings are parsed as literals.
+        What was given (:func:`~recbole_unisid.host.given.given_settings`); strings are parsed as literals.
 
     Raises
     ------
@@ -85,19 +59,9 @@ class UniSIDConfig(Config):
         For an unknown model, recipe or key, or a value that cannot be used.
     """
 
-    def __init__(
-        self,
-        model: str,
-        dataset: str,
-        config_files: Iterable[str | Path] = (),
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, model: str, dataset: str, settings: Mapping[str, Any] | None = None) -> None:
         distributed.join()
-        given = dict(settings or {})
-        external: dict[str, Any] = {}
-        for file in config_files:
-            external |= read_yaml(Path(file))
-        external |= self._convert_config_dict(given)
+        external = parsed(settings or {})
         self._recipe = str(external.get("recipe", "default"))
         model_class(model)  # an unknown model is named before an unknown key
         check_keys(external, model)
@@ -118,7 +82,7 @@ class UniSIDConfig(Config):
         return {}
 
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
-        return {key: parse_value(v) if isinstance(v, str) else v for key, v in config_dict.items()}
+        return parsed(config_dict)
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type[Any], str]:
         return model, model_class(model), dataset

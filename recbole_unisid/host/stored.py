@@ -39,7 +39,7 @@ class StoredConfig(UniSIDConfig):
             given["table_init"] = (
                 "normal"  # the trained weights follow: nothing is to be computed for a start
             )
-        super().__init__(str(given["model"]), str(given["dataset"]), (), given)
+        super().__init__(str(given["model"]), str(given["dataset"]), given)
         self["device"] = place
 
     def _make_ready(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -150,6 +150,6 @@ def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) 
     if not all((folder / name).is_file() for name in names):
         return None
     given = dict(settings) | {"data_path": root, "use_gpu": False}
-    dataset = PrefixRowDataset(UniSIDConfig(str(settings["model"]), str(settings["dataset"]), (), given))
+    dataset = PrefixRowDataset(UniSIDConfig(str(settings["model"]), str(settings["dataset"]), given))
     dataset.build_sequences()
     return dataset.sequences

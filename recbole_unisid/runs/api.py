@@ -8,8 +8,8 @@ from typing import Any
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.extensions import use_named
-from recbole_unisid.host.config import UniSIDConfig, parse_value
-from recbole_unisid.host.properties import read_yaml
+from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.given import given_settings, parse_value, take_dataset, take_models
 from recbole_unisid.runs.many import run_many
 from recbole_unisid.runs.single import run_single
 from recbole_unisid.runs.tune import tune
@@ -19,8 +19,8 @@ FIRST_SEED = 2020
 
 
 def run(
-    model: str | Iterable[str] = "UniSID",
-    dataset: str = "ml-100k",
+    model: str | Iterable[str] | None = None,
+    dataset: str | None = None,
     config_dict: Mapping[str, Any] | None = None,
     config_files: Iterable[str | Path] = (),
     verbose: bool = True,
@@ -31,14 +31,15 @@ def run(
     ----------
     model : str or iterable of str
         Models of ours or of RecBole, or ``module:Class`` of your own; a string may name several, separated
-        by commas.
+        by commas. By default what the settings name as ``model``, or UniSID.
     dataset : str
-        A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``.
+        A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``. By default what the settings
+        name as ``dataset``, or ml-100k.
     config_dict : mapping, optional
         Settings, as ``--key=value`` on the command line; ``seeds`` may be a number of seeds or a list;
         ``tune`` is a number of trials for a search of settings instead of a run.
     config_files : iterable of str or Path
-        YAML files of settings.
+        YAML files of settings; later ones win, and `config_dict` over all of them.
     verbose : bool
         Say on the screen what happens.
 
@@ -62,17 +63,19 @@ def run(
     >>> result["epochs"], 0 <= result["test"]["full"]["ndcg@10"] <= 1
     (1, True)
     """
-    settings = dict(config_dict or {})
-    models = [name.strip() for name in (model.split(",") if isinstance(model, str) else model)]
-    for name in models:
-        use_named(name, settings)
+    asked = dict(config_dict or {})
+    settings = given_settings(config_files, asked)
+    # A file may name a class of somebody's own, but only a person's own words import it.
+    for name in take_models(dict(asked), model):
+        use_named(name, asked)
+    models, dataset = take_models(settings, model), take_dataset(settings, dataset)
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
     if "tune" in settings:
-        trials = settings.pop("tune")
-        return [_tuned(name, dataset, config_files, settings, trials, verbose) for name in models]
+        trials = _trials(settings.pop("tune"), several_seeds)
+        return [_tuned(name, dataset, settings, trials, verbose) for name in models]
     configs = [
-        UniSIDConfig(name, dataset, config_files, settings if seed is None else settings | {"seed": seed})
+        UniSIDConfig(name, dataset, settings if seed is None else settings | {"seed": seed})
         for name in models
         for seed in seeds
     ]
@@ -82,21 +85,18 @@ def run(
 
 
 def _tuned(
-    model: str,
-    dataset: str,
-    config_files: Iterable[str | Path],
-    settings: Mapping[str, Any],
-    trials: Any,
-    verbose: bool,
+    model: str, dataset: str, settings: Mapping[str, Any], trials: int, verbose: bool
 ) -> dict[str, Any]:
-    count = parse_value(trials) if isinstance(trials, str) else trials
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    found = tune(UniSIDConfig(model, dataset, settings), settings, trials, verbose)
+    return found | {"model": model, "dataset": dataset}
+
+
+def _trials(trials: Any, several_seeds: bool) -> int:
+    if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
         raise UserError(f"--tune={trials} is no number of trials, such as 20.")
-    fixed: dict[str, Any] = {}
-    for file in config_files:
-        fixed |= read_yaml(Path(file))
-    fixed |= {key: parse_value(value) if isinstance(value, str) else value for key, value in settings.items()}
-    return tune(UniSIDConfig(model, dataset, (), fixed), fixed, count, verbose) | {"model": model}
+    if several_seeds:
+        raise UserError("--tune searches with one seed (--seed); give --seeds to the run of what it found.")
+    return trials
 
 
 def parse_seeds(seeds: Any) -> list[int]:

@@ -149,7 +149,7 @@ def _score(
     config: UniSIDConfig, settings: Mapping[str, Any], chosen: Mapping[str, Any], folder: Path, verbose: bool
 ) -> float:
     """Train with some settings and return the best validation score."""
-    trial = UniSIDConfig(config["model"], config["dataset"], (), dict(settings) | dict(chosen))
+    trial = UniSIDConfig(config["model"], config["dataset"], dict(settings) | dict(chosen))
     trial["output_dir"] = str(folder / "trials")
     run = RunFolder(trial)
     run.begin()
