@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown
-from recbole_unisid.commands.recommend import whole_number
+from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
 from recbole_unisid.errors import UserError
 
 HELP = """\

@@ -111,3 +111,17 @@ def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: 
             raise UserError(
                 f"{command} has no option --{key}.{did_you_mean(key, known)} See {command} --help."
             )
+
+
+def whole_number(options: Mapping[str, str], key: str, least: int, default: int = 0) -> int:
+    """An option that is a whole number.
+
+    Raises
+    ------
+    UserError
+        When it is none, or below `least`.
+    """
+    text = options.get(key, str(default))
+    if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < least:
+        raise UserError(f"--{key}={text} is no whole number from {least} on.")
+    return int(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import parse_options, positional, refuse_unknown
+from recbole_unisid.commands.options import parse_options, positional, refuse_unknown, whole_number
 from recbole_unisid.data.columns import parse_columns
 from recbole_unisid.data.own_tables import prepare_from_tables
 from recbole_unisid.data.prepare import prepare
@@ -58,7 +58,7 @@ def _from_tables(name: str | None, options: Mapping[str, str]) -> Summary:
         name or Path(options["from_csv"]).stem,
         options.get("data_path", "dataset"),
         dry_run="dry_run" in options,
-        core=_whole_number(options, "core") or 1,
+        core=whole_number(options, "core", 0) or 1,
         duplicates=options.get("duplicates", "exact"),
     )
 
@@ -76,15 +76,7 @@ def _from_originals(name: str | None, options: Mapping[str, str]) -> Summary:
         options.get("data_path", "dataset"),
         raw=options.get("raw"),
         mirrors=mirrors,
-        core=_whole_number(options, "core"),
+        core=whole_number(options, "core", 0) if "core" in options else None,
         duplicates=options.get("duplicates"),
         check_counts=options.get("check_counts", "true").lower() != "false",
     )
-
-
-def _whole_number(options: Mapping[str, str], key: str) -> int | None:
-    if key not in options:
-        return None
-    if not options[key].isdecimal():
-        raise UserError(f"--{key}={options[key]} is no whole number.")
-    return int(options[key])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
 from recbole_unisid.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,17 +115,3 @@ def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
     source = iter(requests)
     while batch := list(islice(source, size)):
         yield batch
-
-
-def whole_number(options: Mapping[str, str], key: str, least: int, default: int = 0) -> int:
-    """An option that is a whole number.
-
-    Raises
-    ------
-    UserError
-        When it is none, or below `least`.
-    """
-    text = options.get(key, str(default))
-    if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < least:
-        raise UserError(f"--{key}={text} is no whole number from {least} on.")
-    return int(text)

@@ -44,11 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     # The heavy imports come after --help.
     from recbole_unisid.host import distributed
-    from recbole_unisid.report.gather import gather_report
     from recbole_unisid.report.screen import summary_table
-    from recbole_unisid.report.tables import to_screen
     from recbole_unisid.runs.api import run
-    from recbole_unisid.runs.many import benchmark_folder
 
     found = run(config_files=take_config_files(options), config_dict=options)
     if not distributed.is_writer():
@@ -60,11 +57,7 @@ def main(arguments: Sequence[str]) -> int:
                 f"  --model={search['model']} --dataset={search['dataset']} "
                 f"--config_files={search['folder']}/best.yaml"
             )
-    elif isinstance(found, list):
-        report = gather_report([result["run_dir"] for result in found])
-        print("\n" + to_screen(report.board))
-        print(f"\n-> {benchmark_folder(found) / 'report.html'}")
-    else:
+    elif not isinstance(found, list):
         print(summary_table(found))
     return 0
 

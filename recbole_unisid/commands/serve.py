@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown
-from recbole_unisid.commands.recommend import whole_number
+from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
 from recbole_unisid.errors import UserError
 
 if TYPE_CHECKING:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_unisid.errors import UserError
+
+#: The data set that RecBole carries in its own package.
+IN_RECBOLE = "ml-100k"
 
 _ADVICE = {
     errno.ENOSPC: "free some space and run again",
@@ -57,3 +61,17 @@ def dataset_folder(name: str, data_path: str | Path) -> Path:
             "beginning with a letter or digit."
         )
     return Path(data_path) / name
+
+
+def folder_in_recbole() -> Path:
+    """Where RecBole's package keeps :data:`IN_RECBOLE`; the package is not imported for that.
+
+    Raises
+    ------
+    UserError
+        When RecBole is not installed.
+    """
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UserError(f"{IN_RECBOLE} comes with RecBole, which is not installed: pip install recbole.")
+    return Path(spec.origin).parent / "dataset_example" / IN_RECBOLE

@@ -18,10 +18,9 @@ from recbole_unisid.data.columns import (
     rating_in,
     time_in,
 )
-from recbole_unisid.data.disk import dataset_folder
+from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder
 from recbole_unisid.data.filters import checked_duplicates
 from recbole_unisid.data.interactions import InteractionCollector, Interactions
-from recbole_unisid.data.prepare import IN_RECBOLE
 from recbole_unisid.data.sources.tables import Table, open_table
 from recbole_unisid.data.sources.values import text_field
 from recbole_unisid.data.summary import Summary

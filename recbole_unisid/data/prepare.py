@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from filelock import FileLock
 from recbole_unisid.data.assemble import Policy, apply_policy, counts_of, items_in, summarise
 from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, write_dataset
 from recbole_unisid.data.atomic_reader import read_interactions
-from recbole_unisid.data.disk import dataset_folder, writing_to
+from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder, folder_in_recbole, writing_to
 from recbole_unisid.data.filters import checked_duplicates
 from recbole_unisid.data.interactions import InteractionCollector
 from recbole_unisid.data.sources.catalogue import CATALOGUE, KnownDataset
@@ -22,9 +21,6 @@ from recbole_unisid.data.sources.originals import FoundOriginal, find_originals
 from recbole_unisid.data.summary import Summary
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import write_atomically
-
-#: The data set that RecBole carries in its own package.
-IN_RECBOLE = "ml-100k"
 
 
 def prepare(
@@ -198,7 +194,7 @@ def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -
     if is_prepared(folder):
         return folder
     if name == IN_RECBOLE:
-        return _folder_in_recbole()
+        return folder_in_recbole()
     _known(name, data_path)
     with _one_at_a_time(folder):
         if not is_prepared(folder):  # another process may have done it meanwhile
@@ -218,23 +214,15 @@ def find_dataset(name: str, data_path: str | Path) -> Path:
     if is_prepared(folder):
         return folder
     if name == IN_RECBOLE:
-        return _folder_in_recbole()
+        return folder_in_recbole()
     if name in CATALOGUE:
         raise UserError(f"{name} is not in {data_path} yet: prepare it first.")
     raise _unknown(name, data_path)
 
 
-def _folder_in_recbole() -> Path:
-    """Where RecBole's package keeps ml-100k; the package is not imported for that."""
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or spec.origin is None:
-        raise UserError(f"{IN_RECBOLE} comes with RecBole, which is not installed: pip install recbole.")
-    return Path(spec.origin).parent / "dataset_example" / IN_RECBOLE
-
-
 def _copy_from_recbole(folder: Path) -> Summary:
     """Copy ml-100k out of RecBole's package, ``.inter`` last, and give its account."""
-    source = _folder_in_recbole()
+    source = folder_in_recbole()
     with writing_to(folder):
         for path in sorted(source.glob(f"{IN_RECBOLE}.*"), key=lambda path: path.suffix == ".inter"):
             with write_atomically(folder / path.name) as part:

@@ -60,7 +60,9 @@ class RankRecorder:
     masked: bool = False
     _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list, init=False)
 
-    def record(self, scores: torch.Tensor, interaction: Any, lister: Lister | None = None) -> None:
+    def record(
+        self, scores: torch.Tensor, interaction: Any, lister: Lister | None = None
+    ) -> dict[str, NDArray[np.int64]]:
         """Take one batch of scores, shape [batch, n_items + 1].
 
         Parameters
@@ -73,6 +75,11 @@ class RankRecorder:
             The model, where `scores` hold only its best items: it is asked for the sampled candidates,
             and what it does not list ranks just behind its list.
 
+        Returns
+        -------
+        dict of ndarray of int64
+            The batch's ranks, one array a candidate set; of a batch without targets none.
+
         Raises
         ------
         UserError
@@ -80,7 +87,7 @@ class RankRecorder:
         """
         position, rows = self._positions(interaction)
         if not len(rows):
-            return
+            return {}
         device = scores.device
         if self.masked:
             scores = scores[torch.from_numpy(rows).to(device)]
@@ -101,6 +108,7 @@ class RankRecorder:
         if self.masked:  # every rank among masked scores is a filtered one, and there is no other
             ranks["full"] = ranks.pop("full_unfiltered")
         self._parts.append(ranks | {"position": position})
+        return ranks
 
     def _positions(self, interaction: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Flat positions of the batch's targets and the rows of the batch that they belong to."""
@@ -187,8 +195,9 @@ class RankCollector(Collector):
         positive_i: torch.Tensor,
     ) -> None:
         """Collect RecBole's resources from one batch of scores, and our ranks when asked for."""
+        found: dict[str, NDArray[np.int64]] = {}
         if self.recorder is not None:
-            self.recorder.record(scores_tensor, interaction, self.lister)
+            found = self.recorder.record(scores_tensor, interaction, self.lister)
         one_each = len(positive_u) == len(scores_tensor) and bool(
             (positive_u == torch.arange(len(positive_u))).all()
         )
@@ -197,7 +206,12 @@ class RankCollector(Collector):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         if self.own_model and not self.register.need("rec.items"):
-            self._collect_ranks(scores_tensor, positive_i.to(scores_tensor.device))
+            ranks = found.get("full_unfiltered")
+            if ranks is None:
+                listed = None if self.lister is None else self.lister.listed
+                targets = positive_i.to(scores_tensor.device)
+                ranks = ranks_from_scores(scores_tensor, targets, listed=listed)["full_unfiltered"]
+            self._collect_ranks(torch.from_numpy(ranks))
             return
         listed = min(max(self.topk), scores_tensor.shape[1])
         _, top = torch.topk(scores_tensor, listed, dim=-1)  # [batch, k]
@@ -210,10 +224,8 @@ class RankCollector(Collector):
             count = torch.ones(len(top), 1, dtype=torch.int, device=top.device)
             self.data_struct.update_tensor("rec.topk", torch.cat((hit, count), dim=1))
 
-    def _collect_ranks(self, scores: torch.Tensor, targets: torch.Tensor) -> None:
+    def _collect_ranks(self, ranks: torch.Tensor) -> None:
         """RecBole's matrix of hits from ranks by comparison: no top-k, and ties count against the model."""
-        listed = None if self.lister is None else self.lister.listed
-        ranks = torch.from_numpy(ranks_from_scores(scores, targets, listed=listed)["full_unfiltered"])
         hit = (ranks[:, None] == torch.arange(1, max(self.topk) + 1)).int()  # [batch, k]
         self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
 

@@ -13,11 +13,11 @@ mends.mend()  # before RecBole's own modules read NumPy's names
 from recbole.config import Config  # noqa: E402
 from recbole.utils import ModelType  # noqa: E402
 
+from recbole_unisid.data.disk import IN_RECBOLE, folder_in_recbole  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
 from recbole_unisid.extensions import CLASS_SETTINGS, class_defaults, code_of  # noqa: E402
 from recbole_unisid.host import distributed  # noqa: E402
-from recbole_unisid.host.early_stopping import check_protocol_metric  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.host.given import parsed  # noqa: E402
 from recbole_unisid.host.keys import check_class_defaults, check_keys  # noqa: E402
@@ -27,7 +27,9 @@ from recbole_unisid.host.properties import (  # noqa: E402
     overall_defaults,
 )
 from recbole_unisid.host.registry import family, is_own, model_class  # noqa: E402
+from recbole_unisid.host.validation import check_protocol_metric  # noqa: E402
 from recbole_unisid.host.values import check_values  # noqa: E402
+from recbole_unisid.rules import as_list  # noqa: E402
 from recbole_unisid.settings import PLACE_KEYS  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
@@ -102,8 +104,10 @@ class UniSIDConfig(Config):
         folder = self.dataset_folder(str(merged["data_path"]), dataset)
         self._make_ready(folder, merged)
         self._set_protocol(model_class.type)
-        self.internal_config_dict["load_col"] = {"inter": inter_columns(merged, folder)}
-        self.internal_config_dict.update(feature_settings(kin, merged, folder))
+        columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
+        for names in features.values():
+            columns["item"] = [merged["ITEM_ID_FIELD"], *(as_list(names) or [])]
+        self.internal_config_dict |= features | {"load_col": columns}
         if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
             numbers = merged["negatives"]
             given = "negatives" in self.external_config_dict
@@ -157,11 +161,8 @@ class UniSIDConfig(Config):
     def dataset_folder(data_path: str, dataset: str) -> Path:
         """Where the atomic files are; ``ml-100k`` comes with RecBole's wheel unless the user has one."""
         own = Path(data_path) / dataset
-        if dataset == "ml-100k" and not (own / "ml-100k.inter").is_file():
-            import recbole
-
-            return Path(recbole.__file__).parent / "dataset_example" / dataset
-        return own
+        carried = dataset == IN_RECBOLE and not (own / f"{dataset}.inter").is_file()
+        return folder_in_recbole() if carried else own
 
     def _set_default_parameters(self) -> None:
         data_path = str(self.final_config_dict["data_path"])

@@ -82,7 +82,7 @@ def _field_key(settings: Mapping[str, Any], field: str) -> str:
 
 
 def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Load the item features that a RecBole model reads, under the names that the file has.
+    """The item features that a RecBole model reads, under the names that the file has.
 
     Parameters
     ----------
@@ -96,24 +96,20 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
     Returns
     -------
     dict
-        ``load_col`` and the model's feature key; empty for models without features.
+        The model's feature key with the name or names; empty for models without features.
 
     Raises
     ------
     UserError
         When the model wants features and the item file has none that fit.
     """
-    columns = inter_columns(settings, folder)
     if model not in FEATURE_KEYS:
         return {}
     key = FEATURE_KEYS[model]
     names = settings[key] if isinstance(settings[key], list) else [settings[key]]
     available = header(folder / f"{folder.name}.item", settings["field_separator"])
     chosen = [_available_name(name, available, model, folder) for name in names]
-    return {
-        key: chosen if isinstance(settings[key], list) else chosen[0],
-        "load_col": {"inter": columns, "item": [settings["ITEM_ID_FIELD"], *chosen]},
-    }
+    return {key: chosen if isinstance(settings[key], list) else chosen[0]}
 
 
 def _available_name(name: str, available: Mapping[str, str], model: str, folder: Path) -> str:

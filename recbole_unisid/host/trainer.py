@@ -19,7 +19,6 @@ from recbole_unisid.host.averaging import WeightAverage
 from recbole_unisid.host.collector import RankCollector, RankRecorder, phase_recorder
 from recbole_unisid.host.compiled import compile_if_asked, failed_compilation_explained
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.early_stopping import protocol_score, sampled_ranks
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.memory import release_freed_memory
 from recbole_unisid.host.mends import tensorboard_in
@@ -27,7 +26,9 @@ from recbole_unisid.host.random_state import loader_state
 from recbole_unisid.host.registry import family
 from recbole_unisid.host.resumable import Place, Resumable, Watch
 from recbole_unisid.host.schedule import follow_schedule
+from recbole_unisid.host.validation import protocol_score, sampled_ranks
 from recbole_unisid.interruption import heed
+from recbole_unisid.scores.negatives import sample_negatives
 
 
 class RunTrainer(Resumable):
@@ -65,6 +66,7 @@ class RunTrainer(Resumable):
             # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
+        self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
         compile_if_asked(config, model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
@@ -222,9 +224,10 @@ class RunTrainer(Resumable):
             scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
             return scored
         if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
-            score = protocol_score(
-                sampled_ranks(self.model, valid_data, self.config["protocol_seed"]), metric
-            )
+            if self._negatives is None:
+                sequences, seed = valid_data._dataset.sequences, self.config["protocol_seed"]
+                self._negatives = torch.from_numpy(sample_negatives(sequences, seed=seed))
+            score = protocol_score(sampled_ranks(self.model, valid_data, self._negatives), metric)
             return score, {f"{metric.lower()} of {candidates}": score}
         recorder = phase_recorder(self.config, valid_data._dataset, VALID)
         found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid.data.disk import folder_in_recbole
 from recbole_unisid.text.item_file import read_item_file
 from recbole_unisid.text.item_text import item_categories, item_titles
 
@@ -55,8 +55,6 @@ def find_item_file(settings: Sequence[Mapping[str, Any]], dataset: str) -> Path 
         Name of the data set.
     """
     roots = [Path(str(one["data_path"])) for one in settings if one.get("data_path")]
-    recbole = importlib.util.find_spec("recbole")
-    if recbole is not None and recbole.submodule_search_locations:
-        roots.append(Path(recbole.submodule_search_locations[0]) / "dataset_example")
+    roots.append(folder_in_recbole().parent)
     candidates = [root / dataset / f"{dataset}.item" for root in roots]
     return next((path for path in candidates if path.is_file()), None)

@@ -14,7 +14,7 @@ from recbole_unisid.host import distributed
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.page import write_page
-from recbole_unisid.report.tables import write_leaderboard
+from recbole_unisid.report.tables import to_screen, write_leaderboard
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import run_single
 
@@ -63,18 +63,21 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
                 print(f"not done: {line}")
         done += new
     if results and distributed.is_writer():
-        _write_report(results)
+        _write_report(results, verbose)
     if failed:
         left = f"; the report of the others is in {benchmark_folder(results)}" if results else ""
         raise UserError(f"{len(failed)} of {len(configs)} runs could not be done{left}. {' '.join(failed)}")
     return results
 
 
-def _write_report(results: Sequence[dict[str, Any]]) -> None:
+def _write_report(results: Sequence[dict[str, Any]], verbose: bool) -> None:
     folder = benchmark_folder(results)
     report = gather_report([result["run_dir"] for result in results])
     write_leaderboard(report.board, folder)
     write_page(report, folder / "report.html")
+    if verbose:
+        print("\n" + to_screen(report.board))
+        print(f"\n-> {folder / 'report.html'}")
 
 
 def _headline(config: UniSIDConfig, done: int, total: int, elapsed: float) -> str:

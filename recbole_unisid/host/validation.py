@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.ranks.metrics import per_user_metric
-from recbole_unisid.ranks.rank import ranks_from_scores
-from recbole_unisid.scores.negatives import sample_negatives
+from recbole_unisid.ranks.rank import ranks_among_sampled
 
 #: Candidate sets that validation may rank, beside RecBole's own way (``full_unfiltered``).
 CANDIDATES = ("full", "sampled99")
@@ -44,7 +44,7 @@ def protocol_score(ranks: NDArray[np.int64], metric: str) -> float:
 
 
 @torch.no_grad()
-def sampled_ranks(model: Any, valid_data: Any, seed: int) -> NDArray[np.int64]:
+def sampled_ranks(model: Any, valid_data: Any, negatives: Tensor) -> NDArray[np.int64]:
     """Ranks of the validation targets among their 99 fixed negatives, scoring these alone.
 
     Parameters
@@ -53,27 +53,21 @@ def sampled_ranks(model: Any, valid_data: Any, seed: int) -> NDArray[np.int64]:
         Of ours.
     valid_data : HistoryLoader
         Of all users.
-    seed : int
-        The protocol's.
+    negatives : Tensor of int64, shape [users, 99]
+        The protocol's (:func:`~recbole_unisid.scores.negatives.sample_negatives`).
 
     Returns
     -------
     ndarray of int64, shape [cases]
         In the loader's order.
     """
-    dataset = valid_data._dataset
-    negatives = torch.from_numpy(sample_negatives(dataset.sequences, seed=seed))
+    user_field = valid_data._dataset.uid_field
     model.eval()
-    ranks = []
+    ranks: list[NDArray[np.int64]] = []
     for interaction, _, _, targets in valid_data:
-        users = interaction[dataset.uid_field] - 1
-        # As a catalogue of padding, the target and its negatives; what is no candidate is not listed.
-        candidates = torch.cat(
-            [torch.zeros_like(targets)[:, None], targets[:, None], negatives[users]], dim=1
-        )
-        candidates = candidates.to(model.device)
+        candidates = torch.cat([targets[:, None], negatives[interaction[user_field] - 1]], dim=1)
+        candidates = candidates.to(model.device)  # [batch, 1 + 99]
         scores = model.score_candidates(interaction.to(model.device), candidates)
-        scores[:, 2:] = scores[:, 2:].masked_fill(candidates[:, 2:] == 0, -torch.inf)
-        own = torch.ones_like(candidates[:, 0])
-        ranks.append(ranks_from_scores(scores, own)["full_unfiltered"])
+        found = ranks_among_sampled(scores[:, 0], scores[:, 1:], candidates[:, 0], candidates[:, 1:])
+        ranks.extend(found.values())
     return np.concatenate(ranks)
