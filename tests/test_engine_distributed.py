@@ -123,3 +123,12 @@ def test_death_of_a_process(ml_mini: Path, in_empty_folder: Path, forkserver: An
     assert together(forkserver, "UniSID", given) == ["done", "done"]
     single("UniSID", given | {"output_dir": "whole"})
     assert_equal(outcome("whole")[0], outcome("parts")[0])
+
+
+def test_check_of_a_beam(ml_mini: Path, in_empty_folder: Path, forkserver: Any) -> None:
+    """What a beam misses is counted over the users of both processes."""
+    given = settings(ml_mini, "UniSID", "pair") | {"epochs": 1, "ranker": "beam", "beams": 30}
+    assert together(forkserver, "TIGER", given) == ["done", "done"]
+    found = outcome("pair")[0]["ranker"]
+    single("TIGER", given | {"output_dir": "alone"})
+    assert found["users"] == outcome("alone")[0]["ranker"]["users"]

@@ -10,6 +10,7 @@ import torch
 from recbole_unisid.data.split import TEST
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import TARGET_POSITION
+from recbole_unisid.host.distributed import gather_rows
 from recbole_unisid.host.loaders import HistoryLoader
 from recbole_unisid.scores.beam import share_of_top
 from recbole_unisid.scores.candidates import seen_pairs
@@ -40,21 +41,21 @@ def ranker_facts(config: UniSIDConfig, model: Any, dataset: Any) -> dict[str, An
         return {"name": "exact"}
     targets = dataset.split.targets(TEST)
     step = max(1, len(targets) // max(1, config["beam_check_users"]))
-    shares, shares_unseen, counts = [], [], []
+    rows = []  # a batch each: the two shares, and over how many cases
     with torch.no_grad():
         model.eval()
         for batch in HistoryLoader(config, dataset, targets[::step]):
             interaction = batch[0].to(model.device)
             listed, exact = model.beam_scores(interaction), model.exact_scores(interaction)
-            shares.append(share_of_top(listed, exact))
-            rows, items = seen_pairs(dataset.sequences, interaction[TARGET_POSITION].cpu().numpy())
-            exact[torch.from_numpy(rows), torch.from_numpy(items)] = -torch.inf
-            shares_unseen.append(share_of_top(listed, exact))
-            counts.append(len(interaction))
+            share = share_of_top(listed, exact)
+            cases, items = seen_pairs(dataset.sequences, interaction[TARGET_POSITION].cpu().numpy())
+            exact[torch.from_numpy(cases), torch.from_numpy(items)] = -torch.inf
+            rows.append([share, share_of_top(listed, exact), len(interaction)])
+    shares, shares_unseen, counts = gather_rows(torch.tensor(rows, dtype=torch.float64)).T.numpy()
     return {
         "name": "beam",
         "width": model.listed,
         "top10_share": float(np.average(shares, weights=counts)),
         "top10_share_unseen": float(np.average(shares_unseen, weights=counts)),
-        "users": sum(counts),
+        "users": int(counts.sum()),
     }
