@@ -41,8 +41,8 @@ def principal_directions(
 
 
 def code_table_from_codebooks(
-    codes: NDArray[np.int64], codebooks: list[NDArray[np.float32]] | None, width: int, scale: float
-) -> NDArray[np.float32] | None:
+    codes: NDArray[np.int64], codebooks: list[NDArray[np.float32]], width: int, scale: float
+) -> NDArray[np.float32]:
     """Project a tokenizer's code vectors to the item width.
 
     Items then start where a PCA of their quantised text would put them.
@@ -51,8 +51,8 @@ def code_table_from_codebooks(
     ----------
     codes : ndarray of int64, shape [n_items, levels]
         Codes of the items.
-    codebooks : list of ndarray of float32, shape [size, d] each, or None
-        Code vectors; None for codes without vectors (read from a file, random).
+    codebooks : list of ndarray of float32, shape [size, d] each
+        Code vectors.
     width : int
         Columns of the table.
     scale : float
@@ -60,12 +60,9 @@ def code_table_from_codebooks(
 
     Returns
     -------
-    ndarray of float32, shape [sum of sizes, width], or None
-        The stacked tables of all levels; None without code vectors. Levels beyond the codebooks (a
-        collision level) start at zero.
+    ndarray of float32, shape [sum of sizes, width]
+        The stacked tables of all levels.
     """
-    if codebooks is None:
-        return None
     quantised = sum(book[codes[:, level]] for level, book in enumerate(codebooks) if len(book))
     directions, mean, spread = principal_directions(np.asarray(quantised, dtype=np.float32), width)
     tables = [book @ directions for book in codebooks]

@@ -13,6 +13,7 @@ from recbole_unisid.host import distributed
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
 from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
 from recbole_unisid.rules import as_list
+from recbole_unisid.tokens.quantiser import level_distances
 
 
 def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:
@@ -38,11 +39,9 @@ def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:
     if config["collisions"] != "none":
         raise UserError(f"collisions={config['collisions']} is for fixed codes; with semantics=joint: none.")
     sizes = as_list(config["codebook_sizes"]) or []
-    distances = as_list(config["distances"])
-    if distances is None:
-        distances = ["cosine"] * (len(sizes) - 1) + ["euclidean"]
-    if len(sizes) != len(distances) or not sizes:
-        raise UserError(f"{len(distances)} distances for {len(sizes)} codebook sizes; give one a level.")
+    if not sizes:
+        raise UserError("codebook_sizes is empty: give the codes of each level, such as [256,256,256].")
+    distances = level_distances(len(sizes), as_list(config["distances"]))
     learning = str(config["joint_learning"])
     options = JointOptions(
         hidden=tuple(as_list(config["joint_hidden"]) or ()),

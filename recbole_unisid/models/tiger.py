@@ -201,8 +201,7 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTr
     if config["table_init"] == "text" and config["tokenizer"] != "random":
         scale = config["table_scale"]
         table = code_table_from_codebooks(semantics.codes, semantics.codebooks, width, scale)
-        if table is not None:
-            writer.tokens.table.weight.data.copy_(torch.from_numpy(table))
+        writer.tokens.table.weight.data.copy_(torch.from_numpy(table))
     return writer
 
 

@@ -48,8 +48,7 @@ class UniSID(WholeSequenceRecommender):
                 config["semantic_dim"],
                 config["table_scale"],
             )
-            if table is not None:
-                tokens.table.weight.data.copy_(torch.from_numpy(table))
+            tokens.table.weight.data.copy_(torch.from_numpy(table))
 
 
 class SemanticID(UniSID):

@@ -27,8 +27,41 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recbole_unisid.errors import UserError, did_you_mean
+
 #: How a level may choose its code.
 DISTANCES = ("cosine", "euclidean")
+
+
+def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, ...]:
+    """The distance of every level: as given, or UniSID's, cosine in all but the last.
+
+    Parameters
+    ----------
+    levels : int
+    distances : sequence of {"cosine", "euclidean"}, optional
+        One a level.
+
+    Raises
+    ------
+    UserError
+        For another name, or more or fewer than `levels`.
+
+    Examples
+    --------
+    >>> level_distances(3, None)
+    ('cosine', 'cosine', 'euclidean')
+    """
+    if distances is None:
+        return ("cosine",) * (levels - 1) + ("euclidean",)
+    for distance in distances:
+        if distance not in DISTANCES:
+            near = did_you_mean(distance, DISTANCES)
+            raise UserError(f"distances: {distance!r} is none of {', '.join(DISTANCES)}.{near}")
+    if len(distances) != levels:
+        raise UserError(f"{len(distances)} distances for {levels} codebook sizes; give one a level.")
+    return tuple(distances)
+
 
 #: Codes whose distances agree to this relative precision are tied, and the lowest index wins.
 TIE = 1e-12

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from recbole_unisid.embeddings.array_file import Arrays, save_arrays
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError
 from recbole_unisid.tokens.contract import check_codebooks, check_codes
-from recbole_unisid.tokens.quantiser import DISTANCES, decode, quantise
+from recbole_unisid.tokens.quantiser import decode, level_distances, quantise
 
 TOKENIZER_FILE = "tokenizer.safetensors"
 
@@ -51,7 +51,9 @@ class Tokenizer(ABC):
         self, codebook_sizes: Sequence[int], distances: Sequence[str] | None = None, seed: int = 2020
     ) -> None:
         self.codebook_sizes = tuple(codebook_sizes)
-        self.distances = self._choose_distances(distances)
+        levels = len(self.codebook_sizes)
+        own = self.only_distance
+        self.distances = level_distances(levels, distances) if own is None else (own,) * levels
         self.seed = seed
         self.codebooks: list[NDArray[np.float32]] = []
         self.mean: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
@@ -178,22 +180,6 @@ class Tokenizer(ABC):
 
     def _tensors(self) -> list[torch.Tensor]:
         return [torch.from_numpy(codebook) for codebook in self.codebooks]
-
-    def _choose_distances(self, distances: Sequence[str] | None) -> tuple[str, ...]:
-        levels = len(self.codebook_sizes)
-        if self.only_distance is not None:
-            return (self.only_distance,) * levels
-        if distances is None:
-            return ("cosine",) * (levels - 1) + ("euclidean",)
-        for distance in distances:
-            if distance not in DISTANCES:
-                raise UserError(
-                    f"distances: {distance!r} is none of {', '.join(DISTANCES)}."
-                    f"{did_you_mean(distance, DISTANCES)}"
-                )
-        if len(distances) != levels:
-            raise UserError(f"{len(distances)} distances for {levels} codebook sizes; give one a level.")
-        return tuple(distances)
 
 
 def check_vectors(vectors: NDArray[Any], width: int | None = None) -> NDArray[np.float32]:
