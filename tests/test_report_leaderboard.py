@@ -190,7 +190,7 @@ def test_a_reference_can_be_chosen():
         ({"dataset": "games"}, "dataset games, other runs have toys"),
         ({"protocol": {"split": "global_time"}}, "protocol .*never share a table"),
         ({"data": {"users": 1, "items": 100, "interactions": 9000}}, "users 1, other runs have 2000"),
-        ({"model": "UniSID"}, "UniSID with seed 2020 is on the leaderboard twice"),
+        ({"model": "UniSID"}, "UniSID with seed 2020 is there twice"),
     ],
 )
 def test_what_was_not_measured_alike_shares_no_table(change, message):

@@ -51,11 +51,14 @@ class Run:
     variant : str
         The settings that tell it from other runs of its model and recipe, such as ``id_dim=16``; empty
         where there is nothing to tell.
+    folder : str
+        Where it lies, to name it in a message.
     """
 
     result: Mapping[str, Any]
     ranks: RankTable
     variant: str = ""
+    folder: str = ""
 
     @property
     def label(self) -> str:
@@ -238,7 +241,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
     """
     if not runs:
         raise UserError("there is no finished run to put on a leaderboard: give at least one model")
-    seen = set()
+    seen: dict[str, str] = {}
     first = runs[0].result
     for run in runs:
         result = run.result
@@ -247,9 +250,9 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
             raise UserError(f"the run of {name} is not complete: finish it before it is compared")
         if name in seen:
             raise UserError(
-                f"{name} is on the leaderboard twice, with other settings: choose one of the runs"
+                f"{name} is there twice, in {seen[name]} and in {run.folder}: leave one of them out"
             )
-        seen.add(name)
+        seen[name] = run.folder
         for part in ("dataset", "protocol", *_SIZES):
             its, theirs = _of_run(result, part), _of_run(first, part)
             if its != theirs:

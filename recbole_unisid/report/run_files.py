@@ -114,7 +114,9 @@ def _load(folder: Path) -> RunFiles:
         raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None
     if not isinstance(result, dict) or not {"model", "seed", "dataset", "protocol", "test"} <= set(result):
         raise UserError(f"{path} is no result of a run: delete its folder and run again")
-    run = RunFiles(folder, Run(result, RankTable.load(folder / "ranks.npz")), _settings(folder))
+    run = RunFiles(
+        folder, Run(result, RankTable.load(folder / "ranks.npz"), folder=str(folder)), _settings(folder)
+    )
     _require_agreement(run)
     return run
 
