@@ -72,18 +72,24 @@ class _AtomicFiles:
             f"{self.config['dataset']}.inter (and .item) there, or name another place with --data_path=..."
         )
 
-    def _order_interactions(self) -> None:
-        """Put the interactions into the order of the sequences, ties as the protocol wants them."""
-        sequences = self._sequences_of(self.inter_feat)
-        self.inter_feat.sort(by=[self.uid_field, self.time_field], ascending=True)
+    def _find_sequences(self) -> NDArray[np.int64] | None:
+        """Make :attr:`sequences`, ties as the protocol wants them; the shuffle of the rows by time, if any."""
+        sequences, order = self._sequences_of(self.inter_feat), None
         seed = tie_seed(self.config["ties"])
         if seed is not None:
             # Shuffling positions instead of items gives the permutation for every other column.
             places = replace(sequences, items=np.arange(len(sequences.items)))
             order = shuffle_ties(places, seed).items
             sequences = replace(sequences, items=sequences.items[order])
-            self.inter_feat = self.inter_feat[order]
         self.sequences = sequences
+        return order
+
+    def _order_interactions(self) -> None:
+        """Make :attr:`sequences`, and put the interactions into their order."""
+        order = self._find_sequences()
+        self.inter_feat.sort(by=[self.uid_field, self.time_field], ascending=True)
+        if order is not None:
+            self.inter_feat = self.inter_feat[order]
 
     def _split_by_phase(self, phase: NDArray[np.int8]) -> list[Any]:
         """RecBole's three datasets out of the phase of every row of `inter_feat`."""
@@ -136,10 +142,11 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
     def data_augmentation(self) -> None:
         """Make the prefix rows of :meth:`SequentialDataset.data_augmentation`, equal tensors, vectorised."""
         self._check_field("uid_field", "time_field")
-        self._order_interactions()
         self._aug_presets()
         if self._whole_sequences:
+            self._find_sequences()
             return
+        self._order_interactions()
         self.inter_feat = prefix_rows(self, TARGET_POSITION)
 
     @cached_property
