@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 import torch
 
 import recbole_unisid
+from recbole_unisid import extensions
 from recbole_unisid.commands.main import main
+from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
 from recbole_unisid.extensions import TRACEBACK
 from recbole_unisid.sequence.contract import check_reader
@@ -124,6 +128,77 @@ def test_a_model_is_checked(
         monkeypatch.setenv(TRACEBACK, "1")
         with pytest.raises(ZeroDivisionError):
             main(command)
+
+
+def encode(body: str, texts: list[str]) -> np.ndarray:
+    """Vectors of texts by an encoder of that body."""
+    Path("own_part.py").write_text(f"import numpy as np\nimport torch\nclass Own:\n {body}\n")
+    sys.modules.pop("own_part", None)
+    extensions._in_use.clear()
+    return encode_texts(texts, recbole_unisid.use("own_part:Own"), Path("cache"), show_progress=False)
+
+
+ONES = "def encode(self, texts): return np.ones((len(texts), 3))\n "
+LEARNS = "def encode(self, texts): return np.ones((len(texts), len(set(' '.join(texts)))))"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("def encode(self): 0", r"encode does not take .* write def encode\(self, texts\)"),
+        ("def encode(self, texts, size): 0", "'size'.* write def encode"),
+        ("def encode(self, texts): pass", r"returned None \(is its return missing\?\)"),
+        (
+            "def encode(self, texts): return [1.0]",
+            r"float64 of shape \[1\] for 3 texts.* \[3, width\] is wanted",
+        ),
+        ("def encode(self, texts): return [[1], [1, 2], [3]]", "a list of rows of unequal length"),
+        ("def encode(self, texts): return ['a', 'b', 'c']", "<U1"),
+        (
+            "def encode(self, texts): return (text for text in texts)",
+            "a generator that is no array of numbers",
+        ),
+        ("def encode(self, texts): return np.ones((3, 0))", r"\[3, 0\]"),
+        ("def encode(self, texts): return torch.ones((3, 2)).to_sparse()", "to_dense"),
+        (
+            "def encode(self, texts):\n  import scipy.sparse\n  return scipy.sparse.csr_matrix(np.ones((3, 2)))",
+            r"csr_matrix \(sparse: return its .toarray\(\)\)",
+        ),
+        (f"{ONES}key = 5", "key = 5 must be a string"),
+        (f"{ONES}key = ''", "key = '' must be a string"),
+        (f"{ONES}key = None", "key = None must be a string"),
+        (f"{ONES}def key(self): return 'a'", "key = <bound method"),
+        (f"{ONES}token_limit = 'all'", "token_limit='all' must be a whole number"),
+        (
+            f"{ONES}def token_counts(self, texts): return [1]",
+            r"token_counts returned int64 of shape \[1\] for 3",
+        ),
+        (f"{ONES}def token_counts(self, texts): pass", "token_counts returned None"),
+        (f"{ONES}def token_counts(self): pass", "write def token_counts"),
+    ],
+)
+def test_an_encoder_is_checked(body: str, words: str) -> None:
+    """What came and what is wanted, for whatever numpy would have said."""
+    with pytest.raises(UserError, match=f"own_part:Own.*{words}"):
+        encode(body, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    "value", ["torch.ones(2, dtype=torch.bfloat16)", "torch.ones(2, requires_grad=True)"]
+)
+def test_tensors_of_any_kind_are_numbers(value: str) -> None:
+    """Together or in a list, with gradients or of a type that numpy lacks."""
+    for body in (f"[{value} for _ in texts]", f"{value}.expand(len(texts), 2)"):
+        assert encode(f"def encode(self, texts): return {body}", ["a", "b", "c"]).tolist() == [[1.0, 1.0]] * 3
+
+
+def test_vectors_are_of_one_width() -> None:
+    """A vocabulary learned within `encode` is another one in the next call, of this process or of a later one."""
+    assert encode(LEARNS, ["ab", "cd"]).shape == (2, 5)
+    with pytest.raises(UserError, match="5 wide of some texts and 1 wide of others"):
+        encode(LEARNS, ["ab", "e", "cd"])
+    with pytest.raises(UserError, match=r"3 wide of some texts and 6 wide of others.*`corpus`"):
+        encode(f"{LEARNS}\n mark = 1", ["abcdef"] * 2 + ["".join(text) for text in product("ab", repeat=10)])
 
 
 def test_a_bug_of_ours_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,7 +249,7 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
             ["--text_encoder=own_module:X"],
             ["'a'"],
         ),
-        ("class X:\n def encode(self, t): return [1.0]", ["--text_encoder=own_module:X"], ["shape (1,)"]),
+        ("class X:\n def encode(self, t): return [1.0]", ["--text_encoder=own_module:X"], ["shape [1]"]),
         (
             "class X:\n def encode(self, t): 0",
             ["--text_encoder=own_module:X", "--text_prompt=q"],
