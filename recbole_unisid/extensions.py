@@ -248,13 +248,13 @@ def _as_it_is_now(reference: str) -> type[Any]:
     return now if isinstance(now, type) and now.__qualname__ == known.__qualname__ else known
 
 
-def _own_bases(kind: type[Any]) -> list[type[Any]]:
+def _own_bases(kind: type[Any]) -> list[Any]:
     """A class and those of its ancestors that are nobody's package underneath."""
     return [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES]
 
 
 @cache  # the class in memory does not follow its file
-def _source(kind: type[Any]) -> str:
+def _source(kind: Any) -> str:
     """The file that a class stands in, or what can be had of it."""
     try:
         text = Path(inspect.getfile(kind)).read_text(encoding="utf-8")
@@ -269,7 +269,7 @@ def _source(kind: type[Any]) -> str:
 
 
 @cache  # values may change while the class is used
-def _structure(kind: type[Any]) -> str:
+def _structure(kind: Any) -> str:
     """What a class without a source consists of: its functions' bytecode and its values, without addresses."""
     parts = [
         (name, _told(value))
