@@ -15,7 +15,9 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
@@ -61,17 +63,22 @@ def use(extension: str | type[Any]) -> str:
     Raises
     ------
     UserError
-        When there is no such module or class, or the module fails.
+        When there is no such module or class, the module fails, or its file has been edited since.
     """
     if isinstance(extension, type):
-        reference = f"{extension.__module__}:{extension.__name__}"
-        _in_use[reference] = extension
+        reference, kind = f"{extension.__module__}:{extension.__name__}", extension
     else:
         reference = extension
         if not is_reference(reference):
             raise UserError(f"'{reference}' names no class; write module:Class, such as my_module:MyModel.")
-        if reference not in _in_use:
-            _in_use[reference] = _import(*reference.split(":"))
+        kind = _as_it_is_now(reference)
+    for base in _own_bases(kind):
+        if _source(base) != _source.__wrapped__(base):
+            raise UserError(
+                f"The file of '{base.__module__}:{base.__name__}' has been edited since the class was taken from it: "
+                f"restart Python, or importlib.reload({base.__module__}) and name the class again."
+            )
+    _in_use[reference] = kind
     return reference
 
 
@@ -95,14 +102,27 @@ def find(reference: str, kind: str) -> type[Any]:
     Raises
     ------
     UserError
-        When nobody in this process asked for it.
+        When nobody in this process asked for it, or it is none of one's own.
     """
     if reference not in _in_use:
         raise UserError(
             f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, add "
             f"--use={reference}, or call recbole_unisid.use('{reference}')."
         )
-    return _in_use[reference]
+    found = _in_use[reference]
+    package = found.__module__.partition(".")[0]
+    if package in _KNOWN_PACKAGES:
+        lacks = sorted(getattr(found, "__abstractmethods__", ()))
+        way = (
+            f"and define {', '.join(lacks)}, which it lacks"
+            if lacks
+            else f"or name the {kind} without a module"
+        )
+        raise UserError(
+            f"'{reference}' is {'the base class' if lacks else 'the class'} {found.__name__} of {package} that the "
+            f"module imports, none of your own: derive one from it, {way}."
+        )
+    return found
 
 
 def short_name(name: str) -> str:
@@ -147,13 +167,12 @@ def failed_in(error: BaseException) -> str | None:
 def code_fingerprint(extension: type[Any]) -> str:
     """Hash the source of a class and of those it is derived from, but for the packages underneath.
 
-    What else a module imports is not part of it.
+    What else a module imports is not part of it, nor is what has been edited since the class was taken from its file.
+    Of a class without a file (typed into a notebook) its functions and values are hashed.
     """
-    parts = []
-    for base in extension.__mro__:
-        if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
-            parts.append([f"{base.__module__}:{base.__name__}", _source(base)])
-    return fingerprint(parts)
+    return fingerprint(
+        [[f"{base.__module__}:{base.__name__}", _source(base)] for base in _own_bases(extension)]
+    )
 
 
 def code_of(names: Iterable[Any]) -> dict[str, str]:
@@ -219,13 +238,54 @@ def _one_line(error: Exception) -> str:
     return f"{text} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def _source(kind: type[Any]) -> str:
+def _as_it_is_now(reference: str) -> type[Any]:
+    """The class of a reference; a notebook may have defined it anew since it was named, or reloaded its module."""
+    module_name, _, class_name = reference.partition(":")
+    known = _in_use.get(reference)
+    if known is None:
+        return _import(module_name, class_name)
+    now = getattr(sys.modules.get(module_name), class_name, None)
+    return now if isinstance(now, type) and now.__qualname__ == known.__qualname__ else known
+
+
+def _own_bases(kind: type[Any]) -> list[Any]:
+    """A class and those of its ancestors that are nobody's package underneath."""
+    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES]
+
+
+@cache  # the class in memory does not follow its file
+def _source(kind: Any) -> str:
     """The file that a class stands in, or what can be had of it."""
     try:
-        return Path(inspect.getfile(kind)).read_text(encoding="utf-8")
-    except (TypeError, OSError):  # typed into a console
+        text = Path(inspect.getfile(kind)).read_text(encoding="utf-8")
+        if kind.__module__ != "__main__" or re.search(rf"\bclass\s+{kind.__name__}\b", text):
+            return text
+    except (TypeError, OSError):  # typed into a console, as one may beside a script, too
         pass
     try:
         return inspect.getsource(kind)
     except (TypeError, OSError):
-        return repr(sorted(vars(kind)))
+        return _structure(kind)
+
+
+@cache  # values may change while the class is used
+def _structure(kind: Any) -> str:
+    """What a class without a source consists of: its functions' bytecode and its values, without addresses."""
+    parts = [
+        (name, _told(value))
+        for name, value in sorted(vars(kind).items())
+        if not name.startswith("__") or isinstance(value, FunctionType)
+    ]
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(parts))
+
+
+def _told(value: Any) -> Any:
+    """What tells an attribute of a class from the one before an edit."""
+    for inner in ("__func__", "fget", "func"):  # static and class methods, properties, cached properties
+        value = getattr(value, inner, value)
+    value = inspect.unwrap(value)
+    if isinstance(value, FunctionType):
+        return _told(value.__code__), value.__defaults__, value.__kwdefaults__
+    if isinstance(value, CodeType):
+        return value.co_code, value.co_names, value.co_varnames, [_told(part) for part in value.co_consts]
+    return sorted(map(repr, value)) if isinstance(value, (set, frozenset)) else value

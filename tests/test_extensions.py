@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -86,7 +90,81 @@ def test_an_edited_class_is_another_one(tmp_path: Path) -> None:
     assert hashed["code"] == {"own_child:Child": first}
     assert "code" not in UniSIDConfig("UniSID", "ml-100k").hashed()
     write("own_signs", TOKENIZER + "\n# edited\n")
+    assert code("own_child:Child") == first  # what is in memory is what was read
+    with pytest.raises(UserError, match=r"own_signs:Signs.*edited since .* importlib.reload\(own_signs\)"):
+        recbole_unisid.use("own_child:Child")
+    importlib.reload(importlib.import_module("own_signs"))
+    importlib.reload(sys.modules["own_child"])
+    recbole_unisid.use("own_child:Child")
     assert code("own_child:Child") != first
+
+
+LOOSE = """
+from functools import cached_property, lru_cache
+class Loose:
+    known = {"a", "b"}
+    width = 2
+    def encode(self, texts): return [[len(text)] * self.width for text in texts]
+    @property
+    def half(self): return 1
+    @cached_property
+    def third(self): return 1
+    @staticmethod
+    def fourth(text): return text in {"c", "d", "e"}
+    @lru_cache
+    def fifth(self, more=3): return lambda: (more, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("width = 2", "width = 3"),
+        ("len(text)", "len(text) + 1"),
+        ("def half(self): return 1", "def half(self): return 2"),
+        ("def third(self): return 1", "def third(self): return 2"),
+        ('"d", "e"', '"d", "f"'),
+        ('{"a", "b"}', '{"a", "c"}'),
+        ("more=3", "more=4"),
+        ("(more, 1)", "(more, 2)"),
+        ("self, more", "self, less=1, more"),
+    ],
+)
+def test_an_edited_cell_is_another_class(old: str, new: str) -> None:
+    """A class without a file is hashed by what it consists of, whatever stands above it; no name is new by an edit."""
+
+    def typed(text: str) -> str:
+        made: dict[str, type] = {"__name__": "own_cell"}  # type: ignore[dict-item]
+        exec(text, made)
+        return extensions.code_fingerprint(made["Loose"])
+
+    assert typed(LOOSE) == typed(f"\n\n{LOOSE}") != typed(LOOSE.replace(old, new))
+
+
+def test_the_same_cell_in_another_process() -> None:
+    """No address, no order of a set belongs to the hash."""
+    script = "import sys; from recbole_unisid import extensions; made = {'__name__': 'own_cell'}\n"
+    script += f"exec({LOOSE!r}, made); print(extensions.code_fingerprint(made['Loose']))"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(said) == 1
+
+
+def test_the_name_means_the_class_of_the_latest_cell(tmp_path: Path) -> None:
+    """A class defined anew under its name, or of a reloaded module, is the one that the name stands for."""
+    sys.modules["own_notebook"] = notebook = ModuleType("own_notebook")
+    for value in (1.0, 2.0):
+        exec(f"class One:\n    def encode(self, texts): return [[{value}]] * len(texts)\n", vars(notebook))
+        name = recbole_unisid.use(notebook.One if value == 1 else "own_notebook:One")
+        assert encode_texts(["a"], name, tmp_path).tolist() == [[value]]
 
 
 def test_a_config_file_imports_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +249,7 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
             ["--text_encoder=own_module:X"],
             ["'a'"],
         ),
-        ("class X:\n def encode(self, t): return [1.0]", ["--text_encoder=own_module:X"], ["shape (1,)"]),
+        ("class X:\n def encode(self, t): return [1.0]", ["--text_encoder=own_module:X"], ["shape [1]"]),
         (
             "class X:\n def encode(self, t): 0",
             ["--text_encoder=own_module:X", "--text_prompt=q"],
@@ -188,6 +266,21 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
             ["one stage"],
         ),
         ("", ["--use=own_module"], ["module:Class"]),
+        (
+            "from recbole_unisid.tokens import Tokenizer",
+            ["--tokenizer=own_module:Tokenizer"],
+            ["base class Tokenizer of recbole_unisid", "define _fit"],
+        ),
+        (
+            "from recbole_unisid.models.unisid import UniSID",
+            ["--model=own_module:UniSID"],
+            ["the class UniSID of recbole_unisid", "name the model without a module"],
+        ),
+        (
+            "from recbole.model.sequential_recommender import SASRec",
+            ["--model=own_module:SASRec"],
+            ["the class SASRec of recbole "],
+        ),
     ],
 )
 def test_one_clear_line(

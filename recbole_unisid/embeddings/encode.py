@@ -102,8 +102,8 @@ def _encode_cached(
     missing = [distinct[row] for row in known.missing_rows()]
     with tqdm(total=len(missing), desc="Encoding texts", disable=not (show_progress and missing)) as bar:
         for shard in _encode(missing, model):
+            known.take(shard)  # first, for it refuses what does not fit the others
             store.add(shard)
-            known.take(shard)
             bar.update(len(shard.digests))
     if not distinct:
         return np.zeros((len(texts), model.width), dtype=np.float32)
@@ -122,12 +122,18 @@ class _KnownVectors:
         self.vectors = np.zeros((len(texts) + 1, 0), dtype=np.float32)
 
     def take(self, shard: Shard) -> None:
-        """Keep those of a shard's vectors that are wanted."""
+        """Keep those of a shard's vectors that are wanted; another width than before is an error."""
         pairs = [(self._row_of[d], at) for at, d in enumerate(shard.digests) if d in self._row_of]
         if not pairs:
             return
         if not self.vectors.shape[1]:
             self.vectors = np.zeros((len(self._token_counts) + 1, shard.vectors.shape[1]), dtype=np.float32)
+        widths = self.vectors.shape[1], shard.vectors.shape[1]
+        if widths[0] != widths[1]:
+            raise UserError(
+                f"The text encoder made vectors {widths[0]} wide of some texts and {widths[1]} wide of others; it must "
+                "be the same in every call (learn a vocabulary from `corpus` in the constructor, not in encode)."
+            )
         rows, kept = (list(column) for column in zip(*pairs, strict=True))
         self.vectors[rows] = shard.vectors[kept]
         self._token_counts[rows] = shard.token_counts[kept]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recbole_unisid.errors import UserError
 from recbole_unisid.extensions import code_fingerprint, find, short_name
 from recbole_unisid.files import fingerprint
+from recbole_unisid.returned import check_call, returned_array
 
 #: Settings that say how, not what, is encoded: no part of the cache's key.
 _MANNER = {"batch_size", "device", "processes"}
@@ -35,7 +36,8 @@ class OwnEncoder:
     Raises
     ------
     UserError
-        When the class is not in use, is no encoder, fails, or does not take a setting that was given.
+        When the class is not in use, is no encoder, fails, or does not take a setting that was given; when its
+        ``key`` is no text, or its ``token_limit`` no number.
     """
 
     def __init__(self, reference: str, settings: Mapping[str, Any]) -> None:
@@ -55,12 +57,26 @@ class OwnEncoder:
             self._inner: Any = kind(**taken)
         except TypeError as error:
             raise UserError(f"The text encoder '{reference}' cannot be made: {error}") from error
-        self._reference = reference
+        self._owner = f"The text encoder '{reference}'"
+        check_call(self._owner, self._inner.encode, "texts")
         what = {name: value for name, value in taken.items() if name not in _MANNER}
-        own_key = getattr(self._inner, "key", None)
-        parts = ("own 1", reference, code_fingerprint(kind), what, own_key)
+        parts = ("own 1", reference, code_fingerprint(kind), what, self._own_key())
         self.key = f"{short_name(reference)}-{fingerprint(*parts)}"
         self.token_limit: int | None = getattr(self._inner, "token_limit", None)
+        if self.token_limit is not None and (type(self.token_limit) is not int or self.token_limit < 1):
+            raise UserError(
+                f"{self._owner}: token_limit={self.token_limit!r} must be a whole number or None."
+            )
+
+    def _own_key(self) -> str | None:
+        """The ``key`` of the class, None where it has none."""
+        key = getattr(self._inner, "key", "none")
+        if not isinstance(key, str) or not key:
+            raise UserError(
+                f"{self._owner}: key = {key!r:.40} must be a string that is not empty, such as the hash of its file of "
+                "weights; the vectors are cached under it."
+            )
+        return key if hasattr(self._inner, "key") else None
 
     @property
     def width(self) -> int:
@@ -69,9 +85,15 @@ class OwnEncoder:
 
     def token_counts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The encoder's own counts, or lengths in characters; shape [texts]."""
-        if hasattr(self._inner, "token_counts"):
-            return np.asarray(self._inner.token_counts(texts), dtype=np.int64)
-        return np.array([len(text) for text in texts], dtype=np.int64)
+        if not hasattr(self._inner, "token_counts"):
+            return np.array([len(text) for text in texts], dtype=np.int64)
+        check_call(self._owner, self._inner.token_counts, "texts")
+        counts, came = returned_array(self._inner.token_counts(list(texts)))
+        if counts.shape != (len(texts),) or counts.dtype.kind not in "iu":
+            raise UserError(
+                f"{self._owner}: token_counts returned {came} for {len(texts)} texts; a whole number each is wanted."
+            )
+        return counts.astype(np.int64)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of the texts, shape [texts, width].
@@ -81,12 +103,16 @@ class OwnEncoder:
         UserError
             When the class returns anything else.
         """
-        made = self._inner.encode(list(texts))
-        vectors = np.asarray(made.detach().cpu() if hasattr(made, "detach") else made)  # a tensor, too
-        if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype.kind not in "fiu":
+        vectors, came = returned_array(self._inner.encode(list(texts)))
+        if (
+            vectors.ndim != 2
+            or len(vectors) != len(texts)
+            or vectors.dtype.kind not in "fiu"
+            or not vectors.size
+        ):
             raise UserError(
-                f"The text encoder '{self._reference}' made {vectors.dtype} of shape {vectors.shape} of {len(texts)} "
-                "texts; numbers [texts, width] are wanted."
+                f"{self._owner}: encode returned {came} for {len(texts)} texts; an array of numbers "
+                f"[{len(texts)}, width] is wanted."
             )
         return vectors.astype(np.float32)
 

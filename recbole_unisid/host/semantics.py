@@ -19,6 +19,7 @@ from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.rules import as_list
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_categories, item_texts, item_titles
+from recbole_unisid.tokens.registry import check_option_names
 from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, tokenize_items
 
 LOG = logging.getLogger("recbole_unisid")
@@ -95,6 +96,7 @@ def read_items(config: UniSIDConfig) -> ItemTable:
 def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
     """Further settings of the tokenizer; ``tokens_file`` is the path of tokenizer ``file``."""
     given = config["tokens_file"]
+    check_option_names(config["tokenizer_options"] or ())
     return dict(config["tokenizer_options"] or {}) | ({"path": str(given)} if given else {})
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.returned import returned_array
 
 
 def additive_codebooks(
@@ -27,7 +31,13 @@ def additive_codebooks(
     -------
     list of ndarray of float32, shape [codes, width] each
         Zeros for a code without items.
+
+    Raises
+    ------
+    UserError
+        When there is not one tuple of codes a vector, or a code is none of its level.
     """
+    codes = _checked(vectors, codes, codebook_sizes)
     residuals = vectors.copy()
     codebooks = []
     for level, size in enumerate(codebook_sizes):
@@ -39,3 +49,30 @@ def additive_codebooks(
         residuals -= codebook[chosen]
         codebooks.append(codebook)
     return codebooks
+
+
+def _checked(vectors: Any, codes: Any, sizes: Any) -> NDArray[np.int64]:
+    """The codes, when they are codes of the vectors."""
+    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise UserError(
+            f"additive_codebooks: the vectors are {returned_array(vectors)[1]}; floating-point numbers [items, width] "
+            "are wanted, such as self.latents(vectors)."
+        )
+    if not isinstance(sizes, (list, tuple)):
+        raise UserError(
+            f"additive_codebooks: codebook_sizes={sizes!r}; give self.codebook_sizes, one a level."
+        )
+    found, came = returned_array(codes)
+    wanted = (len(vectors), len(sizes))
+    if found.shape != wanted or found.dtype.kind not in "iu":
+        raise UserError(
+            f"additive_codebooks: the codes are {came} for {wanted[0]} vectors and {wanted[1]} levels; whole numbers "
+            f"{list(wanted)} are wanted."
+        )
+    for level, size in enumerate(sizes):
+        outside = found[:, level][(found[:, level] < 0) | (found[:, level] >= size)]
+        if len(outside):
+            raise UserError(
+                f"additive_codebooks: code {outside[0]} at level {level}; codes from 0 to {size - 1} are wanted."
+            )
+    return found.astype(np.int64, copy=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.extensions import class_of_file, find, is_reference
 from recbole_unisid.rules import rule_of
+from recbole_unisid.tokens.contract import check_made
 from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
 from recbole_unisid.tokens.opq import OptimisedProductQuantiser
 from recbole_unisid.tokens.published import PublishedCodes
@@ -26,6 +27,23 @@ _KINDS: tuple[type[Tokenizer], ...] = (
     HyperplaneHashing,
     RandomCodes,
 )
+#: Settings of every tokenizer; the first three its constructor takes.
+COMMON = ("codebook_sizes", "distances", "seed", "collisions")
+#: What `build_tokenizer` and `tokenize_items` take themselves: no further setting can have such a name.
+RESERVED = frozenset(
+    (
+        *COMMON,
+        "name",
+        "vectors",
+        "item_ids",
+        "tokenizer",
+        "cache_dir",
+        "titles",
+        "categories",
+        "show_progress",
+    )
+)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 TOKENIZERS: dict[str, type[Tokenizer]] = {kind.name: kind for kind in _KINDS}
 
 
@@ -57,8 +75,8 @@ def build_tokenizer(
         When the name or an option is unknown, or a value is out of range.
     """
     kind = _kind(name)
-    parameters = inspect.signature(kind).parameters
-    known = set(parameters) - {"codebook_sizes", "distances", "seed"}
+    parameters = _settings(kind)
+    known = set(parameters)
     for option, value in options.items():
         if option not in known:
             raise UserError(
@@ -70,7 +88,7 @@ def build_tokenizer(
         if rule is not None and not rule.fits(value):
             raise UserError(f"{option}={value} of {name} must be {rule}; the default is {default}.")
     try:
-        return kind(codebook_sizes, distances, seed, **options)
+        made = kind(codebook_sizes, distances, seed, **options)
     except TypeError as error:
         if not is_reference(name):
             raise
@@ -78,6 +96,45 @@ def build_tokenizer(
             f"Tokenizer '{name}' cannot be made: {error}; its constructor takes codebook_sizes, distances, seed and "
             "its own settings, and hands the first three to super().__init__."
         ) from error
+    if is_reference(name):
+        check_made(made, parameters, options, seed)
+    return made
+
+
+def check_option_names(options: Iterable[Any]) -> None:
+    """Refuse further settings of a tokenizer that are settings of every one.
+
+    Parameters
+    ----------
+    options : iterable of str
+        Their names.
+
+    Raises
+    ------
+    UserError
+        For the first one of :data:`RESERVED`.
+    """
+    for option in options:
+        if option in RESERVED or not isinstance(option, str):
+            setting = "tokenizer_seed" if option == "seed" else option
+            raise UserError(
+                f"tokenizer_options: {option!r} is no setting that a tokenizer has of its own"
+                + (f"; give it as --{setting}." if option in COMMON else ".")
+            )
+
+
+def _settings(kind: type[Tokenizer]) -> dict[str, inspect.Parameter]:
+    """Parameters of a tokenizer's constructor beside :data:`COMMON`; where it has ``**kwargs``, its ancestors', too."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]  # without self
+        named = [parameter for parameter in own if parameter.kind not in _VARIADIC]
+        found = {parameter.name: parameter for parameter in named} | found
+        if all(parameter.kind != inspect.Parameter.VAR_KEYWORD for parameter in own):
+            break
+    return {name: parameter for name, parameter in found.items() if name not in COMMON[:3]}
 
 
 def _kind(name: str) -> type[Tokenizer]:
@@ -89,6 +146,11 @@ def _kind(name: str) -> type[Tokenizer]:
         if inspect.isabstract(found):
             raise UserError(
                 f"'{name}' is no whole tokenizer; define {', '.join(sorted(found.__abstractmethods__))}."
+            )
+        taken = sorted(RESERVED & set(_settings(found)))
+        if taken:
+            raise UserError(
+                f"Tokenizer '{name}': a setting of its own cannot be called {taken[0]!r}; rename it."
             )
         found.name = name  # what it is called in files and reports
         return found
@@ -118,6 +180,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         tokenizer.restore(state)
     except FileNotFoundError:
         raise UserError(f"No tokenizer at {path}; fit one first (recbole-unisid tokenize).") from None
-    except (DamagedFileError, KeyError, TypeError) as error:
+    except DamagedFileError as error:
         raise UserError(f"{path} is no whole tokenizer ({error}); fit it again.") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise UserError(
+            f"{path} is not what its tokenizer's restore(state) takes ({what}); fit it again."
+        ) from None
     return tokenizer

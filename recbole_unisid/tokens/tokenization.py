@@ -16,7 +16,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.extensions import code_of, is_reference, short_name
 from recbole_unisid.files import fingerprint
 from recbole_unisid.tokens.collisions import Resolved, check_strategy, place_new_items, resolve_collisions
-from recbole_unisid.tokens.contract import check_copy
+from recbole_unisid.tokens.contract import check_copy, check_each_by_itself
 from recbole_unisid.tokens.fidelity import neighbours_kept, prefix_purity, reconstruction_error
 from recbole_unisid.tokens.health import collision_health, level_health
 from recbole_unisid.tokens.registry import build_tokenizer, load_tokenizer
@@ -125,6 +125,7 @@ def tokenize_items(
         if is_reference(model.name):
             copy = build_tokenizer(tokenizer, codebook_sizes, distances, seed, **model.options())
             check_copy(fitted, copy, vectors)
+            check_each_by_itself(fitted, vectors)
         if folder is not None:
             fitted.save(folder)
     resolved = _resolve(fitted, vectors, item_ids, collisions, folder)

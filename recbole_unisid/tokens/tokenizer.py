@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from recbole_unisid.embeddings.array_file import Arrays, save_arrays
 from recbole_unisid.errors import UserError
-from recbole_unisid.tokens.contract import check_codebooks, check_codes
+from recbole_unisid.tokens.contract import check_codebooks, check_codes, check_widths
 from recbole_unisid.tokens.quantiser import decode, level_distances, quantise
 
 TOKENIZER_FILE = "tokenizer.safetensors"
@@ -90,7 +90,8 @@ class Tokenizer(ABC):
         self.mean = self._choose_mean(vectors)
         ids = [str(row) for row in range(len(vectors))] if item_ids is None else item_ids
         self._fit(vectors, ids, show_progress)
-        check_codebooks(self.name, self.codebooks, self.codebook_sizes)
+        self.codebooks = check_codebooks(self.name, self.codebooks, self.codebook_sizes)
+        check_widths(self, vectors)
         return self
 
     def item_codes(self, vectors: NDArray[np.float32], item_ids: Sequence[str]) -> NDArray[np.int64]:
