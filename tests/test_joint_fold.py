@@ -25,6 +25,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "semantic": ("SemanticID", TEXT | {"recipe": "paper"}),
     "id": ("ItemID", {}),
     "dense": ("DenseText", {"text_encoder": "lsa", "id_dim": 4}),
+    "added": ("UniSID", TEXT | {"id_join": "add", "id_dim": 4}),
+    "joint added": ("UniSID", TEXT | {"semantics": "joint", "id_join": "add"}),
+    "dense added": ("DenseText", {"text_encoder": "lsa", "id_dim": 4, "id_join": "add"}),
 }
 
 
@@ -75,11 +78,22 @@ def test_parameters_of_serving(kind: str, ml_mini: Path, in_empty_folder: Path) 
     transformer = sum(p.numel() for p in model.transformer.parameters())
     assert counts["serving"] == transformer + kept["tables"] + kept["ids"]
     assert counts["serving_codes"] == kept["codes"]
-    if kind != "dense":
+    if not kind.startswith("dense"):
         assert counts["tokens"] == kept["tables"] + kept["ids"]
-    if kind in {"joint", "semantic"}:
+    if kind in {"joint", "joint added", "semantic"}:
         assert counts["training"] > counts["serving"] - counts["tokens"]
         assert counts["checkpoint"] > counts["training"]
+
+
+def test_an_added_id(ml_mini: Path, in_empty_folder: Path) -> None:
+    """The item's vector is its codes' sum plus W times its ID, and the map counts among the token parameters."""
+    model = trained("added", ml_mini)
+    numbers = torch.arange(1, model.n_items)
+    items = model.items
+    wanted = items.semantic(numbers) + items.ids.weight[numbers] @ items.lift.weight.T
+    torch.testing.assert_close(items(numbers), wanted)
+    assert items.width == 64
+    assert model.parameter_counts()["tokens"] == 48 * 64 + (model.n_items - 1) * 4 + 4 * 64
 
 
 def test_beauty_has_the_papers_token_parameters() -> None:

@@ -96,6 +96,7 @@ RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in
     # RecBole takes Adam where it does not know the name, and says so in the log.
     "learner": Choice(("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"), any_case=True),
     "table_init": Choice(("text", "normal")),
+    "id_join": Choice(("concatenate", "add")),
     "semantics": Choice(("fixed", "joint")),
     "joint_learning": Choice(("ema", "gradient", "direct")),
     "joint_estimator": Choice(("straight_through", "rotation")),

@@ -17,8 +17,9 @@ from recbole_unisid.items.representation import ItemRepresentation, SemanticToke
 class FoldedItems:
     """Every item as codes and an ID vector, and the tables that codes point into.
 
-    An item's vector is the sum of its codes' rows, one of each table, beside its ID vector: what the trained
-    :class:`ItemRepresentation` gives, without what made the codes. Row 0 of `codes` and `ids` is padding.
+    An item's vector is the sum of its codes' rows, one of each table, beside its ID vector (or with that vector,
+    lifted, added): what the trained :class:`ItemRepresentation` gives, without what made the codes. Row 0 of `codes`
+    and `ids` is padding.
 
     Attributes
     ----------
@@ -28,11 +29,14 @@ class FoldedItems:
         One a level.
     ids : Tensor or None, shape [n_items + 1, id width]
         None where items have no ID part.
+    lift : Tensor or None, shape [width, id width]
+        The map through which IDs are added; None where they are concatenated.
     """
 
     codes: Tensor
     tables: tuple[Tensor, ...]
     ids: Tensor | None
+    lift: Tensor | None = None
 
     @property
     def n_items(self) -> int:
@@ -58,21 +62,23 @@ class FoldedItems:
             parts.append(torch.stack(rows).sum(0))
         if self.ids is not None:
             parts.append(self.ids if items is None else self.ids[items])
+        if self.lift is not None:
+            return parts[0] + parts[1] @ self.lift.T
         return torch.cat(parts, dim=1)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Count what is kept: ``tables`` and ``ids`` (numbers, padding not counted), ``codes`` (integers)."""
+        """Count what is kept: ``tables``, ``ids`` with their map (numbers, no padding), ``codes`` (integers)."""
+        lift = 0 if self.lift is None else self.lift.numel()
         return {
             "tables": sum(table.numel() for table in self.tables),
-            "ids": 0 if self.ids is None else self.n_items * self.ids.shape[1],
+            "ids": 0 if self.ids is None else self.n_items * self.ids.shape[1] + lift,
             "codes": self.n_items * self.codes.shape[1],
         }
 
     def state(self) -> dict[str, Tensor]:
         """All tensors by name, ready for a safetensors file."""
         state = {"codes": self.codes} | {f"table.{level}": table for level, table in enumerate(self.tables)}
-        if self.ids is not None:
-            state["ids"] = self.ids
+        state |= {name: part for name, part in (("ids", self.ids), ("lift", self.lift)) if part is not None}
         return {name: tensor.contiguous().clone() for name, tensor in state.items()}
 
     @classmethod
@@ -97,7 +103,7 @@ class FoldedItems:
                 raise UserError(
                     f"Folded items: level {level} has {len(table)} codes, and an item has another."
                 )
-        return cls(codes, tables, state.get("ids"))
+        return cls(codes, tables, state.get("ids"), state.get("lift"))
 
 
 def folded_counts(items: ItemRepresentation) -> dict[str, int]:
@@ -109,9 +115,10 @@ def folded_counts(items: ItemRepresentation) -> dict[str, int]:
         books = semantic.quantiser.codebooks()
         tables, levels = sum(book.numel() for book in books), len(books)
     elif semantic is not None:
-        id_width = 0 if items.ids is None else items.ids.embedding_dim
-        tables, levels = (items.n_items + 1) * (items.width - id_width), 1
-    ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim
+        beside = 0 if items.ids is None or items.lift is not None else items.ids.embedding_dim
+        tables, levels = (items.n_items + 1) * (items.width - beside), 1
+    lift = 0 if items.lift is None else items.lift.weight.numel()
+    ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim + lift
     return {"tables": tables, "ids": ids, "codes": items.n_items * levels}
 
 
@@ -145,4 +152,5 @@ def fold_items(items: ItemRepresentation) -> FoldedItems:
         codes.cpu().clone(),
         tuple(table.detach().cpu().clone() for table in tables),
         None if ids is None else ids.detach().cpu().clone(),
+        None if items.lift is None else items.lift.weight.detach().cpu().clone(),
     )

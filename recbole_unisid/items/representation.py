@@ -1,4 +1,4 @@
-"""One vector an item: semantic part and ID part, concatenated (UniSID, arXiv 2502.16474, section 3.3)."""
+"""One vector an item: semantic part and ID part, joined (UniSID, arXiv 2502.16474, section 3.3)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ class TextProjection(nn.Module):
 
 
 class ItemRepresentation(nn.Module):
-    """``s = [semantic ; e_ID]``: either part may be absent, which makes the twins of UniSID.
+    """``s = [semantic ; e_ID]``, or ``semantic + W e_ID``: either part may be absent, which makes UniSID's twins.
+
+    The paper concatenates: the ID has coordinates of its own. Added through a learned map ``W``, as small an ID moves
+    its item along `id_width` directions of the whole vector.
 
     =============  ===================  ============
     model          semantic part        ID part
@@ -101,6 +104,8 @@ class ItemRepresentation(nn.Module):
         Width of the semantic part; 0 without one.
     id_width : int
         Width of the ID part; 0 for none.
+    added : bool
+        Whether the ID part is added through ``W``, where there are both parts.
 
     Raises
     ------
@@ -108,7 +113,14 @@ class ItemRepresentation(nn.Module):
         When both parts are absent.
     """
 
-    def __init__(self, n_items: int, semantic: nn.Module | None, semantic_width: int, id_width: int) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        semantic: nn.Module | None,
+        semantic_width: int,
+        id_width: int,
+        added: bool = False,
+    ) -> None:
         super().__init__()
         if semantic is None and id_width == 0:
             raise ValueError("an item needs a semantic part or an ID part")
@@ -118,7 +130,10 @@ class ItemRepresentation(nn.Module):
         #: Items never trained on, bool [n_items + 1]: their ID is neutral, the mean of the trained ones.
         self.register_buffer("untrained", None)
         self.untrained: torch.Tensor | None
-        self.width = (semantic_width if semantic is not None else 0) + id_width
+        lifted = added and semantic is not None and id_width > 0
+        #: W, [semantic width, id width]; None where parts are concatenated or one is absent.
+        self.lift = nn.Linear(id_width, semantic_width, bias=False) if lifted else None
+        self.width = (semantic_width if semantic is not None else 0) + (0 if lifted else id_width)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Represent items.
@@ -132,9 +147,16 @@ class ItemRepresentation(nn.Module):
         -------
         Tensor, shape [n, width]
         """
-        parts = [] if self.semantic is None else [self.semantic(items)]
-        ids = self.id_vectors(items)
-        return torch.cat(parts if ids is None else [*parts, ids], dim=-1)
+        semantic = None if self.semantic is None else self.semantic(items)
+        return self._join(semantic, self.id_vectors(items))
+
+    def _join(self, semantic: torch.Tensor | None, ids: torch.Tensor | None) -> torch.Tensor:
+        """Join the parts of items, shape [..., width]."""
+        parts = [part for part in (semantic, ids) if part is not None]
+        if self.lift is None:
+            return torch.cat(parts, dim=-1)
+        joined: torch.Tensor = parts[0] + self.lift(parts[1])
+        return joined
 
     def of_batch(
         self, roles: Sequence[torch.Tensor], padding: int
@@ -166,7 +188,7 @@ class ItemRepresentation(nn.Module):
         by_role, loss = self.semantic.learn(distinct, places, padding)
         ids = self.id_vectors(distinct)
         if ids is not None:
-            by_role = [torch.cat([part, ids[at]], -1) for part, at in zip(by_role, places, strict=True)]
+            by_role = [self._join(part, ids[at]) for part, at in zip(by_role, places, strict=True)]
         return by_role, loss
 
     def id_vectors(self, items: torch.Tensor) -> torch.Tensor | None:

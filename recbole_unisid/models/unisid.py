@@ -32,7 +32,7 @@ class UniSID(WholeSequenceRecommender):
             codes = torch.from_numpy(semantics.codes)
             codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
             tokens = SemanticTokens(codes, semantics.codebook_sizes, config["semantic_dim"])
-        return ItemRepresentation(self.n_items - 1, tokens, config["semantic_dim"], config["id_dim"])
+        return _joined(config, self.n_items - 1, tokens)
 
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         super()._initialise_items(config, dataset)
@@ -64,7 +64,7 @@ class DenseText(WholeSequenceRecommender):
         vectors = torch.from_numpy(dataset.semantics.vectors)
         vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
         text = TextProjection(vectors, config["semantic_dim"])
-        return ItemRepresentation(self.n_items - 1, text, config["semantic_dim"], config["id_dim"])
+        return _joined(config, self.n_items - 1, text)
 
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         super()._initialise_items(config, dataset)
@@ -75,3 +75,9 @@ class DenseText(WholeSequenceRecommender):
             )
             text.projection.weight.data.copy_(torch.from_numpy(weight))
             text.projection.bias.data.copy_(torch.from_numpy(bias))
+
+
+def _joined(config: Any, n_items: int, semantic: torch.nn.Module) -> ItemRepresentation:
+    """A semantic part and an ID, as the settings join them."""
+    added = config["id_join"] == "add"
+    return ItemRepresentation(n_items, semantic, config["semantic_dim"], config["id_dim"], added)

@@ -123,6 +123,8 @@ class WholeSequenceRecommender(SequentialRecommender):
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         if self.items.ids is not None:
             torch.nn.init.zeros_(self.items.ids.weight[0].data)
+        if self.items.lift is not None:
+            torch.nn.init.orthogonal_(self.items.lift.weight)  # an ID is as long as it was
 
     def _leave_out_cold_items(self, config: Any, dataset: Any) -> None:
         """Under the cold-item split, items without training are no negatives and have a neutral ID."""
