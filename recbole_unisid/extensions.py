@@ -16,10 +16,12 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import fingerprint
+from recbole_unisid.source_code import is_edited, source_of
 
 #: Set in the environment, it keeps the traceback of an error in a module of one's own.
 TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
@@ -61,17 +63,23 @@ def use(extension: str | type[Any]) -> str:
     Raises
     ------
     UserError
-        When there is no such module or class, or the module fails.
+        When there is no such module or class, the module fails, or its file was edited after Python read it.
     """
     if isinstance(extension, type):
-        reference = f"{extension.__module__}:{extension.__name__}"
-        _in_use[reference] = extension
+        reference, found = f"{extension.__module__}:{extension.__name__}", extension
+    elif isinstance(extension, str) and is_reference(extension):
+        reference, found = extension, _in_use.get(extension) or _import(*extension.split(":"))
     else:
-        reference = extension
-        if not is_reference(reference):
-            raise UserError(f"'{reference}' names no class; write module:Class, such as my_module:MyModel.")
-        if reference not in _in_use:
-            _in_use[reference] = _import(*reference.split(":"))
+        raise UserError(
+            f"{extension!r} names no class; write module:Class, such as my_module:MyModel.{own_class(extension)}"
+        )
+    code_fingerprint(found)  # read now: what is edited later is not what runs
+    if any(is_edited(base) for base in found.__mro__):
+        raise UserError(
+            f"The file of '{reference}' was edited after Python imported it: start Python anew, or reload the module "
+            "and give use() the new class."
+        )
+    _in_use[reference] = found
     return reference
 
 
@@ -117,6 +125,33 @@ def class_of_file(name: str) -> str:
     return f" {name}.py is a module: name its class, {name}:Class."
 
 
+def own_class(name: Any) -> str:
+    """Suggest ``module:Class`` for the bare name of a class in use, or of a module or class in the current folder.
+
+    Parameters
+    ----------
+    name : object
+        What somebody took for the name of a class; anything but text has no suggestion.
+
+    Returns
+    -------
+    str
+        A sentence with a leading blank, or an empty string.
+    """
+    if not isinstance(name, str) or not name.replace(".", "").isidentifier():
+        return ""
+    for reference in _in_use:
+        if short_name(reference) == name:
+            return f" Did you mean {reference}?"
+    module, _, last = name.rpartition(".")
+    if module and Path(f"{module.replace('.', '/')}.py").is_file():
+        return f" Did you mean {module}:{last}?"
+    for file in () if module else sorted(Path().glob("*.py")):
+        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            return f" Did you mean {file.stem}:{name}?"
+    return class_of_file(name)
+
+
 def failed_in(error: BaseException) -> str | None:
     """Where in a module of the user's own an error arose, as one line; None where it did not, or is to be traced.
 
@@ -151,8 +186,8 @@ def code_fingerprint(extension: type[Any]) -> str:
     """
     parts = []
     for base in extension.__mro__:
-        if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES:
-            parts.append([f"{base.__module__}:{base.__name__}", _source(base)])
+        if _is_own(base):
+            parts.append([f"{base.__module__}:{base.__name__}", source_of(base)])
     return fingerprint(parts)
 
 
@@ -195,37 +230,38 @@ def _import(module_name: str, class_name: str) -> type[Any]:
         module = importlib.import_module(module_name)
     except UserError:
         raise
-    except Exception as error:  # whatever a module of somebody's own may raise
+    except (Exception, SystemExit) as error:  # whatever a module of somebody's own may raise
         if isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name)):
+            mend = " Leave out .py." if module_name.endswith(".py") else ""
             raise UserError(
-                f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}."
+                f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}.{mend}"
             ) from None
         raise UserError(f"'{module_name}' cannot be imported: {_one_line(error)}") from error
-    found = getattr(module, class_name, None)
+    return _class_in(module, class_name)
+
+
+def _class_in(module: ModuleType, name: str) -> type[Any]:
+    """A class of a module; one that it imports from a package underneath is not the user's."""
+    found = getattr(module, name, None)
+    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
     if not isinstance(found, type):
-        names = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise UserError(
-            f"Module '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
-        )
+        raise UserError(f"Module '{module.__name__}' has no class '{name}'.{did_you_mean(name, classes)}")
+    if found.__module__ != module.__name__ and not _is_own(found):
+        own = [key for key, value in classes.items() if _is_own(value) and issubclass(value, found)]
+        instead = f", such as {module.__name__}:{own[0]}" if own else ""
+        place = f"{found.__module__}, which '{module.__name__}' imports"
+        raise UserError(f"'{module.__name__}:{name}' is a class of {place}: name one of your own{instead}.")
     return found
 
 
-def _one_line(error: Exception) -> str:
+def _is_own(kind: type[Any]) -> bool:
+    return kind.__module__.partition(".")[0] not in _KNOWN_PACKAGES
+
+
+def _one_line(error: BaseException) -> str:
     """An error of a module with the place where it happened."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):  # its text names the place
         return text
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{text} ({Path(last.filename).name}, line {last.lineno})"
-
-
-def _source(kind: type[Any]) -> str:
-    """The file that a class stands in, or what can be had of it."""
-    try:
-        return Path(inspect.getfile(kind)).read_text(encoding="utf-8")
-    except (TypeError, OSError):  # typed into a console
-        pass
-    try:
-        return inspect.getsource(kind)
-    except (TypeError, OSError):
-        return repr(sorted(vars(kind)))

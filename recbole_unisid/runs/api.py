@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import use_named
+from recbole_unisid.extensions import use, use_named
 from recbole_unisid.host.config import UniSIDConfig, parse_value
 from recbole_unisid.host.properties import read_yaml
+from recbole_unisid.rules import as_list
 from recbole_unisid.runs.many import run_many
 from recbole_unisid.runs.single import run_single
 from recbole_unisid.runs.tune import tune
@@ -19,7 +20,7 @@ FIRST_SEED = 2020
 
 
 def run(
-    model: str | Iterable[str] = "UniSID",
+    model: str | type[Any] | Iterable[str | type[Any]] = "UniSID",
     dataset: str = "ml-100k",
     config_dict: Mapping[str, Any] | None = None,
     config_files: Iterable[str | Path] = (),
@@ -29,9 +30,9 @@ def run(
 
     Parameters
     ----------
-    model : str or iterable of str
-        Models of ours or of RecBole, or ``module:Class`` of your own; a string may name several, separated
-        by commas.
+    model : str or type, or iterable of them
+        Models of ours or of RecBole, or your own, ``module:Class`` or the class itself; a string may name
+        several, separated by commas.
     dataset : str
         A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``.
     config_dict : mapping, optional
@@ -63,7 +64,7 @@ def run(
     (1, True)
     """
     settings = dict(config_dict or {})
-    models = [name.strip() for name in (model.split(",") if isinstance(model, str) else model)]
+    models = parse_models(model)
     for name in models:
         use_named(name, settings)
     several_seeds = "seeds" in settings
@@ -97,6 +98,30 @@ def _tuned(
         fixed |= read_yaml(Path(file))
     fixed |= {key: parse_value(value) if isinstance(value, str) else value for key, value in settings.items()}
     return tune(UniSIDConfig(model, dataset, (), fixed), fixed, count, verbose) | {"model": model}
+
+
+def parse_models(models: Any) -> list[str]:
+    """Read which models are meant: names, with commas between where they are one string, or classes of one's own.
+
+    Raises
+    ------
+    UserError
+        When there is none, or something is neither.
+
+    Examples
+    --------
+    >>> parse_models("UniSID, ItemID"), parse_models(["SASRec"])
+    (['UniSID', 'ItemID'], ['SASRec'])
+    """
+    listed = as_list(
+        list(models) if isinstance(models, Iterable) and not isinstance(models, (str, type)) else models
+    )
+    names = [use(name) if isinstance(name, type) else name for name in listed or []]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"model={models!r} names no model; write UniSID, module:Class or give a class of your own."
+        )
+    return [name.strip() for name in names]
 
 
 def parse_seeds(seeds: Any) -> list[int]:
