@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import TRACEBACK
-from recbole_unisid.sequence.contract import check_reader
 from recbole_unisid.tokens import tokenize_items
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
@@ -49,7 +45,6 @@ SOUND = {
     "STATE": "{}",
     "RESTORE": "pass",
 }
-MODEL = "import torch\nfrom recbole_unisid.models.unisid import ItemID\n"
 
 
 def tokenize(**parts: str) -> np.ndarray:
@@ -96,36 +91,6 @@ def test_a_tokenizer_is_checked(parts: dict[str, str], words: str) -> None:
         tokenize(**parts)
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("needs = 'token'", "needs = 'token'"),
-        ("defaults = {'learning_rat': 0.1}", "Did you mean learning_rate"),
-        ("def __init__(self): 0", "takes config and dataset"),
-        ("def __init__(self, config, dataset): 1 / 0", "ZeroDivisionError.*own_part.py, line 4, in __init__"),
-        (
-            "def __init__(self, config, dataset):\n  super().__init__(config, dataset)\n"
-            "  self.transformer = torch.nn.Linear(5, 5)",
-            "cannot read",
-        ),
-    ],
-)
-def test_a_model_is_checked(
-    body: str, words: str, ml_mini: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line and status 2; an error within the user's file says where, and keeps its traceback on demand."""
-    Path("own_part.py").write_text(f"{MODEL}class Own(ItemID):\n {body}\n")
-    command = ["run", "--model=own_part:Own", "--dataset=ml-mini", f"--data_path={ml_mini}", *QUICK]
-    assert main(command) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("recbole-unisid: ")
-    assert re.search(words, error), error
-    if "ZeroDivision" in words:
-        monkeypatch.setenv(TRACEBACK, "1")
-        with pytest.raises(ZeroDivisionError):
-            main(command)
-
-
 def test_a_bug_of_ours_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only errors that arise in a file of a class in use lose their traceback."""
     Path("own_part.py").write_text("class Own: 0")
@@ -133,30 +98,6 @@ def test_a_bug_of_ours_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recbole_unisid.commands.main.usage", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["--help"])
-
-
-class _Reader(torch.nn.Module):
-    """A module of one function."""
-
-    def __init__(self, function: object) -> None:
-        super().__init__()
-        self.function, self.dropout = function, torch.nn.Dropout(0.5)
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.function(items))  # type: ignore[operator]
-
-
-def test_a_reader_is_tried() -> None:
-    """The same shape, no look ahead; neither mode nor random numbers of the process are touched."""
-    reader, before = _Reader(lambda items: items.cumsum(1)), torch.random.get_rng_state()
-    check_reader("own", reader, 6, 50)
-    assert reader.training
-    assert torch.equal(torch.random.get_rng_state(), before)
-    with pytest.raises(UserError, match="looks ahead"):
-        check_reader("own", _Reader(lambda items: items.flip(1).cumsum(1).flip(1)), 6, 50)
-    with pytest.raises(UserError, match=r"makes \[2, 6\] of \[2, 5, 6\]"):
-        check_reader("own", _Reader(lambda items: items[:, -1]), 6, 50)
-    check_reader("own", _Reader(lambda items: items), 6, 1)  # nothing to look ahead at
 
 
 def test_a_file_of_that_name_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from functools import cache
 from typing import Any
@@ -113,6 +112,8 @@ def _users_class(name: str) -> type[Any]:
     from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
     from recbole.model.sequential_recommender import S3Rec
 
+    from recbole_unisid.host.promises import check_methods  # as RecBole's models: for whom has such a class
+
     found = find(name, "model")
     if not issubclass(found, AbstractRecommender):
         raise UserError(
@@ -126,8 +127,5 @@ def _users_class(name: str) -> type[Any]:
     needs = getattr(found, "needs", None)
     if needs not in (None, "tokens", "vectors"):
         raise UserError(f"'{name}': needs = {needs!r}; it is 'tokens', 'vectors' or None.")
-    try:
-        inspect.signature(found).bind("config", "dataset")
-    except TypeError as error:
-        raise UserError(f"'{name}': its constructor takes config and dataset ({error}).") from error
+    check_methods(name, found)
     return found
