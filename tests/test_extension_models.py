@@ -181,6 +181,16 @@ def test_a_reader_is_tried(reader: nn.Module, words: str) -> None:
     ("base", "body", "words"),
     [
         ("ItemID", "needs = 'token'", "needs = 'token'"),
+        (
+            "ItemID",
+            "needs = 'tokens'",
+            "needs tokens, but has no tokenizer, collisions: derive it from UniSID",
+        ),
+        (
+            "ItemID",
+            "needs = 'vectors'\n def _item_representation(self, config, dataset): dataset.semantics.codes",
+            "There are no codes",
+        ),
         ("ItemID", "def __init__(self): 0", "takes config and dataset"),
         (
             "ItemID",
