@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 #: Files of classes and their text when it was first asked for: Python goes on with that, whatever is edited.
 _read: dict[type[Any], tuple[Path, str]] = {}
+_Cached = type(lru_cache(len))
 #: Members of a class that say nothing of what it does.
 _BOOKKEEPING = frozenset(
     """
@@ -56,6 +58,9 @@ def _said(value: Any, home: str, seen: set[int]) -> Any:
         value = value.__func__
     if isinstance(value, property):
         value = [value.fget, value.fset, value.fdel]
+    if isinstance(value, (cached_property, partial)):
+        value = value.func
+    value = inspect.unwrap(value) if isinstance(value, _Cached) else value
     if isinstance(value, (type, FunctionType)):
         if value.__module__ != home or id(value) in seen:
             return f"{value.__module__}.{value.__qualname__}"

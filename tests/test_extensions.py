@@ -301,7 +301,7 @@ def test_run_takes_a_class(ml_mini: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 CELL = """
-import torch
+import functools, torch
 SCALE = 2.0
 def scaled(x): return x * SCALE
 class Layer(torch.nn.Module):
@@ -311,6 +311,10 @@ class Cell:
     def __init__(self, width=3): self.layer = Layer()
     @property
     def name(self): return "a"
+    @functools.cached_property
+    def kept(self): return "k"
+    @functools.lru_cache
+    def looked_up(self): return "l"
     @staticmethod
     def twice(x): return (lambda: x * 2)()
 """
@@ -331,6 +335,8 @@ def cell(old: str = "", new: str = "", count: int = 1) -> str:
         ("width=3", "width=4"),
         ('"a"', '"b"'),
         ("x * 2", "x * 3"),
+        ('"k"', '"n"'),
+        ('"l"', '"n"'),
         ("SCALE = 2.0", "SCALE = 2.5"),
         ("x * SCALE", "x / SCALE"),
         ("{1, 2}", "{1, 3}"),
