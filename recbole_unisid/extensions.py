@@ -15,13 +15,13 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import ModuleType
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import fingerprint
+from recbole_unisid.source_code import is_edited, source_of
 
 #: Set in the environment, it keeps the traceback of an error in a module of one's own.
 TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
@@ -63,22 +63,23 @@ def use(extension: str | type[Any]) -> str:
     Raises
     ------
     UserError
-        When there is no such module or class, the module fails, or its file has been edited since.
+        When there is no such module or class, the module fails, or its file was edited after Python read it.
     """
     if isinstance(extension, type):
-        reference, kind = f"{extension.__module__}:{extension.__name__}", extension
+        reference, found = f"{extension.__module__}:{extension.__name__}", extension
+    elif isinstance(extension, str) and is_reference(extension):
+        reference, found = extension, _as_it_is_now(extension)
     else:
-        reference = extension
-        if not is_reference(reference):
-            raise UserError(f"'{reference}' names no class; write module:Class, such as my_module:MyModel.")
-        kind = _as_it_is_now(reference)
-    for base in _own_bases(kind):
-        if _source(base) != _source.__wrapped__(base):
-            raise UserError(
-                f"The file of '{base.__module__}:{base.__name__}' has been edited since the class was taken from it: "
-                f"restart Python, or importlib.reload({base.__module__}) and name the class again."
-            )
-    _in_use[reference] = kind
+        raise UserError(
+            f"{extension!r} names no class; write module:Class, such as my_module:MyModel.{own_class(extension)}"
+        )
+    code_fingerprint(found)  # read now: what is edited later is not what runs
+    for base in filter(is_edited, found.__mro__):
+        raise UserError(
+            f"The file of '{base.__module__}:{base.__name__}' was edited since Python imported it: start Python "
+            f"anew, or importlib.reload({base.__module__}) and name the class again."
+        )
+    _in_use[reference] = found
     return reference
 
 
@@ -102,27 +103,14 @@ def find(reference: str, kind: str) -> type[Any]:
     Raises
     ------
     UserError
-        When nobody in this process asked for it, or it is none of one's own.
+        When nobody in this process asked for it.
     """
     if reference not in _in_use:
         raise UserError(
             f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, add "
             f"--use={reference}, or call recbole_unisid.use('{reference}')."
         )
-    found = _in_use[reference]
-    package = found.__module__.partition(".")[0]
-    if package in _KNOWN_PACKAGES:
-        lacks = sorted(getattr(found, "__abstractmethods__", ()))
-        way = (
-            f"and define {', '.join(lacks)}, which it lacks"
-            if lacks
-            else f"or name the {kind} without a module"
-        )
-        raise UserError(
-            f"'{reference}' is {'the base class' if lacks else 'the class'} {found.__name__} of {package} that the "
-            f"module imports, none of your own: derive one from it, {way}."
-        )
-    return found
+    return _in_use[reference]
 
 
 def short_name(name: str) -> str:
@@ -135,6 +123,33 @@ def class_of_file(name: str) -> str:
     if not name.isidentifier() or not Path(f"{name}.py").is_file():
         return ""
     return f" {name}.py is a module: name its class, {name}:Class."
+
+
+def own_class(name: Any) -> str:
+    """Suggest ``module:Class`` for the bare name of a class in use, or of a module or class in the current folder.
+
+    Parameters
+    ----------
+    name : object
+        What somebody took for the name of a class; anything but text has no suggestion.
+
+    Returns
+    -------
+    str
+        A sentence with a leading blank, or an empty string.
+    """
+    if not isinstance(name, str) or not name.replace(".", "").isidentifier():
+        return ""
+    for reference in _in_use:
+        if short_name(reference) == name:
+            return f" Did you mean {reference}?"
+    module, _, last = name.rpartition(".")
+    if module and Path(f"{module.replace('.', '/')}.py").is_file():
+        return f" Did you mean {module}:{last}?"
+    for file in () if module else sorted(Path().glob("*.py")):
+        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            return f" Did you mean {file.stem}:{name}?"
+    return class_of_file(name)
 
 
 def failed_in(error: BaseException) -> str | None:
@@ -167,12 +182,13 @@ def failed_in(error: BaseException) -> str | None:
 def code_fingerprint(extension: type[Any]) -> str:
     """Hash the source of a class and of those it is derived from, but for the packages underneath.
 
-    What else a module imports is not part of it, nor is what has been edited since the class was taken from its file.
-    Of a class without a file (typed into a notebook) its functions and values are hashed.
+    What else a module imports is not part of it.
     """
-    return fingerprint(
-        [[f"{base.__module__}:{base.__name__}", _source(base)] for base in _own_bases(extension)]
-    )
+    parts = []
+    for base in extension.__mro__:
+        if _is_own(base):
+            parts.append([f"{base.__module__}:{base.__name__}", source_of(base)])
+    return fingerprint(parts)
 
 
 def code_of(names: Iterable[Any]) -> dict[str, str]:
@@ -205,39 +221,6 @@ def keys_in_use() -> frozenset[str]:
     return frozenset(key for extension in _in_use.values() for key in class_defaults(extension))
 
 
-def _import(module_name: str, class_name: str) -> type[Any]:
-    reference = f"{module_name}:{class_name}"
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: a file of the folder shadows no installed module
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a module of somebody's own may raise
-        if isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name)):
-            raise UserError(
-                f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}."
-            ) from None
-        raise UserError(f"'{module_name}' cannot be imported: {_one_line(error)}") from error
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
-        names = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise UserError(
-            f"Module '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, names)}"
-        )
-    return found
-
-
-def _one_line(error: Exception) -> str:
-    """An error of a module with the place where it happened."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if isinstance(error, SyntaxError):  # its text names the place
-        return text
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{text} ({Path(last.filename).name}, line {last.lineno})"
-
-
 def _as_it_is_now(reference: str) -> type[Any]:
     """The class of a reference; a notebook may have defined it anew since it was named, or reloaded its module."""
     module_name, _, class_name = reference.partition(":")
@@ -248,44 +231,47 @@ def _as_it_is_now(reference: str) -> type[Any]:
     return now if isinstance(now, type) and now.__qualname__ == known.__qualname__ else known
 
 
-def _own_bases(kind: type[Any]) -> list[Any]:
-    """A class and those of its ancestors that are nobody's package underneath."""
-    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES]
-
-
-@cache  # the class in memory does not follow its file
-def _source(kind: Any) -> str:
-    """The file that a class stands in, or what can be had of it."""
+def _import(module_name: str, class_name: str) -> type[Any]:
+    reference = f"{module_name}:{class_name}"
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: a file of the folder shadows no installed module
+    importlib.invalidate_caches()
     try:
-        text = Path(inspect.getfile(kind)).read_text(encoding="utf-8")
-        if kind.__module__ != "__main__" or re.search(rf"\bclass\s+{kind.__name__}\b", text):
-            return text
-    except (TypeError, OSError):  # typed into a console, as one may beside a script, too
-        pass
-    try:
-        return inspect.getsource(kind)
-    except (TypeError, OSError):
-        return _structure(kind)
+        module = importlib.import_module(module_name)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a module of somebody's own may raise
+        if isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name)):
+            mend = " Leave out .py." if module_name.endswith(".py") else ""
+            raise UserError(
+                f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}.{mend}"
+            ) from None
+        raise UserError(f"'{module_name}' cannot be imported: {_one_line(error)}") from error
+    return _class_in(module, class_name)
 
 
-@cache  # values may change while the class is used
-def _structure(kind: Any) -> str:
-    """What a class without a source consists of: its functions' bytecode and its values, without addresses."""
-    parts = [
-        (name, _told(value))
-        for name, value in sorted(vars(kind).items())
-        if not name.startswith("__") or isinstance(value, FunctionType)
-    ]
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(parts))
+def _class_in(module: ModuleType, name: str) -> type[Any]:
+    """A class of a module; one that it imports from a package underneath is not the user's."""
+    found = getattr(module, name, None)
+    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
+    if not isinstance(found, type):
+        raise UserError(f"Module '{module.__name__}' has no class '{name}'.{did_you_mean(name, classes)}")
+    if found.__module__ != module.__name__ and not _is_own(found):
+        own = [key for key, value in classes.items() if _is_own(value) and issubclass(value, found)]
+        instead = f", such as {module.__name__}:{own[0]}" if own else ""
+        place = f"{found.__module__}, which '{module.__name__}' imports"
+        raise UserError(f"'{module.__name__}:{name}' is a class of {place}: name one of your own{instead}.")
+    return found
 
 
-def _told(value: Any) -> Any:
-    """What tells an attribute of a class from the one before an edit."""
-    for inner in ("__func__", "fget", "func"):  # static and class methods, properties, cached properties
-        value = getattr(value, inner, value)
-    value = inspect.unwrap(value)
-    if isinstance(value, FunctionType):
-        return _told(value.__code__), value.__defaults__, value.__kwdefaults__
-    if isinstance(value, CodeType):
-        return value.co_code, value.co_names, value.co_varnames, [_told(part) for part in value.co_consts]
-    return sorted(map(repr, value)) if isinstance(value, (set, frozenset)) else value
+def _is_own(kind: type[Any]) -> bool:
+    return kind.__module__.partition(".")[0] not in _KNOWN_PACKAGES
+
+
+def _one_line(error: BaseException) -> str:
+    """An error of a module with the place where it happened."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError):  # its text names the place
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{text} ({Path(last.filename).name}, line {last.lineno})"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT
 
 import recbole_unisid
@@ -18,8 +16,6 @@ from recbole_unisid import extensions
 from recbole_unisid.commands.main import main
 from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import TRACEBACK
-from recbole_unisid.sequence.contract import check_reader
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
 from recbole_unisid.tokens.additive import additive_codebooks
 from recbole_unisid.tokens.registry import RESERVED
@@ -57,7 +53,6 @@ SOUND = {
     "STATE": "{}",
     "RESTORE": "pass",
 }
-MODEL = "import torch\nfrom recbole_unisid.models.unisid import ItemID\n"
 
 
 VECTORS = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
@@ -249,36 +244,6 @@ def test_no_setting_is_taken_twice() -> None:
     assert named - {"options"} == RESERVED
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("needs = 'token'", "needs = 'token'"),
-        ("defaults = {'learning_rat': 0.1}", "Did you mean learning_rate"),
-        ("def __init__(self): 0", "takes config and dataset"),
-        ("def __init__(self, config, dataset): 1 / 0", "ZeroDivisionError.*own_part.py, line 4, in __init__"),
-        (
-            "def __init__(self, config, dataset):\n  super().__init__(config, dataset)\n"
-            "  self.transformer = torch.nn.Linear(5, 5)",
-            "cannot read",
-        ),
-    ],
-)
-def test_a_model_is_checked(
-    body: str, words: str, ml_mini: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line and status 2; an error within the user's file says where, and keeps its traceback on demand."""
-    Path("own_part.py").write_text(f"{MODEL}class Own(ItemID):\n {body}\n")
-    command = ["run", "--model=own_part:Own", "--dataset=ml-mini", f"--data_path={ml_mini}", *QUICK]
-    assert main(command) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("recbole-unisid: ")
-    assert re.search(words, error), error
-    if "ZeroDivision" in words:
-        monkeypatch.setenv(TRACEBACK, "1")
-        with pytest.raises(ZeroDivisionError):
-            main(command)
-
-
 def encode(body: str, texts: list[str]) -> np.ndarray:
     """Vectors of texts by an encoder of that body."""
     Path("own_part.py").write_text(f"import numpy as np\nimport torch\nclass Own:\n {body}\n")
@@ -357,30 +322,6 @@ def test_a_bug_of_ours_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recbole_unisid.commands.main.usage", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["--help"])
-
-
-class _Reader(torch.nn.Module):
-    """A module of one function."""
-
-    def __init__(self, function: object) -> None:
-        super().__init__()
-        self.function, self.dropout = function, torch.nn.Dropout(0.5)
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.function(items))  # type: ignore[operator]
-
-
-def test_a_reader_is_tried() -> None:
-    """The same shape, no look ahead; neither mode nor random numbers of the process are touched."""
-    reader, before = _Reader(lambda items: items.cumsum(1)), torch.random.get_rng_state()
-    check_reader("own", reader, 6, 50)
-    assert reader.training
-    assert torch.equal(torch.random.get_rng_state(), before)
-    with pytest.raises(UserError, match="looks ahead"):
-        check_reader("own", _Reader(lambda items: items.flip(1).cumsum(1).flip(1)), 6, 50)
-    with pytest.raises(UserError, match=r"makes \[2, 6\] of \[2, 5, 6\]"):
-        check_reader("own", _Reader(lambda items: items[:, -1]), 6, 50)
-    check_reader("own", _Reader(lambda items: items), 6, 1)  # nothing to look ahead at
 
 
 def test_a_file_of_that_name_is_named(capsys: pytest.CaptureFixture[str]) -> None:

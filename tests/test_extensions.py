@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.host.given import take_models
+from recbole_unisid.host.registry import family
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
@@ -44,6 +47,9 @@ class Signs(Tokenizer):
 class Half(Tokenizer):
     pass
 """
+
+
+MODEL = "from recbole_unisid.models.unisid import UniSID\nclass X(UniSID):\n"
 
 
 def write(name: str, text: str) -> None:
@@ -130,7 +136,7 @@ class Loose:
         ("self, more", "self, less=1, more"),
     ],
 )
-def test_an_edited_cell_is_another_class(old: str, new: str) -> None:
+def test_a_cell_of_one_class(old: str, new: str) -> None:
     """A class without a file is hashed by what it consists of, whatever stands above it; no name is new by an edit."""
 
     def typed(text: str) -> str:
@@ -269,18 +275,28 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
         (
             "from recbole_unisid.tokens import Tokenizer",
             ["--tokenizer=own_module:Tokenizer"],
-            ["base class Tokenizer of recbole_unisid", "define _fit"],
-        ),
-        (
-            "from recbole_unisid.models.unisid import UniSID",
-            ["--model=own_module:UniSID"],
-            ["the class UniSID of recbole_unisid", "name the model without a module"],
+            ["is a class of recbole_unisid", "name one of your own"],
         ),
         (
             "from recbole.model.sequential_recommender import SASRec",
             ["--model=own_module:SASRec"],
-            ["the class SASRec of recbole "],
+            ["is a class of recbole.", "name one of your own"],
         ),
+        ("", ["--use=,"], ["--use=module:Class"]),
+        ("import sys\nsys.exit(0)", ["--model=own_module:X"], ["SystemExit: 0", "own_module.py, line 2"]),
+        ("import sys\nsys.exit(0)", ["--use=own_module:X"], ["SystemExit: 0"]),
+        (
+            f"import sys\n{MODEL} def __init__(self, c, d): sys.exit(0)",
+            ["--model=own_module:X"],
+            ["line 4, in __init__"],
+        ),
+        (f"{MODEL} pass", ["--model=own_module"], ["own_module:Class"]),
+        (f"{MODEL} pass", ["--model=own_module.X"], ["Did you mean own_module:X?"]),
+        (f"{MODEL} pass", ["--model=X"], ["Did you mean own_module:X?"]),
+        (f"{MODEL} pass", ["--use=own_module:X", "--model=X"], ["Did you mean own_module:X?"]),
+        (f"{MODEL} pass", ["--model=Xyz"], ["one of your own is module:Class"]),
+        (f"{MODEL} pass", ["--model=own_module.py:X"], ["Leave out .py"]),
+        (f"{MODEL} pass", ["--model=own_module:UniSID"], ["own_module' imports", "such as own_module:X"]),
     ],
 )
 def test_one_clear_line(
@@ -341,3 +357,76 @@ def test_a_class_of_a_notebook(ml_mini: Path) -> None:
     given = {"data_path": str(ml_mini), "text_encoder": name, "epochs": 1, "show_progress": False}
     result = recbole_unisid.run("DenseText", "ml-mini", given, verbose=False)
     assert result["status"] == "complete"
+
+
+@pytest.mark.parametrize("given", [5, None, "Lengths", np])
+def test_what_is_no_class(given: Any) -> None:
+    """``use`` and ``run`` say what they take."""
+    with pytest.raises(UserError, match="names no class; write module:Class"):
+        recbole_unisid.use(given)
+    with pytest.raises(UserError, match=r"There is no model|names no model"):
+        recbole_unisid.run([given])
+
+
+def test_run_takes_a_class(ml_mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The class itself stands for its name; one of ours, too; a comma or a blank too many is nothing."""
+    write("own_model", MODEL.replace("UniSID", "ItemID") + " pass\n")
+    recbole_unisid.use("own_model:X")
+    kind = sys.modules["own_model"].X
+    assert take_models({}, [kind, "UniSID "]) == ["own_model:X", "UniSID"]
+    given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
+    assert recbole_unisid.run(kind, "ml-mini", given, verbose=False)["model"] == "own_model:X"
+    assert family(recbole_unisid.use(kind.__base__)) == "ItemID"
+    command = ["run", "--use", "own_model:X,", "--model=own_model:X,", f"--data_path={ml_mini}"]
+    assert main([*command, "--dataset=ml-mini", "--epochs=1", "--show_progress=false"]) == 0
+    assert "finished before" in capsys.readouterr().out
+
+
+CELL = """
+import functools, torch
+SCALE = 2.0
+def scaled(x): return x * SCALE
+class Layer(torch.nn.Module):
+    def forward(self, x): return scaled(x) if x.sum() in {1, 2} else [x for _ in range(3)]
+class Cell:
+    defaults = {"fade": 0.8}
+    def __init__(self, width=3): self.layer = Layer()
+    @property
+    def name(self): return "a"
+    @functools.cached_property
+    def kept(self): return "k"
+    @functools.lru_cache
+    def looked_up(self): return "l"
+    @staticmethod
+    def twice(x): return (lambda: x * 2)()
+"""
+
+
+def cell(old: str = "", new: str = "", count: int = 1) -> str:
+    """The hash of the class of a notebook, of which some text is replaced."""
+    namespace: dict[str, Any] = {"__name__": "own_cell"}
+    exec(CELL.replace(old, new, count), namespace)
+    recbole_unisid.use(namespace["Cell"])
+    return code("own_cell:Cell")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.8", "0.9"),
+        ("width=3", "width=4"),
+        ('"a"', '"b"'),
+        ("x * 2", "x * 3"),
+        ('"k"', '"n"'),
+        ('"l"', '"n"'),
+        ("SCALE = 2.0", "SCALE = 2.5"),
+        ("x * SCALE", "x / SCALE"),
+        ("{1, 2}", "{1, 3}"),
+        ("range(3)", "range(4)"),
+        ("torch.nn.Module", "torch.nn.Identity"),
+    ],
+)
+def test_an_edited_cell_is_another_class(old: str, new: str) -> None:
+    """A class without a file is hashed by what it does, and by what it names beside it."""
+    assert cell() == cell() == cell("\n", "\n\n", 99)
+    assert cell(old, new) != cell()

@@ -67,7 +67,7 @@ def test_tokenize_reads_files(files: list[str], capsys: pytest.CaptureFixture[st
         (["tokenize", "--config_files=base.yaml", "--model=TIGER,RPG"], "TIGER, RPG is none"),
         (["run", "--config_files=base.yaml", "--tune=2", "--seeds=3"], "searches with one seed"),
         (["run", "--config_files=base.yaml", "--tune=0"], "no number of trials"),
-        (["run", "--config_files=base.yaml", "--model=,"], "no name of a model"),
+        (["run", "--config_files=base.yaml", "--model=,"], "names no model"),
     ],
 )
 def test_one_clear_line(

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"recbole-unisid: {error}", file=sys.stderr)
         return 2
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = failed_in(error)  # a bug of ours keeps its traceback, one in a module of the user's is a line
         if line is None:
             raise

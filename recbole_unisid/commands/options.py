@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.extensions import use
+from recbole_unisid.rules import as_list
 
 #: Flags that need no value.
 _FLAGS = {"help", "list_models", "version", "dry_run", "latex"}
@@ -27,13 +28,20 @@ def take_extensions(arguments: Sequence[str]) -> list[str]:
     Raises
     ------
     UserError
-        When one cannot be imported.
+        When one cannot be imported, or none is named.
     """
-    for argument in arguments:
-        if argument.startswith("--use="):
-            for reference in argument.removeprefix("--use=").split(","):
-                use(reference.strip())
-    return [argument for argument in arguments if not argument.startswith("--use=")]
+    others, rest = [], iter(arguments)
+    for argument in rest:
+        key, equals, value = argument.partition("=")
+        if key != "--use":
+            others.append(argument)
+            continue
+        references = as_list(value if equals else next(rest, "")) or []  # a comma too many is none
+        if not references:
+            raise UserError("--use names no class; write --use=module:Class.")
+        for reference in references:
+            use(reference)
+    return others
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from recbole.utils import ModelType  # noqa: E402
 from recbole_unisid.data.disk import IN_RECBOLE, folder_in_recbole  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
-from recbole_unisid.extensions import CLASS_SETTINGS, class_defaults, code_of  # noqa: E402
+from recbole_unisid.extensions import (  # noqa: E402
+    CLASS_SETTINGS,
+    TRACEBACK,
+    class_defaults,
+    code_of,
+    failed_in,
+    is_reference,
+)
 from recbole_unisid.host import distributed  # noqa: E402
 from recbole_unisid.host.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.host.given import parsed  # noqa: E402
@@ -98,6 +106,7 @@ class UniSIDConfig(Config):
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
         brought = class_defaults(model_class)
         check_class_defaults(brought, model)
+        check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")
         self.internal_config_dict.update(own | brought)
         check_values(self.external_config_dict, self.internal_config_dict)
         merged = self.internal_config_dict | self.external_config_dict
@@ -206,20 +215,20 @@ class UniSIDConfig(Config):
         Raises
         ------
         UserError
-            When one of RecBole's own models fails on these settings.
+            When one of RecBole's own models, or one of the user's, fails on these settings.
         """
         try:
-            model = self.model_class(self, dataset)
+            return self.model_class(self, dataset).to(self.final_config_dict["device"])
         except UserError:
             raise
         except Exception as error:  # whatever RecBole's models raise: their bounds are their own
-            if not self.model_class.__module__.startswith("recbole."):
+            theirs, own = self.model_class.__module__.startswith("recbole."), is_reference(self.model)
+            if not (theirs or own) or (own and (os.environ.get(TRACEBACK) or failed_in(error))):
                 raise
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UserError(
-                f"RecBole's {self.model} cannot be built with these settings ({said})."
-            ) from error
-        return model.to(self.final_config_dict["device"])
+            whose = f"RecBole's {self.model}" if theirs else f"'{self.model}'"
+            missing = "" if theirs else " Does its __init__ call super().__init__(config, dataset) first?"
+            raise UserError(f"{whose} cannot be built with these settings ({said}).{missing}") from error
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, fit for YAML, to run the same again."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import use
 from recbole_unisid.host.properties import parse_yaml, read_yaml
+from recbole_unisid.rules import as_list
 
 #: What runs where nothing is named.
 DEFAULT_MODEL, DEFAULT_DATASET = "UniSID", "ml-100k"
@@ -83,13 +85,20 @@ def take_dataset(settings: dict[str, Any], named: str | None = None) -> str:
     return dataset
 
 
-def take_models(settings: dict[str, Any], named: str | Iterable[str] | None = None) -> list[str]:
+def take_models(settings: dict[str, Any], named: Any = None) -> list[str]:
     """Take the models' names out of `settings`; what was `named` in the call goes before them.
+
+    Parameters
+    ----------
+    settings : dict
+        What was given; ``model`` is removed.
+    named : str or type, or iterable of them, optional
+        Names, with commas between where they are one string, or classes of one's own, which are put to use.
 
     Raises
     ------
     UserError
-        When they are no names.
+        When there is none, or something is neither.
 
     Examples
     --------
@@ -98,12 +107,11 @@ def take_models(settings: dict[str, Any], named: str | Iterable[str] | None = No
     """
     found = settings.pop("model", DEFAULT_MODEL)
     models = found if named is None else named
-    listed = models.split(",") if isinstance(models, str) else models
-    if not isinstance(listed, Iterable) or isinstance(listed, Mapping):
-        raise UserError(f"model={models!r} is no name of a model, such as {DEFAULT_MODEL}.")
-    names = [name.strip() if isinstance(name, str) else name for name in listed]
+    several = isinstance(models, Iterable) and not isinstance(models, (str, type))
+    listed = as_list(list(models) if several else models) or []
+    names = [use(name) if isinstance(name, type) else name for name in listed]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise UserError(
-            f"model={models!r} is no name of a model, such as {DEFAULT_MODEL}, nor several of them."
+            f"model={models!r} names no model; write {DEFAULT_MODEL}, module:Class or give a class of your own."
         )
-    return names
+    return [name.strip() for name in names]

@@ -94,13 +94,32 @@ def check_class_defaults(defaults: Mapping[str, object], model: str) -> None:
     Raises
     ------
     UserError
-        For the first one, with the setting that it is so like.
+        For the first one, with the setting that it is so like; for a key that no class can set, or a value that
+        no file of settings can hold.
     """
     known = own_keys() | _recbole_yaml_keys()
-    for key in defaults:
+    for key, value in defaults.items():
+        if not isinstance(key, str) or key in RUN_KEYS | {"recipe"}:
+            raise UserError(
+                f"'{model}': defaults has {key!r}, which is no setting that a class can bring along."
+            )
+        if not _is_plain(value):
+            raise UserError(
+                f"'{model}': defaults has {key}={value!r}; a setting is a number, text, true, false, None, or a list "
+                "or mapping of such."
+            )
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
         if near and key not in known and key not in _recbole_code_keys():
             raise UserError(
                 f"'{model}': defaults has '{key}', which nothing reads. Did you mean {near[0]}? A setting of its own "
                 "needs a name less like that one."
             )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value comes back from a YAML file as it was."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

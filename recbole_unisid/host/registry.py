@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from functools import cache
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.extensions import find, is_reference
+from recbole_unisid.extensions import find, is_reference, own_class
 
 #: Our models and the modules that hold them.
 OWN_MODELS = {
@@ -80,7 +79,8 @@ def model_class(name: str) -> type[Any]:
     models = known_models()
     if name not in models:
         raise UserError(
-            f"There is no model '{name}'.{did_you_mean(name, models)} --list-models shows all of them."
+            f"There is no model '{name}'.{own_class(name) or did_you_mean(name, models)} --list-models shows all of "
+            "them; one of your own is module:Class."
         )
     found: type[Any] = getattr(importlib.import_module(models[name]), name)
     return found
@@ -94,13 +94,13 @@ def is_own(name: str) -> bool:
 def family(name: str) -> str:
     """Whose defaults, trainer and search space a model has.
 
-    A model's own name; of a class of the user's, the nearest model of ours or RecBole's that it is derived from
+    A model's own name; of a class of the user's, the nearest model of ours or RecBole's that it is or is derived from
     (`ItemID` where it is :class:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender` itself).
     """
     if not is_reference(name):
         return name
     known = known_models()
-    for base in model_class(name).__mro__[1:]:
+    for base in model_class(name).__mro__:
         if known.get(base.__name__) == base.__module__:
             return base.__name__
         if base.__module__ == _BACKBONE:
@@ -111,6 +111,8 @@ def family(name: str) -> str:
 def _users_class(name: str) -> type[Any]:
     from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
     from recbole.model.sequential_recommender import S3Rec
+
+    from recbole_unisid.host.promises import check_methods  # as RecBole's models: for whom has such a class
 
     found = find(name, "model")
     if not issubclass(found, AbstractRecommender):
@@ -125,8 +127,5 @@ def _users_class(name: str) -> type[Any]:
     needs = getattr(found, "needs", None)
     if needs not in (None, "tokens", "vectors"):
         raise UserError(f"'{name}': needs = {needs!r}; it is 'tokens', 'vectors' or None.")
-    try:
-        inspect.signature(found).bind("config", "dataset")
-    except TypeError as error:
-        raise UserError(f"'{name}': its constructor takes config and dataset ({error}).") from error
+    check_methods(name, found)
     return found

@@ -53,19 +53,25 @@ class ItemSemantics:
     @property
     def codes(self) -> NDArray[np.int64]:
         """Codes, shape [n_items, levels]."""
-        assert self.tokenization is not None
-        return self.tokenization.codes
+        return self._tokens.codes
 
     @property
     def codebooks(self) -> list[NDArray[np.float32]]:
         """Code vectors of each level."""
-        assert self.tokenization is not None
-        return self.tokenization.codebooks
+        return self._tokens.codebooks
 
     @property
     def codebook_sizes(self) -> list[int]:
         """Codes of each level."""
         return [len(book) for book in self.codebooks]
+
+    @property
+    def _tokens(self) -> Tokenization:
+        if self.tokenization is None:
+            raise UserError(
+                "There are no codes: the model reads text vectors; needs = 'tokens' in its class asks for them."
+            )
+        return self.tokenization
 
 
 def cache_folder(config: UniSIDConfig) -> Path:
@@ -178,7 +184,19 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     -------
     ItemSemantics
         From the cache where nothing that it depends on has changed.
+
+    Raises
+    ------
+    UserError
+        For a class of the user's own that asks for what it has no settings for, and what its text may lack.
     """
+    wanted = ("text_encoder", *(("tokenizer", "codebook_sizes", "collisions") if needs == "tokens" else ()))
+    missing = [key for key in wanted if config[key] is None]
+    if missing:
+        raise UserError(
+            f"{config['model']} needs {needs}, but has no {', '.join(missing)}: derive it from UniSID (tokens) or "
+            "DenseText (vectors), or set them in its defaults."
+        )
     item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     started = time.perf_counter()
     vectors = text_vectors(config, dataset, item_ids)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from recbole_unisid.data.split import VALID
 from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import is_reference
 from recbole_unisid.host import distributed
 from recbole_unisid.host.averaging import WeightAverage
 from recbole_unisid.host.collector import RankCollector, RankRecorder, phase_recorder
@@ -22,6 +23,7 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.loaders import TARGET_LIST
 from recbole_unisid.host.memory import release_freed_memory
 from recbole_unisid.host.mends import tensorboard_in
+from recbole_unisid.host.promises import check_loss, watch_predict
 from recbole_unisid.host.random_state import loader_state
 from recbole_unisid.host.registry import family
 from recbole_unisid.host.resumable import Place, Resumable, Watch
@@ -68,6 +70,8 @@ class RunTrainer(Resumable):
         self._bar: tqdm[Any] | None = None
         self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
         compile_if_asked(config, model)
+        if is_reference(config["model"]):
+            watch_predict(config["model"], model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = averaged = WeightAverage(model, config["weight_average"])
@@ -154,12 +158,14 @@ class RunTrainer(Resumable):
         if self.resumed is not None:
             place = Place(**self.resumed["place"])
         compute_loss = loss_func or self._compute_loss
-        step, watch = 1 / len(train_data), Watch(place)
+        step, watch, own = 1 / len(train_data), Watch(place), is_reference(self.config["model"])
 
         def counted(interaction: Any) -> Any:
             heed()
             rows, weight = distributed.share(interaction, TARGET_LIST)
             losses = compute_loss(rows)
+            if own:
+                check_loss(self.config["model"], losses)
             if weight != 1.0:
                 losses = tuple(x * weight for x in losses) if isinstance(losses, tuple) else losses * weight
             place.add(losses)

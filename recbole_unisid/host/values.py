@@ -106,7 +106,7 @@ RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in
 }
 
 
-def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "") -> None:
     """Refuse values that a setting cannot have.
 
     Parameters
@@ -116,6 +116,8 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     defaults : mapping
         Every default of the model. Of RecBole's own settings without a rule here, a number must stay a number
         and true or false must stay so.
+    where : str
+        Begins the message.
 
     Raises
     ------
@@ -135,4 +137,4 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
             continue
         near = did_you_mean(value, rule.words) if isinstance(rule, Choice) and isinstance(value, str) else ""
         known = "" if key not in defaults else f"; the default is {default}"
-        raise UserError(f"{key}={value} must be {rule}{known}.{near}")
+        raise UserError(f"{where}{key}={value} must be {rule}{known}.{near}")

@@ -16,6 +16,7 @@ from recbole_unisid.host.loaders import inputs_and_targets
 from recbole_unisid.items.fold import folded_counts
 from recbole_unisid.items.joint_tokens import JointTokens
 from recbole_unisid.items.representation import ItemRepresentation, TextProjection
+from recbole_unisid.sequence.contract import check_representation
 from recbole_unisid.sequence.in_batch import log_expected_in_batch, target_shares
 from recbole_unisid.sequence.lookahead import consecutive
 from recbole_unisid.sequence.losses import (
@@ -87,6 +88,7 @@ class WholeSequenceRecommender(SequentialRecommender):
         if self.loss_name == "gbce":
             self.calibration = gbce_calibration(self.n_items - 1, self.n_negatives, config["gbce_t"])
         self.items = self._item_representation(config, dataset)
+        check_representation(config["model"], self.items, self.n_items - 1)
         self.transformer = CausalTransformer(
             self.items.width,
             self.max_seq_length,

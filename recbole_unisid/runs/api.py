@@ -19,7 +19,7 @@ FIRST_SEED = 2020
 
 
 def run(
-    model: str | Iterable[str] | None = None,
+    model: str | type[Any] | Iterable[str | type[Any]] | None = None,
     dataset: str | None = None,
     config_dict: Mapping[str, Any] | None = None,
     config_files: Iterable[str | Path] = (),
@@ -29,9 +29,9 @@ def run(
 
     Parameters
     ----------
-    model : str or iterable of str
-        Models of ours or of RecBole, or ``module:Class`` of your own; a string may name several, separated
-        by commas. By default what the settings name as ``model``, or UniSID.
+    model : str or type, or iterable of them
+        Models of ours or of RecBole, or your own, ``module:Class`` or the class itself; a string may name
+        several, separated by commas. By default what the settings name as ``model``, or UniSID.
     dataset : str
         A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``. By default what the settings
         name as ``dataset``, or ml-100k.

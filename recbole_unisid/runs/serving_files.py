@@ -50,7 +50,11 @@ def write_serving_files(
         files += ["tokens.tsv", TOKENIZER_FILE]
         tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
     text = None if recipe is None else recipe.as_json()
-    write_manifest(folder, files, {"model": config["model"], "text": text, "tokens": tokens})
+    about = {"model": config["model"], "text": text, "tokens": tokens}
+    code = config.hashed().get(
+        "code"
+    )  # of the user's own classes: whoever loads the run is told of edited ones
+    write_manifest(folder, files, about | ({"code": code} if code else {}))
 
 
 def _text_recipe(

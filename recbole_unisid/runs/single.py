@@ -20,6 +20,7 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
+from recbole_unisid.host.promises import check_scores
 from recbole_unisid.host.random_state import repeatable_sums
 from recbole_unisid.host.registry import is_own
 from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
@@ -31,7 +32,7 @@ from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.runs.serving_files import write_serving_files
-from recbole_unisid.sequence.contract import check_reader
+from recbole_unisid.sequence.contract import check_items, check_reader, draws_put_back
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
@@ -123,8 +124,8 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
-    if is_reference(config["model"]) and isinstance(model, WholeSequenceRecommender):
-        check_reader(config["model"], model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
+    if is_reference(config["model"]):
+        _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
@@ -137,6 +138,17 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
         "trained %d epochs; the best is epoch %s, counted from 0", len(trainer.history), trainer.best_epoch
     )
     return Trained(dataset, loaders, trainer, seconds)
+
+
+def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
+    """Try a model of the user's own before it trains."""
+    name = config["model"]
+    if isinstance(model, WholeSequenceRecommender):
+        check_items(name, model.items, model.n_items - 1)
+        check_reader(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
+    with draws_put_back():  # a loader may draw
+        batch = next(iter(loaders.test))[0].to(config["device"])
+    check_scores(name, model, batch, flat=not config.is_own_model)
 
 
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
+from recbole_unisid.extensions import code_of
 from recbole_unisid.host.borrowed import Interaction
 from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model, stored_sequences
 from recbole_unisid.items.catalogue import Catalogue
@@ -23,6 +25,7 @@ from recbole_unisid.serving.run_folder import StoredRun, read_run
 from recbole_unisid.serving.versions import Version, read_version
 from recbole_unisid.tokens.tokenization import Tokenization
 
+LOG = logging.getLogger("recbole_unisid")
 #: Histories that are encoded at once.
 _CHUNK = 256
 
@@ -237,7 +240,8 @@ def load(
     ------
     UserError
         In one line: the run is not finished, versions do not fit, a file is missing or damaged, or the
-        model cannot be loaded without its data set. Nothing in any file is executed.
+        model cannot be loaded without its data set. Nothing in any file is executed. A class of the user's own
+        whose source was edited since is a warning in the log.
 
     Examples
     --------
@@ -250,6 +254,15 @@ def load(
     stored = read_run(Path(run_dir))
     version = read_version(stored, catalogue)
     config = StoredConfig(stored.settings, device)
+    made = stored.manifest.get("code") or {}
+    for name, code in code_of(made).items():
+        if code != made[name]:
+            LOG.warning(
+                "The source of '%s' was edited since %s was made: what is recommended may be other than what the run "
+                "measured. Put the source back, or run again.",
+                name,
+                stored.path,
+            )
     users = int(stored.result["data"]["users"])
     dataset = StoredDataset(config, stored.catalogue, users, stored.semantics())
     model = build_stored_model(config, dataset, stored.weights)

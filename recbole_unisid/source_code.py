@@ -1,0 +1,108 @@
+"""What a class of the user's own says, as it was when it was imported: for the hashes of runs and caches."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+#: Files of classes and their text when it was first asked for: Python goes on with that, whatever is edited.
+_read: dict[type[Any], tuple[Path, str]] = {}
+_Cached = type(lru_cache(len))
+#: Members of a class that say nothing of what it does.
+_BOOKKEEPING = frozenset(
+    """
+    __module__ __qualname__ __doc__ __dict__ __weakref__ __annotations__ __firstlineno__ __static_attributes__
+    __abstractmethods__ _abc_impl
+    """.split()  # noqa: SIM905
+)
+
+
+def source_of(kind: type[Any]) -> Any:
+    """The text of the file that a class stands in, or what a class without a file (a notebook's) does.
+
+    Parameters
+    ----------
+    kind : type
+        The class. Its file is read once a process, so it should be asked for soon after the import.
+
+    Returns
+    -------
+    str or list
+        JSON-like, for :func:`~recbole_unisid.files.fingerprint`: the whole file; without one the bytecode and the
+        constants of the class and of what it names beside it.
+    """
+    if kind not in _read:
+        try:
+            file = Path(inspect.getfile(kind))
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except (TypeError, OSError):  # typed into a console or a notebook
+            text = ""
+        # A class may be typed beside a script that runs, too.
+        if not text or (kind.__module__ == "__main__" and not re.search(rf"\bclass {kind.__name__}\b", text)):
+            return _said(kind, kind.__module__, set())
+        _read[kind] = file, text
+    return _read[kind][1]
+
+
+def is_edited(kind: type[Any]) -> bool:
+    """Whether the file of a class is another one by now than the code that Python has of it."""
+    if kind not in _read:
+        return False
+    file, text = _read[kind]
+    return file.is_file() and file.read_text(encoding="utf-8", errors="replace") != text
+
+
+def _said(value: Any, home: str, seen: set[int]) -> Any:
+    """What a value says, JSON-like and the same in every process; classes and functions of module `home` in full."""
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    if isinstance(value, property):
+        value = [value.fget, value.fset, value.fdel]
+    if isinstance(value, (cached_property, partial)):
+        value = value.func
+    value = inspect.unwrap(value) if isinstance(value, _Cached) else value
+    if isinstance(value, (type, FunctionType)):
+        if value.__module__ != home or id(value) in seen:
+            return f"{value.__module__}.{value.__qualname__}"
+        seen.add(id(value))
+        parts = _members(value) if isinstance(value, type) else _parts(value)
+        return [[key, _said(part, home, seen)] for key, part in sorted(parts.items())]
+    if isinstance(value, CodeType):
+        names = [value.co_names, value.co_varnames, value.co_freevars]
+        return [value.co_code.hex(), _said([*names, value.co_consts], home, seen)]
+    if isinstance(value, Mapping):
+        return [[str(key), _said(part, home, seen)] for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_said(part, home, seen) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(repr(part) for part in value)  # their order changes from process to process
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    return _said(type(value), home, seen)  # what is printed of it may be its address
+
+
+def _members(kind: type[Any]) -> dict[str, Any]:
+    own = {key: value for key, value in vars(kind).items() if key not in _BOOKKEEPING}
+    return own | {"(bases)": kind.__bases__}
+
+
+def _parts(function: FunctionType) -> dict[str, Any]:
+    """Code, default arguments, and what the code names: of its module, and of a function around it."""
+    named = {
+        name: function.__globals__[name] for name in _names(function.__code__) & set(function.__globals__)
+    }
+    cells = [cell for cell in function.__closure__ or () if cell != type(cell)()]  # one may be empty still
+    held = [cell.cell_contents for cell in cells]
+    whole = {"(code)": function.__code__, "(defaults)": [function.__defaults__, function.__kwdefaults__]}
+    return named | whole | {"(held)": held}
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that code looks up, in the functions within it, too."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
