@@ -30,7 +30,7 @@ from recbole_unisid.data.split import TEST, cold_items
 from recbole_unisid.files import write_json
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import PrefixRowDataset
-from recbole_unisid.host.semantics import text_vectors
+from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.scores.candidates import case_users
 
@@ -89,8 +89,7 @@ def dataset_texts(study: Study) -> NDArray[np.float32]:
     """Unit text vectors of a data set's items, padding first."""
     config = UniSIDConfig("UniSID", study.dataset, study.settings(2020))
     dataset = PrefixRowDataset(config)
-    vectors = text_vectors(config, dataset, [str(i) for i in dataset.field2id_token[dataset.iid_field][1:]])
-    return unit_texts(vectors)
+    return unit_texts(item_semantics(config, dataset, "vectors").vectors)
 
 
 def main() -> None:

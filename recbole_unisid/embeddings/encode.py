@@ -79,13 +79,34 @@ def encode_texts(
         if ids is None or len(ids) != len(texts):
             raise UserError(f"Vectors from {encoder} need the items' ids, one a text.")
         return read_vectors(Path(encoder), ids)
-    bare = [text.strip() for text in texts]
-    model = open_encoder(
-        encoder, bare if corpus is None else [text.strip() for text in corpus],
-        batch_size, device, max_length, prompt, processes,
-    )  # fmt: skip
+    learned_from = [text.strip() for text in (texts if corpus is None else corpus)]
+    model = open_encoder(encoder, learned_from, batch_size, device, max_length, prompt, processes)
+    return encode_with(model, texts, cache_dir, show_progress)
+
+
+def encode_with(
+    model: TextEncoder, texts: Sequence[str], cache_dir: Path, show_progress: bool = True
+) -> NDArray[np.float32]:
+    """Encode texts with an encoder at hand, or fetch their vectors from the cache; the encoder is closed.
+
+    Parameters
+    ----------
+    model : TextEncoder
+        Opened (:func:`~recbole_unisid.embeddings.encoder.open_encoder`).
+    texts, cache_dir, show_progress
+        As in :func:`encode_texts`.
+
+    Returns
+    -------
+    ndarray of float32, shape [texts, width]
+
+    Raises
+    ------
+    UserError
+        When the encoder cannot be used, or gives a vector that is not finite.
+    """
     try:
-        return _encode_cached(bare, model, Path(cache_dir), show_progress)
+        return _encode_cached([text.strip() for text in texts], model, Path(cache_dir), show_progress)
     finally:
         model.close()
 

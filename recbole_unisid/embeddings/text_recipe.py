@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.encode import encode_texts
+from recbole_unisid.embeddings.encode import encode_texts, encode_with
 from recbole_unisid.embeddings.encoder import open_encoder
 from recbole_unisid.embeddings.vector_file import is_vector_file
 from recbole_unisid.errors import UserError
@@ -102,16 +102,7 @@ class TextRecipe:
                 f"The text encoder '{self.encoder}' at hand is not the run's (its weights or settings have "
                 "changed), so its vectors mean something else; install the former one, or run again."
             )
-        return encode_texts(
-            texts,
-            self.encoder,
-            cache_dir,
-            batch_size=batch_size,
-            max_length=self.max_length,
-            prompt=self.prompt,
-            show_progress=show_progress,
-            corpus=known,
-        )
+        return encode_with(model, texts, cache_dir, show_progress)
 
     def _from_file(
         self, texts: Sequence[str], item_ids: Sequence[str], vector_file: str | None, cache_dir: Path

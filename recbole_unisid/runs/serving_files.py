@@ -6,15 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.data.split import Split
-from recbole_unisid.embeddings.encoder import open_encoder
-from recbole_unisid.embeddings.text_recipe import TextRecipe
-from recbole_unisid.embeddings.vector_file import is_vector_file
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.semantics import ItemSemantics, read_items, shown_items
-from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue, one_line
-from recbole_unisid.rules import as_list
+from recbole_unisid.host.item_text import item_table, shown_items
+from recbole_unisid.host.semantics import ItemSemantics
+from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.runs.manifest import write_manifest
-from recbole_unisid.text.item_text import category_roots, item_texts, text_columns
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 
 
@@ -37,9 +33,10 @@ def write_serving_files(
     item_ids = [str(item) for item in dataset.sequences.item_ids[1:]]
     split: Split = dataset.split
     texts, recipe = [""] * len(item_ids), None
-    if semantics is not None:
-        texts, recipe = _text_recipe(config, item_ids, semantics)
-    titles = shown_items(config, item_ids)[0] if semantics is None else semantics.titles
+    if semantics is None:
+        titles = shown_items(item_table(config), item_ids)[0]
+    else:
+        texts, recipe, titles = semantics.texts, semantics.recipe, semantics.titles
     titles = [title or item for title, item in zip(titles, item_ids, strict=True)]
     counts = split.training_counts(dataset.sequences)
     Catalogue(["[PAD]", *item_ids], ["[PAD]", *titles], ["", *texts], counts).save(folder / CATALOGUE_FILE)
@@ -55,19 +52,3 @@ def write_serving_files(
         "code"
     )  # of the user's own classes: whoever loads the run is told of edited ones
     write_manifest(folder, files, about | ({"code": code} if code else {}))
-
-
-def _text_recipe(
-    config: UniSIDConfig, item_ids: list[str], semantics: ItemSemantics
-) -> tuple[list[str], TextRecipe]:
-    """The texts that were encoded, and the way from an item's columns to its vector."""
-    encoder, width = str(config["text_encoder"]), semantics.vectors.shape[1]
-    if encoder == "preload" or is_vector_file(encoder):
-        return [""] * len(item_ids), TextRecipe(encoder, None, width)
-    table, fields, template = read_items(config), as_list(config["text_fields"]), config["text_template"]
-    columns = text_columns(table, fields, template)
-    texts = [one_line(text) for text in item_texts(table, item_ids, fields, template)]
-    limits = {"max_length": config["text_max_length"], "prompt": config["text_prompt"]}
-    key = open_encoder(encoder, [text.strip() for text in texts], **limits).key
-    roots = category_roots(table, columns)
-    return texts, TextRecipe(encoder, key, width, columns, template, roots, **limits)

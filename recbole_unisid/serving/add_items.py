@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.semantics import cache_folder
+from recbole_unisid.host.item_text import cache_folder
 from recbole_unisid.items.representation import SemanticTokens, TextProjection
 from recbole_unisid.models.unisid import ItemID
 from recbole_unisid.serving.loaded import LoadedRun, load, scores_by_vectors
