@@ -85,6 +85,7 @@ def studies(levels: int, vectors: str | None = None) -> dict[str, list[Arm]]:
             Arm("SemanticID", "SemanticID"),
             Arm("DenseText", "DenseText"),
             Arm("DenseText + ID", "DenseText", {"id_dim": 6}),
+            Arm("DenseText + ID, concatenated", "DenseText", {"id_dim": 6, "id_join": "concatenate"}),
         ],
         "distances": _distances(levels),
         "tokens": [
@@ -100,8 +101,12 @@ def studies(levels: int, vectors: str | None = None) -> dict[str, list[Arm]]:
         "id-dimension": [
             Arm(f"ID {width}-d", settings={"id_dim": width}) for width in (6, 0, 2, 4, 8, 16, 32, 64)
         ],
+        "id-join": [
+            Arm("added through a map"),
+            Arm("concatenated", settings={"id_join": "concatenate"}),
+        ],
         "levels": [
-            Arm(f"{levels} x 256"),
+            Arm(f"{levels} x 255"),
             *(Arm(f"{n} x {k}", settings=_levels(n, k)) for n, k in shapes),
         ],
         "joint": _joint(),
