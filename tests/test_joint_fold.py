@@ -76,7 +76,7 @@ def test_parameters_of_serving(kind: str, ml_mini: Path, in_empty_folder: Path) 
     assert folded.parameter_counts() == folded_counts(model.items)
     kept = folded.parameter_counts()
     transformer = sum(p.numel() for p in model.transformer.parameters())
-    assert counts["serving"] == transformer + kept["tables"] + kept["ids"]
+    assert counts["serving"] == transformer + kept["tables"] + kept["ids"] + kept["lift"]
     assert counts["serving_codes"] == kept["codes"]
     if not kind.startswith("dense"):
         assert counts["tokens"] == kept["tables"] + kept["ids"]
@@ -86,14 +86,17 @@ def test_parameters_of_serving(kind: str, ml_mini: Path, in_empty_folder: Path) 
 
 
 def test_an_added_id(ml_mini: Path, in_empty_folder: Path) -> None:
-    """The item's vector is its codes' sum plus W times its ID, and the map counts among the token parameters."""
+    """The item's vector is its codes' sum plus W times its ID; W is served, and no token."""
     model = trained("added", ml_mini)
     numbers = torch.arange(1, model.n_items)
     items = model.items
     wanted = items.semantic(numbers) + items.ids.weight[numbers] @ items.lift.weight.T
     torch.testing.assert_close(items(numbers), wanted)
     assert items.width == 64
-    assert model.parameter_counts()["tokens"] == 48 * 64 + (model.n_items - 1) * 4 + 4 * 64
+    counts = model.parameter_counts()
+    assert counts["tokens"] == 48 * 64 + (model.n_items - 1) * 4
+    transformer = sum(p.numel() for p in model.transformer.parameters())
+    assert counts["serving"] == counts["tokens"] + transformer + 4 * 64
 
 
 def test_beauty_has_the_papers_token_parameters() -> None:
@@ -104,7 +107,7 @@ def test_beauty_has_the_papers_token_parameters() -> None:
     mixed = ["cosine", "cosine", "euclidean"]
     tokens = JointTokens(torch.zeros(12_102, 4), [256] * 3, mixed, 64, JointOptions(), 0)
     counts = folded_counts(ItemRepresentation(12_101, tokens, 64, 8))
-    assert counts == {"tables": 49_152, "ids": 96_808, "codes": 36_303}
+    assert counts == {"tables": 49_152, "ids": 96_808, "lift": 0, "codes": 36_303}
     assert counts["tables"] + counts["ids"] == 145_960
     assert folded_counts(ItemRepresentation(12_101, None, 0, 64))["ids"] == 774_464
     assert pytest.approx(0.8115, abs=5e-5) == 1 - 145_960 / 774_464

@@ -67,11 +67,11 @@ class FoldedItems:
         return torch.cat(parts, dim=1)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Count what is kept: ``tables``, ``ids`` with their map (numbers, no padding), ``codes`` (integers)."""
-        lift = 0 if self.lift is None else self.lift.numel()
+        """Count what is kept: ``tables``, ``ids`` (no padding) and ``lift``, all numbers; ``codes``, integers."""
         return {
             "tables": sum(table.numel() for table in self.tables),
-            "ids": 0 if self.ids is None else self.n_items * self.ids.shape[1] + lift,
+            "ids": 0 if self.ids is None else self.n_items * self.ids.shape[1],
+            "lift": 0 if self.lift is None else self.lift.numel(),
             "codes": self.n_items * self.codes.shape[1],
         }
 
@@ -118,8 +118,8 @@ def folded_counts(items: ItemRepresentation) -> dict[str, int]:
         beside = 0 if items.ids is None or items.lift is not None else items.ids.embedding_dim
         tables, levels = (items.n_items + 1) * (items.width - beside), 1
     lift = 0 if items.lift is None else items.lift.weight.numel()
-    ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim + lift
-    return {"tables": tables, "ids": ids, "codes": items.n_items * levels}
+    ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim
+    return {"tables": tables, "ids": ids, "lift": lift, "codes": items.n_items * levels}
 
 
 @torch.no_grad()

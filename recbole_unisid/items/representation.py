@@ -85,14 +85,14 @@ class ItemRepresentation(nn.Module):
     The paper concatenates: the ID has coordinates of its own. Added through a learned map ``W``, as small an ID moves
     its item along `id_width` directions of the whole vector.
 
-    =============  ===================  ============
+    =============  ===================  ================
     model          semantic part        ID part
-    =============  ===================  ============
-    UniSID         code vectors, 64-d   6-d
+    =============  ===================  ================
+    UniSID         code vectors, 64-d   6-d, added
     SemanticID     code vectors, 64-d   none
     ItemID         none                 64-d
     DenseText      projected text       none, or as set
-    =============  ===================  ============
+    =============  ===================  ================
 
     Parameters
     ----------

@@ -267,7 +267,8 @@ class WholeSequenceRecommender(SequentialRecommender):
         Returns
         -------
         dict of int
-            ``tokens``: item tables that are learned (code vectors and IDs, padding not counted);
+            ``tokens``: item tables that are learned (code vectors and IDs, padding not counted; the map through
+            which IDs are added is no item's and counts with the network);
             ``training``: everything that gets a gradient; ``checkpoint``: every number stored;
             ``serving``: what scoring needs once items are folded to codes, tables and IDs, the integers of the
             codes apart as ``serving_codes``.
@@ -281,6 +282,7 @@ class WholeSequenceRecommender(SequentialRecommender):
             "checkpoint": sum(value.numel() for value in self.state_dict().values()),
             "serving": sum(p.numel() for p in self.transformer.parameters())
             + folded["tables"]
-            + folded["ids"],
+            + folded["ids"]
+            + folded["lift"],
             "serving_codes": folded["codes"],
         }
