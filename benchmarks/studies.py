@@ -106,7 +106,7 @@ def studies(levels: int, vectors: str | None = None) -> dict[str, list[Arm]]:
             Arm("concatenated", settings={"id_join": "concatenate"}),
         ],
         "levels": [
-            Arm(f"{levels} x 255"),
+            Arm(f"{levels} x 256"),
             *(Arm(f"{n} x {k}", settings=_levels(n, k)) for n, k in shapes),
         ],
         "joint": _joint(),

@@ -19,7 +19,7 @@ show the health of the tokens.
 
   --dataset=ml-100k       a folder under --data_path with D.item
   --tokenizer=residual_kmeans   rqvae, opq, random, lsh, file with --tokens_file=F, or module:Class
-  --codebook_sizes=[255,255,255,255,255]
+  --codebook_sizes=[256,256,256,256,256]
   --distances=...         of each level; cosine, the last euclidean
   --collisions=none       suffix, balanced
   --text_encoder=offline  lsa, a file of vectors, any sentence-transformers model, module:Class
