@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
@@ -86,11 +87,15 @@ def test_an_item_of_known_text_has_its_codes(copy_of: Callable[[str], Path]) -> 
     assert run.item_vectors is not None
     assert run.items.texts[twin] == run.items.texts[old]
     assert (run.codes[twin] == run.codes[old]).all()
-    semantic = 64
-    np.testing.assert_array_equal(run.item_vectors[twin][:semantic], run.item_vectors[old][:semantic])
-    ids = run.item_vectors[1 : run.stored.catalogue.n_items + 1, semantic:]
-    np.testing.assert_allclose(run.item_vectors[twin][semantic:], ids.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(run.item_vectors[-1][semantic:], ids.mean(axis=0), atol=1e-6)
+    items = run.model.items
+    with torch.no_grad():
+        semantic = items.semantic(torch.tensor([twin, old, len(run.item_vectors) - 1])).numpy()
+        mean = items.ids.weight[1 : run.stored.catalogue.n_items + 1].mean(0)
+        id_part = items.lift(mean).numpy()
+    np.testing.assert_array_equal(semantic[0], semantic[1])
+    np.testing.assert_allclose(run.item_vectors[twin], semantic[0] + id_part, atol=1e-6)
+    np.testing.assert_allclose(run.item_vectors[-1], semantic[2] + id_part, atol=1e-6)
+    assert np.abs(run.item_vectors[twin] - run.item_vectors[old]).max() > 1e-3  # the old one has its own ID
 
 
 def test_versions_build_on_each_other(copy_of: Callable[[str], Path]) -> None:
