@@ -145,6 +145,18 @@ def run_study(arms: Sequence[Arm], options: argparse.Namespace) -> Leaderboard:
     return make_leaderboard(runs, arms[0].label)
 
 
+def _chosen(arms: list[Arm], labels: str | None) -> list[Arm]:
+    """The arms of these labels, behind the study's reference; all of them where none are named."""
+    if labels is None:
+        return arms
+    wanted = labels.split("|")
+    if unknown := set(wanted) - {arm.label for arm in arms}:
+        raise SystemExit(
+            f"--arms: no arm {sorted(unknown)[0]!r}; there are {', '.join(arm.label for arm in arms)}"
+        )
+    return [arm for arm in arms if arm is arms[0] or arm.label in wanted]
+
+
 def to_table(board: Leaderboard, title: str) -> str:
     """The study as Markdown: means, deviations over seeds, differences with paired intervals."""
     head = ["", "token parameters", "R@10", "NDCG@10", "difference in NDCG@10", "HR@10, 99 negatives"]
@@ -190,6 +202,9 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=5, help="code levels of the default recipe")
     parser.add_argument("--vectors", help="file of item vectors, for the study of encoders")
     parser.add_argument(
+        "--arms", help="these alone, by label, parted by |; the first arm of a study always runs"
+    )
+    parser.add_argument(
         "--settings", type=json.loads, default={}, help="of every arm that has no own, as JSON"
     )
     options = parser.parse_args()
@@ -198,9 +213,10 @@ def main() -> None:
         print("\n".join(f"{name}: {', '.join(arm.label for arm in arms)}" for name, arms in known.items()))
         return
     for name in options.studies:
-        board = run_study(known[name], options)
+        board = run_study(_chosen(known[name], options.arms), options)
         protocol = f"{options.dataset}, leave-one-out, ties {board.protocol['ties']}, seen items filtered, "
         given = f" --settings='{json.dumps(options.settings)}'" if options.settings else ""
+        given += f" --arms='{options.arms}'" if options.arms else ""
         command = f"`python -m benchmarks.studies {name} --dataset={options.dataset}{given}`"
         foot = f"{protocol}{options.seeds} seeds. {command}."
         about = f"{machine()['cpu']}, torch {versions()['torch']}."
