@@ -90,7 +90,7 @@ def studies(levels: int, vectors: str | None = None) -> dict[str, list[Arm]]:
         "distances": _distances(levels),
         "tokens": [
             Arm("residual k-means"),
-            Arm("RQ-VAE", settings={"tokenizer": "rqvae", "tokenizer_options": {"epochs": 40}}),
+            Arm("RQ-VAE", settings={"tokenizer": "rqvae"}),
             # OPQ cuts the vectors into parts: four fit the width of MiniLM (384), five do not.
             Arm("OPQ, 4 x 256", settings={"tokenizer": "opq", "codebook_sizes": [256] * 4}),
             Arm("LSH", settings={"tokenizer": "lsh"}),
