@@ -16,7 +16,7 @@ def outside_pages() -> list[str]:
     return [
         "CONTRIBUTING.md",
         "CHANGELOG.md",
-        *(f"results/{path.name}" for path in (ROOT / "results").glob("*.md")),
+        *(path.relative_to(ROOT).as_posix() for path in (ROOT / "results").rglob("*.md")),
     ]
 
 
