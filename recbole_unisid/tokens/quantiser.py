@@ -31,6 +31,12 @@ from recbole_unisid.errors import UserError, did_you_mean
 
 #: How a level may choose its code.
 DISTANCES = ("cosine", "euclidean")
+#: Codes whose distances agree to this relative precision are tied, and the lowest index wins.
+TIE = 1e-12
+#: Below this share of the largest squared norm, a difference of two squared distances may be rounding.
+_ROUNDING = 1e-9
+#: Rows that are compared with the codes at once.
+_CHUNK = 8192
 
 
 def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, ...]:
@@ -61,16 +67,6 @@ def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, 
     if len(distances) != levels:
         raise UserError(f"{len(distances)} distances for {levels} codebook sizes; give one a level.")
     return tuple(distances)
-
-
-#: Codes whose distances agree to this relative precision are tied, and the lowest index wins.
-TIE = 1e-12
-
-#: Below this share of the largest squared norm, a difference of two squared distances may be rounding.
-_ROUNDING = 1e-9
-
-#: Rows that are compared with the codes at once.
-_CHUNK = 8192
 
 
 class Quantised(NamedTuple):
