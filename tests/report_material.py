@@ -82,7 +82,7 @@ class Material:
         }
         write_text(folder / "config.yaml", yaml.safe_dump(resolved))
         if self.examples and model != "Pop":
-            self._write_examples(folder, rng)
+            self._write_examples(folder, rng, ranks["full"])
         write_json(folder / "result.json", result)
         return folder
 
@@ -157,13 +157,15 @@ class Material:
             **collision_health(codes, self.names, self.titles),
         }
 
-    def _write_examples(self, folder: Path, rng: np.random.Generator) -> None:
+    def _write_examples(self, folder: Path, rng: np.random.Generator, ranks: np.ndarray) -> None:
         rows = choose_examples(self.users)
         histories = [rng.integers(1, self.items + 1, self.history[row]) for row in rows]
         scores = rng.random((len(rows), self.items + 1)).astype(np.float32)
         targets = self.targets[rows].tolist()
         names = ["[PAD]", *self.names]
-        people = people_examples([f"u{row}" for row in rows], histories, targets, names, lambda _: scores)
+        people = people_examples(
+            [f"u{row}" for row in rows], histories, targets, ranks[rows].tolist(), names, scores
+        )
         vectors = {
             way: rng.normal(size=(self.items + 1, 4)).astype(np.float32)
             for way in ("unified", "tokens", "ID")

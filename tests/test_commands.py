@@ -103,6 +103,8 @@ def test_every_subcommand_explains_itself(name: str, capsys: pytest.CaptureFixtu
         (["prepare"], ["name"]),
         (["prepare", "shop", "--from-csv=absent.csv"], ["absent.csv"]),
         (["prepare", "shop", "--form-csv=x"], ["form_csv", "Did you mean"]),
+        (["prepare", "shop", "--from-csv=a.csv", "--raw=originals"], ["--raw", "--from-csv"]),
+        (["prepare", "amazon-beauty", "--items=items.csv"], ["--items", "--from-csv"]),
         (["inspect"], ["name"]),
         (["inspect", "ml-100k", "--format=xml"], ["xml"]),
         (["report"], ["runs"]),

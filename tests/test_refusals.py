@@ -130,7 +130,10 @@ def test_a_subclass_of_a_model_with_features_has_them(ml_mini: Path, in_empty_fo
     assert config["load_col"]["item"] == ["item_id", *config["selected_features"]]
 
 
-@pytest.mark.parametrize(("loss", "searched"), [("sampled_softmax", True), ("gbce", False), ("bce", False)])
+@pytest.mark.parametrize(
+    ("loss", "searched"),
+    [("sampled_softmax", True), ("gbce", False), ("bce", False), ("in_batch_softmax", False)],
+)
 def test_a_search_draws_shared_negatives_only(loss: str, searched: bool, ml_mini: Path) -> None:
     """Thousands of negatives for each position would need gigabytes."""
     config = UniSIDConfig("ItemID", "ml-mini", settings={"data_path": str(ml_mini), "loss": loss})

@@ -12,6 +12,7 @@ import pytest
 from report_material import MODELS, Material
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.page import draw_page, write_report
 from recbole_unisid.report.run_files import find_runs
@@ -139,6 +140,25 @@ def test_titles_come_from_the_item_file_given(tmp_path):
     (folder / "examples.json").unlink()
     assert "A title" not in draw_page(gather_report([folder]))
     assert "A title" in draw_page(gather_report([folder], item_file=tmp_path / "data" / "toys" / "toys.item"))
+
+
+def test_titles_are_those_of_the_run_whatever_became_of_the_item_file(tmp_path):
+    material = Material(tmp_path, titles=["A title"])
+    folder = material.write_run("UniSID", 1, 0.1, tokens=True)
+    ids = ["[PAD]", *material.names]
+    Catalogue(
+        ids, ["[PAD]", *(f"kept {name}" for name in material.names)], [""] * len(ids), material.counts
+    ).save(folder / "items.tsv")
+    categories = gather_report([folder]).items.categories
+    assert set(categories) == set(material.names)
+    file = tmp_path / "data" / "toys" / "toys.item"
+    for damage in (file.read_text(), "no header\n"):
+        file.write_text(damage)
+        items = gather_report([folder]).items
+        assert items.title(material.names[0]) == f"kept {material.names[0]}"
+    assert items.categories == {}
+    with pytest.raises(UserError, match=r"toys\.item"):
+        gather_report([folder], item_file=file)
 
 
 def test_runs_with_other_settings_are_rows_of_their_own(tmp_path):

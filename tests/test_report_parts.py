@@ -78,11 +78,11 @@ def test_heat_maps_draw_every_code_once():
     assert "seven codes" in drawn
 
 
-def test_people_get_unseen_items_best_first_and_ranks_count_ties_against():
+def test_people_get_unseen_items_best_first_and_the_measured_rank():
     names = ["[PAD]", "a", "b", "c", "d", "e"]
     scores = np.array([[9, 5, 4, 3, 3, 1], [9, 1, 1, 1, 1, 1]], dtype=np.float32)
     histories = [np.array([1, 2]), np.array([2, 5])]
-    one, other = people_examples(["u", "v"], histories, [4, 1], names, lambda _: scores, k=2, shown=1)
+    one, other = people_examples(["u", "v"], histories, [4, 1], [2, 3], names, scores, k=2, shown=1)
     assert one.recommended == ["c", "d"]
     assert one.rank == 2
     assert one.history == ["b"]
@@ -94,15 +94,21 @@ def test_people_get_unseen_items_best_first_and_ranks_count_ties_against():
 def test_a_target_seen_before_is_still_a_candidate():
     names = ["[PAD]", "a", "b", "c"]
     scores = np.array([[0, 3, 2, 1]], dtype=np.float32)
-    (one,) = people_examples(["u"], [np.array([1, 2])], [2], names, lambda _: scores)
-    assert one.rank == 1
+    (one,) = people_examples(["u"], [np.array([1, 2])], [2], [1], names, scores)
     assert one.recommended == ["b", "c"]
 
 
-@pytest.mark.parametrize("scores", [np.zeros((1, 3)), np.full((1, 4), np.nan)])
+def test_a_list_ends_where_the_model_s_does():
+    names = ["[PAD]", "a", "b", "c"]
+    scores = np.array([[0, 3, -np.inf, 1]], dtype=np.float32)  # b is outside the beam
+    (one,) = people_examples(["u"], [np.array([1])], [2], [51], names, scores)
+    assert (one.recommended, one.rank) == (["c"], 51)
+
+
+@pytest.mark.parametrize("scores", [np.zeros((1, 3)), np.full((1, 4), np.nan), np.full((1, 4), np.inf)])
 def test_scores_are_checked(scores):
-    with pytest.raises(ValueError, match="finite"):
-        people_examples(["u"], [np.array([1])], [2], ["[PAD]", "a", "b", "c"], lambda _: scores)
+    with pytest.raises(ValueError, match="must be numbers"):
+        people_examples(["u"], [np.array([1])], [2], [1], ["[PAD]", "a", "b", "c"], scores)
 
 
 def test_neighbours_are_by_cosine_and_never_the_item_itself():
@@ -113,7 +119,7 @@ def test_neighbours_are_by_cosine_and_never_the_item_itself():
 
 def test_examples_come_back_from_their_file(tmp_path):
     names = ["[PAD]", "a", "b", "c"]
-    people = people_examples(["u"], [np.array([1])], [2], names, lambda _: np.eye(1, 4, 2, dtype=np.float32))
+    people = people_examples(["u"], [np.array([1])], [2], [1], names, np.eye(1, 4, 2, dtype=np.float32))
     near = neighbour_examples([3], {"id": np.eye(4, dtype=np.float32)}, names)
     write_examples(tmp_path / "examples.json", people, near, {"a": "A" * 900, "unnamed": "x"})
     found = read_examples(tmp_path / "examples.json")

@@ -88,6 +88,39 @@ def test_no_text_at_all(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--model=ItemID", "--dataset=ml-mini", "--epochs=1", "--show_progress=false"]) == 0
 
 
+def test_a_damaged_item_file_costs_no_training(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model without text reads titles from it, and finds out before it trains."""
+    path = data / "ml-mini" / "ml-mini.item"
+    path.write_text(path.read_text() + "one\ttab\ttoo\tmany\there\n")
+    arguments = ["--dataset=ml-mini", "--model=ItemID", "--epochs=1", "--show_progress=false"]
+    assert "columns where the header" in fails(capsys, *arguments)
+    (log,) = Path("runs").rglob("log.txt")
+    assert "epoch" not in log.read_text()
+
+
+def test_an_item_file_without_text_is_no_error(data: Path) -> None:
+    """Numbers alone: items are shown by their names, by a model that reads no text."""
+    path = data / "ml-mini" / "ml-mini.item"
+    ids = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
+    path.write_text("item_id:token\theight:float\n" + "".join(f"{item}\t1.5\n" for item in ids))
+    arguments = ["--dataset=ml-mini", "--model=ItemID", "--epochs=1", "--show_progress=false"]
+    assert main(["run", *arguments]) == 0
+    (table,) = Path("runs").rglob("items.tsv")
+    item, _, title, _ = table.read_text().splitlines()[1].split("\t")
+    assert title == item
+
+
+def test_an_item_file_in_another_encoding(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`encoding` is that of all files of the data set."""
+    path = data / "ml-mini" / "ml-mini.item"
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1].split("\t")[0] + "\tCrème brûlée" + "\t" * (lines[0].count("\t") - 1)
+    path.write_text("\n".join(lines) + "\n", encoding="latin-1")
+    assert "encoding" in fails(capsys, "--dataset=ml-mini", *QUICK)
+    assert main(["run", "--dataset=ml-mini", "--encoding=latin-1", *QUICK]) == 0
+    assert "Crème brûlée" in next(Path("runs").rglob("items.tsv")).read_text(encoding="utf-8")
+
+
 def test_one_item_without_text_is_no_error(data: Path) -> None:
     """It gets the zero vector and codes like any other."""
     path = data / "ml-mini" / "ml-mini.item"
@@ -172,6 +205,11 @@ def test_benchmark_files_and_given_vectors(in_empty_folder: Path) -> None:
     ours = settings | {"text_encoder": "preload", "codebook_sizes": [4, 4, 4]}
     result = recbole_unisid.run("UniSID", "split", ours, verbose=False)
     assert result["data"] == {"users": 12, "items": 20, "interactions": 84, "train_targets": 48}
+    assert result["protocol"]["split"] == "benchmark_files"
+    assert result["protocol"]["description"] == "pre-split files: train, valid, test"
+    for key, value in (("split", "global_time"), ("ties", "shuffled:7")):
+        with pytest.raises(UserError, match=f"{key}={value} has no effect with benchmark_filename"):
+            recbole_unisid.run("UniSID", "split", ours | {key: value}, verbose=False)
     other = recbole_unisid.run("GRU4Rec", "split", settings, verbose=False)
     assert other["data"] == result["data"]
     assert result["test"]["full"]["recall@20"] == other["test"]["full"]["recall@20"] == 1.0

@@ -13,7 +13,13 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.keys import RUN_KEYS, own_keys
-from recbole_unisid.host.properties import model_defaults, overall_defaults, properties_folder, read_yaml
+from recbole_unisid.host.properties import (
+    dataset_defaults,
+    model_defaults,
+    overall_defaults,
+    properties_folder,
+    read_yaml,
+)
 from recbole_unisid.host.registry import OWN_MODELS, known_models
 from recbole_unisid.host.values import RULES, check_values
 from recbole_unisid.rules import Choice, Number
@@ -31,6 +37,13 @@ def config_of(ml_mini: Path, **settings: Any) -> UniSIDConfig:
     """Settings as a run gets them."""
     model = settings.pop("model", "UniSID")
     return UniSIDConfig(model, "ml-mini", settings={"data_path": str(ml_mini), **settings})
+
+
+def test_categories_of_prepared_amazon_sets_are_parted_as_they_were_joined() -> None:
+    """`prepare` writes "Beauty, Nails"; RecBole's models with item features would read "Beauty,"."""
+    for name in ("amazon-beauty", "amazon-toys-games", "amazon-video-games-23"):
+        assert dataset_defaults(name)["seq_separator"] == ", "
+    assert dataset_defaults("amazon-of-ones-own") == dataset_defaults("ml-100k") == {}
 
 
 def test_every_setting_of_ours_has_a_rule() -> None:

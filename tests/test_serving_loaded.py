@@ -147,6 +147,7 @@ def test_a_run_of_the_cold_item_split(ml_mini: Path, in_empty_folder: Path) -> N
         "data_path": str(ml_mini),
         "split": "cold_items",
         "cold_share": 0.3,
+        "id_join": "concatenate",  # so that the ID has coordinates of its own
         "text_encoder": "lsa",
         "codebook_sizes": [8, 8],
         "distances": ["cosine", "euclidean"],
@@ -157,10 +158,19 @@ def test_a_run_of_the_cold_item_split(ml_mini: Path, in_empty_folder: Path) -> N
     counts = run.items.training_counts
     assert run.item_vectors is not None
     ids = run.item_vectors[:, 64:]
+    assert ids.shape[1] == 6
     cold = np.flatnonzero(counts == 0)[1:]
     assert len(cold) > 20
     trained = ids[counts > 0].mean(axis=0)
     np.testing.assert_allclose(ids[cold], np.broadcast_to(trained, ids[cold].shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["in_batch_softmax", "mixed_softmax", "gbce"])
+def test_runs_of_every_loss_are_loaded(loss: str, ml_mini: Path, in_empty_folder: Path) -> None:
+    """What a loss reads of the training data is not needed afterwards."""
+    settings = {"data_path": str(ml_mini), "loss": loss, "epochs": 1, "show_progress": False}
+    run = recbole_unisid.load(recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)["run_dir"])
+    assert np.isfinite(run.scores([np.array([1, 2])])[:, 1:]).all()
 
 
 def test_a_model_that_scores_in_its_own_way_has_no_vectors(

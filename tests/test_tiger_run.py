@@ -73,9 +73,14 @@ def test_run_folder_and_report(more: dict[str, Any], ml_mini: Path, in_empty_fol
         folder = Path(one["run_dir"])
         names = {path.name for path in folder.iterdir()}
         assert {"config.yaml", "result.json", "ranks.npz", "model.safetensors", "tokens.tsv"} <= names
-        assert json.loads((folder / "examples.json").read_text())
+        people = json.loads((folder / "examples.json").read_text())["people"]
         assert {"head", "tail", "short", "long"} <= set(one["test"]["slices"])
         with np.load(folder / "ranks.npz") as ranks:
+            full = dict(zip(ranks["user"].tolist(), ranks["rank_full"].tolist(), strict=True))
+            assert {person["user"]: person["rank"] for person in people}.items() <= full.items()
+            for person in people:  # what is recommended is what was ranked
+                place = [*person["recommended"], person["target"]].index(person["target"]) + 1
+                assert place == person["rank"] or (place == 11 and person["rank"] > 10)
             if more.get("ranker") == "beam":
                 assert ranks["rank_full_unfiltered"].max() == 31
                 assert (ranks["rank_sampled99"] <= 100).all()

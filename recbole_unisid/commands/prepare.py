@@ -51,6 +51,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _from_tables(name: str | None, options: Mapping[str, str]) -> Summary:
+    for key in ("raw", "mirror", "check_counts"):
+        if key in options:
+            raise UserError(f"--{key} is for originals of public data sets; leave it out with --from-csv.")
     return prepare_from_tables(
         options["from_csv"],
         options.get("items"),
@@ -68,8 +71,9 @@ def _from_originals(name: str | None, options: Mapping[str, str]) -> Summary:
         raise UserError(
             "prepare needs a name, such as amazon-beauty, or --from-csv=FILE (see prepare --help)."
         )
-    if "dry_run" in options:
-        raise UserError("--dry-run goes with --from-csv.")
+    for key in ("dry_run", "items", "columns"):
+        if key in options:
+            raise UserError(f"--{key.replace('_', '-')} goes with --from-csv.")
     mirrors = [url for url in options.get("mirror", "").split(",") if url]
     return prepare(
         name,

@@ -27,7 +27,7 @@ class Split:
         stands before it in its user's sequence (validation items included, for a test target);
         a target always has one.
     name : str
-        ``leave_one_out``, ``global_time`` or ``cold_items``.
+        ``leave_one_out``, ``global_time``, ``cold_items``, or ``benchmark_files`` (split by somebody else).
     description : str
         One line with every number that the split depends on: what tables show and compare.
     """

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.encode import encode_texts, encode_with
+from recbole_unisid.embeddings.encode import encode_with
 from recbole_unisid.embeddings.encoder import open_encoder
-from recbole_unisid.embeddings.vector_file import is_vector_file
+from recbole_unisid.embeddings.vector_file import is_vector_file, read_vectors
 from recbole_unisid.errors import UserError
 
 
@@ -93,7 +93,7 @@ class TextRecipe:
             When the encoder at hand is not the run's, or there is nothing that gives vectors.
         """
         if self.key is None or vector_file is not None:
-            return self._from_file(texts, item_ids, vector_file, cache_dir)
+            return self._from_file(item_ids, vector_file)
         limits = {"max_length": self.max_length, "prompt": self.prompt}
         known = [text.strip() for text in corpus]
         model = open_encoder(self.encoder, known, batch_size, **limits)  # type: ignore[arg-type]
@@ -104,9 +104,7 @@ class TextRecipe:
             )
         return encode_with(model, texts, cache_dir, show_progress)
 
-    def _from_file(
-        self, texts: Sequence[str], item_ids: Sequence[str], vector_file: str | None, cache_dir: Path
-    ) -> NDArray[np.float32]:
+    def _from_file(self, item_ids: Sequence[str], vector_file: str | None) -> NDArray[np.float32]:
         if self.key is not None:
             raise UserError(
                 f"The run's vectors come from the text encoder '{self.encoder}', those of a file would mean "
@@ -117,7 +115,7 @@ class TextRecipe:
                 "The run's vectors come from a file: give those of the new items with --vectors=FILE.npy "
                 "(and FILE.ids.txt), made by the same encoder."
             )
-        vectors = encode_texts(texts, vector_file, cache_dir, item_ids)
+        vectors = read_vectors(Path(vector_file), item_ids)
         lacking = np.flatnonzero(~vectors.any(axis=1))
         if len(lacking):
             raise UserError(

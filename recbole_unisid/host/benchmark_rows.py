@@ -77,7 +77,7 @@ def sequences_from_rows(
     return (
         positions,
         UserSequences(items, offsets, None, names[0][1:], names[1]),
-        Split(phase, "leave_one_out"),
+        Split(phase, "benchmark_files", "pre-split files: " + ", ".join(part_names)),
     )
 
 

@@ -160,6 +160,12 @@ class UniSIDConfig(Config):
             with distributed.writer_first():
                 ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
             return
+        for key, only in (("split", "leave_one_out"), ("ties", "raw")):
+            if str(settings.get(key, only)) != only:
+                raise UserError(
+                    f"{key}={settings[key]} has no effect with benchmark_filename: the files are split and ordered "
+                    "already; leave one of the two out."
+                )
         for part in parts:
             if not (folder / f"{folder.name}.{part}.inter").is_file():
                 raise UserError(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.encode import encode_texts, encode_with
+from recbole_unisid.embeddings.encode import encode_with
 from recbole_unisid.embeddings.encoder import open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
-from recbole_unisid.embeddings.vector_file import is_vector_file
+from recbole_unisid.embeddings.vector_file import is_vector_file, read_vectors
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.items.catalogue import one_line
@@ -47,7 +47,8 @@ def item_table(config: UniSIDConfig) -> ItemTable | None:
     path = _item_file(config)
     if not path.is_file():
         return None
-    return read_item_file(path, config["field_separator"], id_field=config["ITEM_ID_FIELD"])
+    encoding = config["encoding"] or "utf-8"
+    return read_item_file(path, config["field_separator"], encoding, config["ITEM_ID_FIELD"])
 
 
 def shown_items(table: ItemTable | None, item_ids: list[str]) -> tuple[list[str], list[str]]:
@@ -89,7 +90,7 @@ def encode_items(
     encoder, cache = str(config["text_encoder"]), cache_folder(config) / "embeddings"
     if encoder == "preload" or is_vector_file(encoder):
         given = encoder != "preload"
-        vectors = encode_texts(item_ids, encoder, cache, item_ids) if given else _preloaded(config, dataset)
+        vectors = read_vectors(Path(encoder), item_ids) if given else _preloaded(config, dataset)
         return [""] * len(item_ids), vectors, TextRecipe(encoder, None, vectors.shape[1])
     texts, columns, roots = _texts(config, table, item_ids)
     limits = {"max_length": config["text_max_length"], "prompt": config["text_prompt"]}
@@ -120,7 +121,9 @@ def _texts(
             "title:token_seq, ...), or give vectors with --text_encoder=FILE.npy."
         )
     fields, template = as_list(config["text_fields"]), config["text_template"]
-    texts = [one_line(text) for text in item_texts(table, item_ids, fields, template)]
+    columns = text_columns(table, fields, template)
+    roots = category_roots(table, [name for name in columns if name in table.columns])
+    texts = [one_line(text) for text in item_texts(table, item_ids, fields, template, roots)]
     empty = sum(not text.strip() for text in texts)
     if empty == len(texts):
         raise UserError(
@@ -129,8 +132,7 @@ def _texts(
         )
     if empty:
         LOG.warning("%d of %d items have no text; their vector is zero", empty, len(texts))
-    columns = text_columns(table, fields, template)
-    return texts, columns, category_roots(table, columns)
+    return texts, columns, roots
 
 
 def _preloaded(config: UniSIDConfig, dataset: Any) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from recbole_unisid.data.sources.catalogue import CATALOGUE
 from recbole_unisid.errors import UserError
 
 
@@ -104,4 +105,7 @@ def model_defaults(model: str, recipe: str = "default") -> dict[str, Any]:
 def dataset_defaults(dataset: str) -> dict[str, Any]:
     """Settings of a data set that we know; an empty mapping for any other."""
     path = properties_folder() / "dataset" / f"{dataset}.yaml"
-    return read_yaml(path) if path.is_file() else {}
+    if path.is_file():
+        return read_yaml(path)
+    # `prepare` joins Amazon's categories by ", ": RecBole's models with item features are to part them there.
+    return {"seq_separator": ", "} if dataset in CATALOGUE and dataset.startswith("amazon-") else {}

@@ -9,6 +9,9 @@ from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.rules import COUNT, FLAG, TEXT, Choice, Kind, Listed, Number, Rule, rule_of
+from recbole_unisid.tokens.estimators import ESTIMATORS
+from recbole_unisid.tokens.quantiser import CODE_LENGTHS, DISTANCES
+from recbole_unisid.tokens.residual_quantiser import LEARNING
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,6 @@ RATE = Number(0, 1, below=True)
 SHARE = Number(0, 1, above=True, below=True)
 PLACE = Kind((str, PathLike), "text")
 OPTIONS = Kind((Mapping,), "a mapping such as {key: value}")
-DISTANCE = Choice(("cosine", "euclidean"))
 
 _GROUPS: dict[Rule, str] = {
     COUNT: """attention_dim beam_check_users beam_numbers beams epochs eval_batch_size eval_scores eval_step
@@ -76,7 +78,7 @@ _GROUPS: dict[Rule, str] = {
 #: another module knows (``tokenizer``, ``split``, ``ranker``) are checked there.
 RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in keys.split()} | {
     "codebook_sizes": Listed(COUNT),
-    "distances": Listed(DISTANCE),
+    "distances": Listed(Choice(DISTANCES)),
     "clip_grad_norm": Mapped({"max_norm": POSITIVE, "norm_type": POSITIVE}, "max_norm"),
     "eval_args": Mapped(
         {
@@ -98,9 +100,9 @@ RULES: dict[str, Rule] = {key: rule for rule, keys in _GROUPS.items() for key in
     "table_init": Choice(("text", "normal")),
     "id_join": Choice(("concatenate", "add")),
     "semantics": Choice(("fixed", "joint")),
-    "joint_learning": Choice(("ema", "gradient", "direct")),
-    "joint_estimator": Choice(("straight_through", "rotation")),
-    "joint_code_length": Choice(("fitted", "unit")),
+    "joint_learning": Choice((*LEARNING, "direct")),
+    "joint_estimator": Choice(tuple(ESTIMATORS)),
+    "joint_code_length": Choice(CODE_LENGTHS),
     "joint_updates": Choice(("one", "three")),
     "joint_losses": Choice(("all", "inputs")),
 }

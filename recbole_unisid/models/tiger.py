@@ -141,7 +141,7 @@ class TIGER(SequentialRecommender):
             )
 
     def _users(self, interaction: Any) -> torch.Tensor | None:
-        if self.USER_ID not in interaction:  # the report's examples are histories of nobody
+        if self.USER_ID not in interaction:  # histories of nobody: a product's
             return None
         users: torch.Tensor = interaction[self.USER_ID]
         return users

@@ -104,7 +104,7 @@ class WholeSequenceRecommender(SequentialRecommender):
         self.n_candidates = self.n_items - 1 if self.candidates is None else len(self.candidates)
         if self.loss_name in SHARED_NEGATIVES:  # distinct: with all items it is the softmax itself
             self.n_negatives = min(self.n_negatives, self.n_candidates)
-        if self.loss_name in IN_BATCH:
+        if self.loss_name in IN_BATCH and dataset.sequences is not None:  # a finished run trains no more
             trained = dataset.sequences.items[dataset.split.targets(TRAIN)]
             shares = torch.from_numpy(target_shares(trained, self.n_items - 1))
             self.register_buffer("target_shares", shares.float(), persistent=False)

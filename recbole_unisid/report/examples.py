@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_json
 
-#: Scores histories, item numbers oldest first, over all items: float [histories, n_items + 1].
-Scorer = Callable[[Sequence[NDArray[np.int64]]], NDArray[np.float32]]
 #: The same people for every run of a data set: belongs to the protocol, not to the run.
 _CHOICE_SEED = 12345
 _LONGEST_TITLE = 300
@@ -35,7 +33,7 @@ class Person:
     target : str
         The item that came next.
     rank : int
-        The target's rank among all items but those seen; ties count against it.
+        The target's rank as measured, among all items but those seen.
     recommended : list of str
         The best items that the user had not seen, best first.
     """
@@ -75,12 +73,13 @@ def people_examples(
     users: Sequence[str],
     histories: Sequence[NDArray[np.int64]],
     targets: Sequence[int],
+    ranks: Sequence[int],
     item_ids: Sequence[str],
-    score: Scorer,
+    scores: NDArray[np.float32],
     k: int = 10,
     shown: int = 8,
 ) -> list[Person]:
-    """Ask a model what it recommends to some people.
+    """What a model recommends to some people.
 
     Parameters
     ----------
@@ -90,10 +89,12 @@ def people_examples(
         Item numbers before each target, oldest first.
     targets : sequence of int
         Item numbers of what came next.
+    ranks : sequence of int
+        The targets' ranks as the evaluation found them.
     item_ids : sequence of str, shape [n_items + 1]
         Names of the items; entry 0 is padding.
-    score : callable
-        See :data:`Scorer`; column 0 is ignored.
+    scores : ndarray, shape [people, n_items + 1]
+        Of every item; column 0 is ignored, and -inf is an item that the model does not list.
     k : int
         How many items are recommended.
     shown : int
@@ -106,20 +107,16 @@ def people_examples(
     Raises
     ------
     ValueError
-        When scores have another shape or are not finite.
+        When scores have another shape, or one is NaN or +inf.
     """
-    scores = np.array(score(histories), dtype=np.float64)  # [people, n_items + 1]
-    if scores.shape != (len(users), len(item_ids)) or not np.isfinite(scores[:, 1:]).all():
-        raise ValueError(
-            f"scores must be finite and of shape {(len(users), len(item_ids))}, not {scores.shape}"
-        )
+    scores = np.array(scores, dtype=np.float64)
+    if scores.shape != (len(users), len(item_ids)) or not (scores[:, 1:] < np.inf).all():
+        raise ValueError(f"scores must be numbers of shape {(len(users), len(item_ids))}, not {scores.shape}")
     people = []
-    for user, history, target, row in zip(users, histories, targets, scores, strict=True):
+    for user, history, target, rank, row in zip(users, histories, targets, ranks, scores, strict=True):
         seen = history[history != target]
         row[0] = row[seen] = -np.inf
-        candidates = len(item_ids) - 1 - len(np.unique(seen))
-        best = np.argsort(-row, kind="stable")[: min(k, candidates)]
-        rank = int((row >= row[target]).sum())  # the target itself is the 1
+        best = np.argsort(-row, kind="stable")[: min(k, int(np.isfinite(row).sum()))]
         names = [str(item_ids[item]) for item in history[-shown:]]
         recommended = [str(item_ids[item]) for item in best]
         people.append(Person(str(user), names, len(history), str(item_ids[target]), rank, recommended))

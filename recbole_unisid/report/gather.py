@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_unisid.errors import UserError
+from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.ranks.bootstrap import Interval, bootstrap_mean
 from recbole_unisid.ranks.statistics import metric_over_seeds
 from recbole_unisid.report.examples import Examples, read_examples
@@ -142,13 +144,29 @@ def _intervals(group: Sequence[RunFiles], columns: Sequence[Column]) -> dict[Col
 
 
 def _item_names(firsts: Sequence[RunFiles], dataset: str, given: str | Path | None) -> ItemNames:
+    """Titles as the runs keep them and categories of the data set's item file; both of the file that is named."""
     settings = [one.settings for one in firsts]
+    kept = next(
+        (one.folder / CATALOGUE_FILE for one in firsts if (one.folder / CATALOGUE_FILE).is_file()), None
+    )
     path = Path(given) if given is not None else find_item_file(settings, dataset)
-    if path is None:
-        return ItemNames()
-    separator = next((str(one["field_separator"]) for one in settings if one.get("field_separator")), "\t")
-    id_field = next((str(one["ITEM_ID_FIELD"]) for one in settings if one.get("ITEM_ID_FIELD")), "item_id")
-    return read_item_names(path, separator, id_field)
+    try:
+        of_file = ItemNames() if path is None else read_item_names(path, **_item_format(settings))
+    except UserError:
+        if given is not None or kept is None:
+            raise
+        of_file = ItemNames()  # the file has changed since the runs
+    if given is not None or kept is None:
+        return of_file
+    catalogue = Catalogue.load(kept)
+    return ItemNames(dict(zip(catalogue.item_ids[1:], catalogue.titles[1:], strict=True)), of_file.categories)
+
+
+def _item_format(settings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """How the runs read their item file."""
+    keys = {"separator": "field_separator", "encoding": "encoding", "id_field": "ITEM_ID_FIELD"}
+    found = {name: next((one[key] for one in settings if one.get(key)), None) for name, key in keys.items()}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _token_views(firsts: Mapping[str, RunFiles]) -> list[TokenView]:

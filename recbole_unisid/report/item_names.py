@@ -30,7 +30,9 @@ class ItemNames:
         return self.titles.get(item) or item
 
 
-def read_item_names(path: Path, separator: str = "\t", id_field: str = "item_id") -> ItemNames:
+def read_item_names(
+    path: Path, separator: str = "\t", encoding: str = "utf-8", id_field: str = "item_id"
+) -> ItemNames:
     """Read titles and the broadest categories of all items of a file.
 
     Raises
@@ -38,7 +40,7 @@ def read_item_names(path: Path, separator: str = "\t", id_field: str = "item_id"
     UserError
         The file cannot be read.
     """
-    table = read_item_file(path, separator, id_field=id_field)
+    table = read_item_file(path, separator, encoding, id_field)
     titles = item_titles(table, table.ids)
     categories = item_categories(table, table.ids)
     return ItemNames(dict(zip(table.ids, titles, strict=True)), dict(zip(table.ids, categories, strict=True)))

@@ -35,26 +35,29 @@ def write_run_examples(measured: Measured, path: Path) -> None:
     """
     sequences = measured.dataset.sequences
     targets = measured.dataset.split.targets(TEST)
-    targets = targets[choose_examples(len(targets))]
+    chosen = choose_examples(len(targets))
+    targets = targets[chosen]
     owners = case_users(sequences, targets)
+    histories = [sequences.items[sequences.offsets[u] : t] for u, t in zip(owners, targets, strict=True)]
     people = people_examples(
         sequences.user_ids[owners].tolist(),
-        [sequences.items[sequences.offsets[u] : t] for u, t in zip(owners, targets, strict=True)],
+        histories,
         sequences.items[targets].tolist(),
+        measured.ranks["test"]["full"][chosen].tolist(),
         sequences.item_ids.tolist(),
-        lambda histories: score_histories(measured.trainer.model, histories),
+        score_histories(measured.trainer.model, histories, owners + 1),
     )
     items = (choose_examples(sequences.n_items) + 1).tolist()
     neighbours = neighbour_examples(items, _representations(measured), sequences.item_ids.tolist())
-    titles = {}
-    if measured.semantics is not None:
-        titles = dict(zip(sequences.item_ids[1:].tolist(), measured.semantics.titles, strict=True))
+    titles = dict(zip(sequences.item_ids[1:].tolist(), measured.titles, strict=True))
     write_examples(path, people, neighbours, titles)
 
 
 @torch.no_grad()
-def score_histories(model: Any, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-    """Score the catalogue for some histories with a model of ours.
+def score_histories(
+    model: Any, histories: Sequence[NDArray[np.int64]], users: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Score the catalogue for some users' histories with a model of ours, as the evaluation does.
 
     Parameters
     ----------
@@ -62,20 +65,22 @@ def score_histories(model: Any, histories: Sequence[NDArray[np.int64]]) -> NDArr
         Trained.
     histories : sequence of ndarray of int64
         Item numbers, oldest first; the last ``max_seq_length`` are read.
+    users : ndarray of int64, shape [histories]
+        User numbers from 1.
 
     Returns
     -------
     ndarray of float32, shape [histories, n_items + 1]
-        Column 0 is padding.
+        Column 0 is padding; -inf for items outside the list of a model that makes one.
     """
     recent = [torch.from_numpy(history[-model.max_seq_length :].copy()) for history in histories]
     lengths = torch.tensor([len(history) for history in recent])
     inputs = torch.nn.utils.rnn.pad_sequence(recent, batch_first=True)  # [histories, longest]
     model.eval()
-    batch = Interaction({model.ITEM_SEQ: inputs, model.ITEM_SEQ_LEN: lengths}).to(model.device)
-    # A model that lists its best items only is asked for the likelihoods of all: a target has a rank.
-    score = getattr(model, "exact_scores", model.full_sort_predict)
-    scores: NDArray[np.float32] = score(batch).float().cpu().numpy()
+    batch = {model.USER_ID: torch.from_numpy(users), model.ITEM_SEQ: inputs, model.ITEM_SEQ_LEN: lengths}
+    scores: NDArray[np.float32] = (
+        model.full_sort_predict(Interaction(batch).to(model.device)).float().cpu().numpy()
+    )
     return scores
 
 

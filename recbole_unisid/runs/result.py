@@ -40,6 +40,8 @@ class Measured:
         Ranks by phase and candidate set.
     semantics : ItemSemantics or None
         Text and tokens.
+    titles : list of str
+        A line to show for each item, in the order of item numbers.
     seconds : dict of float
         ``training``, ``evaluation``.
     """
@@ -49,6 +51,7 @@ class Measured:
     recbole: dict[str, dict[str, float]]
     ranks: dict[str, dict[str, NDArray[np.int64]]]
     semantics: ItemSemantics | None
+    titles: list[str]
     seconds: dict[str, float]
 
     @cached_property

@@ -7,7 +7,6 @@ from typing import Any
 
 from recbole_unisid.data.split import Split
 from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.item_text import item_table, shown_items
 from recbole_unisid.host.semantics import ItemSemantics
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.runs.manifest import write_manifest
@@ -15,7 +14,7 @@ from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 
 
 def write_serving_files(
-    folder: Path, config: UniSIDConfig, dataset: Any, semantics: ItemSemantics | None
+    folder: Path, config: UniSIDConfig, dataset: Any, semantics: ItemSemantics | None, titles: list[str]
 ) -> None:
     """Write ``items.tsv``, ``tokenizer.safetensors`` and, at last, ``serving.json``.
 
@@ -29,14 +28,14 @@ def write_serving_files(
         With sequences and split.
     semantics : ItemSemantics or None
         Text and tokens, for models that read them.
+    titles : list of str
+        A line to show for each item, in the order of item numbers; its name stands in for an empty one.
     """
     item_ids = [str(item) for item in dataset.sequences.item_ids[1:]]
     split: Split = dataset.split
     texts, recipe = [""] * len(item_ids), None
-    if semantics is None:
-        titles = shown_items(item_table(config), item_ids)[0]
-    else:
-        texts, recipe, titles = semantics.texts, semantics.recipe, semantics.titles
+    if semantics is not None:
+        texts, recipe = semantics.texts, semantics.recipe
     titles = [title or item for title, item in zip(titles, item_ids, strict=True)]
     counts = split.training_counts(dataset.sequences)
     Catalogue(["[PAD]", *item_ids], ["[PAD]", *titles], ["", *texts], counts).save(folder / CATALOGUE_FILE)

@@ -18,6 +18,7 @@ from recbole_unisid.host.borrowed import init_seed
 from recbole_unisid.host.collector import RankRecorder, phase_recorder
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import load_dataset
+from recbole_unisid.host.item_text import item_table, shown_items
 from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.host.pretraining import pretrain_if_needed
 from recbole_unisid.host.promises import check_scores
@@ -87,6 +88,8 @@ class Trained:
         Of the three phases.
     trainer : RunTrainer
         With the model, its best weights restored.
+    titles : list of str
+        A line to show for each item, in the order of item numbers.
     seconds : float
         Of training.
     """
@@ -94,6 +97,7 @@ class Trained:
     dataset: Any
     loaders: Loaders
     trainer: Any
+    titles: list[str]
     seconds: float
 
 
@@ -121,6 +125,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
     with distributed.writer_first():  # the other processes find it in the cache
         dataset.semantics = item_semantics(config, dataset, needs) if needs else None
+    titles = _titles(config, dataset)
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
@@ -137,7 +142,16 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     LOG.info(
         "trained %d epochs; the best is epoch %s, counted from 0", len(trainer.history), trainer.best_epoch
     )
-    return Trained(dataset, loaders, trainer, seconds)
+    return Trained(dataset, loaders, trainer, titles, seconds)
+
+
+def _titles(config: UniSIDConfig, dataset: Any) -> list[str]:
+    """What items are shown as, read before the training: a damaged item file costs none of it."""
+    if dataset.semantics is not None:
+        titles: list[str] = dataset.semantics.titles
+        return titles
+    names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]
+    return shown_items(item_table(config), names)[0]
 
 
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
@@ -163,7 +177,7 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
             recbole[name], ranks[name] = _evaluate(config, trained.trainer, loader, recorder, name)
             trained.trainer.log_figures(name, protocol_metrics(ranks[name]))
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
-    return Measured(dataset, trained.trainer, recbole, ranks, dataset.semantics, seconds)
+    return Measured(dataset, trained.trainer, recbole, ranks, dataset.semantics, trained.titles, seconds)
 
 
 def _evaluate(
@@ -186,7 +200,7 @@ def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
     if measured.semantics is not None and measured.semantics.tokenization is not None:
         names = measured.dataset.sequences.item_ids[1:].tolist()
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
-    write_serving_files(folder.path, folder.config, measured.dataset, measured.semantics)
+    write_serving_files(folder.path, folder.config, measured.dataset, measured.semantics, measured.titles)
     measured.rank_table.save(folder.path / "ranks.npz")
     if is_own(str(folder.config["model"])):
         write_run_examples(measured, folder.path / "examples.json")

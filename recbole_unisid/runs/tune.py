@@ -16,7 +16,6 @@ from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.properties import properties_folder, read_yaml
 from recbole_unisid.host.registry import family
-from recbole_unisid.models.whole_sequence import SHARED_NEGATIVES
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import train
 
@@ -40,8 +39,8 @@ def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, An
     """
     spaces = read_yaml(properties_folder() / "search.yaml")
     space = spaces["default"] | spaces.get(family(config["model"]), {})
-    if config["loss"] not in SHARED_NEGATIVES:
-        # The numbers are for negatives that a batch shares, not for some of each position.
+    if config["loss"] not in ("sampled_softmax", "mixed_softmax"):
+        # The numbers are for uniform negatives that a batch shares, not for some of each position.
         space.pop("negatives", None)
     return {key: range_ for key, range_ in space.items() if key in config and key not in given}
 

@@ -79,7 +79,8 @@ def add_items(
     run = load(run_dir)
     recipe = _recipe(run)
     id_field, separator = str(run.config["ITEM_ID_FIELD"]), str(run.config["field_separator"])
-    new = read_new_items(Path(items), recipe, run.item_ids, columns or {}, id_field, separator)
+    encoding = str(run.config["encoding"] or "utf-8")
+    new = read_new_items(Path(items), recipe, run.item_ids, columns or {}, id_field, separator, encoding)
     found = recipe.encode(
         new.texts,
         new.item_ids,

@@ -41,6 +41,7 @@ def read_new_items(
     columns: Mapping[str, str],
     id_field: str = "item_id",
     separator: str = "\t",
+    encoding: str = "utf-8",
 ) -> NewItems:
     """Read new items as the run's own were read.
 
@@ -59,6 +60,8 @@ def read_new_items(
         The field of identifiers.
     separator : str
         Between the columns of an ``.item`` file.
+    encoding : str
+        Of an ``.item`` file.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def read_new_items(
         twice, or an item without text.
     """
     if path.suffix == ".item":
-        table = read_item_file(path, separator, id_field=id_field)
+        table = read_item_file(path, separator, encoding, id_field)
     else:
         table = _item_table(open_table(path), recipe, columns, id_field)
     _check_ids(path, table.ids, known)

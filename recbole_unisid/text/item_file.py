@@ -105,7 +105,9 @@ def _lines(path: Path, encoding: str) -> list[str]:
     except FileNotFoundError:
         raise UserError(f"No item file at {path}; it is needed for the items' texts.") from None
     except (UnicodeDecodeError, LookupError) as error:
-        raise UserError(f"{path} is not {encoding} text ({error}); set its encoding.") from None
+        raise UserError(
+            f"{path} is not {encoding} text ({error}); set `encoding`, or write it as UTF-8."
+        ) from None
     text = text.removeprefix("\ufeff")
     if not text.strip():
         raise UserError(f"{path} is empty; its first line must name the columns as name:type.")

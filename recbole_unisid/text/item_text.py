@@ -35,14 +35,19 @@ def default_fields(table: ItemTable) -> list[str]:
     UserError
         When the table has no column that could be text.
     """
+    fields = _fields_found(table)
+    if not fields:
+        raise UserError("The item file has no text column; name the columns to use with text_fields.")
+    return fields
+
+
+def _fields_found(table: ItemTable) -> list[str]:
     present = [[name for name in names if name in table.columns][:1] for names in DEFAULT_FIELDS]
     fields = [name for group in present for name in group]
     if not present[0] and "description" in table.columns:
         fields.append("description")
     for kind in ("token_seq", "token"):
         fields = fields or [name for name in table.columns if table.types[name] == kind]
-    if not fields:
-        raise UserError("The item file has no text column; name the columns to use with text_fields.")
     return fields
 
 
@@ -134,7 +139,8 @@ def category_roots(table: ItemTable, names: Sequence[str]) -> dict[str, str]:
 
 def item_titles(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
     """A line to show for each item, from the first of :func:`default_fields`; '' where it has none."""
-    return item_texts(table, item_ids, default_fields(table)[:1]) if table.columns else [""] * len(item_ids)
+    fields = _fields_found(table)
+    return item_texts(table, item_ids, fields[:1]) if fields else [""] * len(item_ids)
 
 
 def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:

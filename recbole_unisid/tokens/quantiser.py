@@ -31,6 +31,8 @@ from recbole_unisid.errors import UserError, did_you_mean
 
 #: How a level may choose its code.
 DISTANCES = ("cosine", "euclidean")
+#: The length of a cosine level's codes: fitted to their members, or 1.
+CODE_LENGTHS = ("fitted", "unit")
 #: Codes whose distances agree to this relative precision are tied, and the lowest index wins.
 TIE = 1e-12
 #: Below this share of the largest squared norm, a difference of two squared distances may be rounding.

@@ -12,10 +12,8 @@ from tqdm import tqdm
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.tokens.kmeans import KMeans
-from recbole_unisid.tokens.quantiser import fitted_lengths, quantise
+from recbole_unisid.tokens.quantiser import CODE_LENGTHS, fitted_lengths, quantise
 from recbole_unisid.tokens.tokenizer import Tokenizer
-
-CODE_LENGTHS = ("fitted", "unit")
 
 
 class ResidualKMeans(Tokenizer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.tokens.codebook import Codebook
 from recbole_unisid.tokens.estimators import ESTIMATORS
-from recbole_unisid.tokens.quantiser import nearest_codes, quantise
+from recbole_unisid.tokens.quantiser import CODE_LENGTHS, nearest_codes, quantise
 
 LEARNING = ("ema", "gradient")
 
@@ -88,7 +88,7 @@ class ResidualQuantiser(nn.Module):
         super().__init__()
         _check_name("learning", learning, LEARNING)
         _check_name("estimator", estimator, tuple(ESTIMATORS))
-        _check_name("code_length", code_length, ("unit", "fitted"))
+        _check_name("code_length", code_length, CODE_LENGTHS)
         if not 0 <= decay < 1 or dead_below < 0:
             raise UserError(f"decay={decay} must be in [0, 1) and dead_below={dead_below} at least 0.")
         if direct and learning != "gradient":
@@ -97,6 +97,14 @@ class ResidualQuantiser(nn.Module):
             )
         self.distances, self.learning, self.direct = tuple(distances), learning, direct
         self.estimator, self.kmeans_iterations, self.seed = estimator, kmeans_iterations, seed
+        #: How codebooks learn, by the names of the parameters.
+        self.options: dict[str, Any] = {
+            "learning": learning,
+            "estimator": estimator,
+            "code_length": code_length,
+            "decay": decay,
+            "dead_below": dead_below,
+        }
         self.levels = nn.ModuleList(
             Codebook(size, width, distance, learning, code_length, decay, dead_below)
             for size, distance in zip(codebook_sizes, distances, strict=True)

@@ -98,7 +98,14 @@ class Rqvae(Tokenizer):
         widths = [layer.in_features for layer in encoder if isinstance(layer, nn.Linear)]
         books = [book.detach().cpu().numpy().copy() for book in quantiser.codebooks()]
         sizes = [len(book) for book in books]
-        tokenizer = cls(sizes, quantiser.distances, seed, books[0].shape[1], widths[1:])
+        tokenizer = cls(
+            sizes,
+            quantiser.distances,
+            seed,
+            books[0].shape[1],
+            widths[1:],
+            **quantiser.options,
+        )
         tokenizer.mean = np.zeros(widths[0], dtype=np.float32)
         tokenizer.codebooks = books
         tokenizer.encoder, tokenizer.decoder = copy.deepcopy(encoder).cpu(), copy.deepcopy(decoder).cpu()
