@@ -32,7 +32,6 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.files import write_json
 from recbole_unisid.ranks.metrics import per_user_metric
-from recbole_unisid.scores.candidates import case_users
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.loaded import LoadedRun, load
 from recbole_unisid.serving.versions import version_numbers
@@ -52,7 +51,7 @@ class Cases:
     @staticmethod
     def of(sequences: UserSequences, positions: NDArray[np.int64]) -> Cases:
         """Cases at some flat positions."""
-        users = case_users(sequences, positions)
+        users = sequences.owners(positions)
         names = sequences.item_ids
         return Cases(
             sequences.user_ids[users].tolist(),

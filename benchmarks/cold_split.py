@@ -32,7 +32,6 @@ from recbole_unisid.host.config import UniSIDConfig
 from recbole_unisid.host.dataset import PrefixRowDataset
 from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.ranks.table import RankTable
-from recbole_unisid.scores.candidates import case_users
 
 
 def split_study(study: Study) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def split_study(study: Study) -> dict[str, Any]:
             parts.append(values_of({"full": table.ranks["full"]}))
             print(f"{model} seed {seed}: {summary(parts[-1])}", flush=True)
         merged[model] = mean_of(parts)
-    users = case_users(sequences, positions)
+    users = sequences.owners(positions)
     histories = [sequences.items[sequences.offsets[u] : t] for u, t in zip(users, positions, strict=True)]
     texts, targets = dataset_texts(study), sequences.items[positions]
     for control, score in (("last item", last_text_scores), ("whole history", history_text_scores)):

@@ -13,7 +13,7 @@ from recbole_unisid.data.split import TEST, TRAIN, VALID, leave_one_out
 from recbole_unisid.ranks.metrics import protocol_metrics
 from recbole_unisid.ranks.rank import ranks_from_scores
 from recbole_unisid.ranks.table import RankTable
-from recbole_unisid.scores.candidates import case_users, seen_pairs
+from recbole_unisid.scores.candidates import seen_pairs
 from recbole_unisid.scores.negatives import sample_negatives
 
 N_ITEMS = 120
@@ -66,7 +66,7 @@ def test_every_figure_equals_the_oracle(phase, held_out, values):
     sequences = interactions()
     split = leave_one_out(sequences)
     positions = split.targets(phase)
-    users = case_users(sequences, positions)
+    users = sequences.owners(positions)
     generator = torch.Generator().manual_seed(5)
     scores = torch.randint(0, values, (len(positions), N_ITEMS + 1), generator=generator).float()
     negatives = sample_negatives(sequences)
@@ -100,7 +100,7 @@ def test_every_figure_equals_the_oracle(phase, held_out, values):
 def test_users_without_targets_are_no_cases_and_are_still_trained_on():
     sequences = interactions()
     split = leave_one_out(sequences)
-    owners = set(case_users(sequences, split.targets(TEST)).tolist())
+    owners = set(sequences.owners(split.targets(TEST)).tolist())
     assert owners == {user for user in range(80) if user % 10 >= 3}
-    trained = set(case_users(sequences, split.targets(TRAIN)).tolist())
+    trained = set(sequences.owners(split.targets(TRAIN)).tolist())
     assert trained == {user for user in range(80) if user % 10 >= 2}

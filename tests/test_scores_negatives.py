@@ -10,7 +10,7 @@ from scipy import stats
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.scores import negatives
-from recbole_unisid.scores.candidates import case_users, history_lengths, seen_pairs
+from recbole_unisid.scores.candidates import history_lengths, seen_pairs
 from recbole_unisid.scores.negatives import sample_negatives
 
 
@@ -92,6 +92,6 @@ def test_histories_are_what_stands_before_the_targets(sequences, draw):
     flat = [(user, place) for user in range(sequences.n_users) for place in range(len(sequences.of(user)))]
     for case, position in enumerate(positions):
         user, place = flat[position]
-        assert case_users(sequences, positions)[case] == user
+        assert sequences.owners(positions)[case] == user
         assert lengths[case] == place
         assert items[rows == case].tolist() == sequences.of(user)[:place].tolist()

@@ -19,11 +19,11 @@ from recbole_unisid.host.dataset import PrefixRowDataset
 from recbole_unisid.host.loaders import HistoryLoader
 from recbole_unisid.host.properties import read_yaml
 from recbole_unisid.serving.histories import parse_history
-from recbole_unisid.serving.names import ItemNames
+from recbole_unisid.serving.names import ItemLookup
 from recbole_unisid.serving.recommend import best_items, nearest_in_history, recommend
 
 TITLES = ["[PAD]", "Fargo", "Good, the Bad and the Ugly, The", "Bad", "Heat", "Heat", "Alien; Director's Cut"]
-NAMES = ItemNames(["[PAD]", "10", "20", "30", "40", "50", "60"], TITLES)
+NAMES = ItemLookup(["[PAD]", "10", "20", "30", "40", "50", "60"], TITLES)
 
 
 @torch.no_grad()

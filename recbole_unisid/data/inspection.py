@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,7 @@ def _time_facts(log: Interactions) -> TimeFacts:
     if not log.timed or bool((log.times == positions_by_user(log.users)).all()):
         return TimeFacts("order only", "", "", 0.0, 0.0)
     whole_days = bool((log.times % _DAY_SECONDS == 0).all())
-    rounded = log.times.astype(np.float32)
-    same_user = log.users[1:] == log.users[:-1]
-    tied_float32 = float((same_user & (rounded[1:] == rounded[:-1])).sum() / max(int(same_user.sum()), 1))
+    tied_float32 = tied_share(replace(log, times=log.times.astype(np.float32).astype(np.float64)))
     first, last = float(log.times.min()), float(log.times.max())
     return TimeFacts(
         "whole days" if whole_days else "exact", _date(first), _date(last), tied_share(log), tied_float32

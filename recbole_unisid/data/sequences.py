@@ -54,6 +54,10 @@ class UserSequences:
         """The user (0-based row) of every interaction, shape [interactions]."""
         return np.repeat(np.arange(self.n_users), self.lengths)
 
+    def owners(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The users (0-based rows) of some interactions, flat positions [cases] to [cases]."""
+        return (np.searchsorted(self.offsets, positions, side="right") - 1).astype(np.int64)
+
     def of(self, user: int) -> NDArray[np.int64]:
         """The items of one user (0-based row), oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]

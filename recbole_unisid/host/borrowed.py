@@ -1,4 +1,4 @@
-"""What `runs` needs of RecBole itself; it comes over the border here."""
+"""What `runs` and `serving` need of RecBole itself; it comes over the border here."""
 
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed

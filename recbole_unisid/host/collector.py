@@ -15,7 +15,7 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.host.dataset import TARGET_POSITION
 from recbole_unisid.host.distributed import gather_rows
 from recbole_unisid.ranks.rank import ranks_among_sampled, ranks_from_scores
-from recbole_unisid.scores.candidates import case_users, seen_pairs
+from recbole_unisid.scores.candidates import seen_pairs
 from recbole_unisid.scores.negatives import sample_negatives
 
 
@@ -92,7 +92,7 @@ class RankRecorder:
         if self.masked:
             scores = scores[torch.from_numpy(rows).to(device)]
         seen = [torch.from_numpy(pairs).to(device) for pairs in seen_pairs(self.sequences, position)]
-        negatives = torch.from_numpy(self.negatives[case_users(self.sequences, position)]).to(device)
+        negatives = torch.from_numpy(self.negatives[self.sequences.owners(position)]).to(device)
         targets = torch.from_numpy(self.sequences.items[position]).to(device)
         ranks = ranks_from_scores(
             scores,
@@ -119,7 +119,7 @@ class RankRecorder:
         row_of = np.full(self.sequences.n_users, -1)
         users = interaction[self.user_field].cpu().numpy() - 1
         row_of[users] = np.arange(len(users))
-        rows = row_of[case_users(self.sequences, self.targets)]
+        rows = row_of[self.sequences.owners(self.targets)]
         return self.targets[rows >= 0], rows[rows >= 0]
 
     def gather(self) -> None:

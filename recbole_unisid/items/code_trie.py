@@ -119,8 +119,3 @@ class CodeTrie:
     def prefixes(self, items: torch.Tensor, number: int) -> torch.Tensor:
         """The nodes that the first `number` codes of some items lead to, the shape of `items`."""
         return torch.zeros_like(items) if number == 0 else self.paths[items, number - 1]
-
-    @property
-    def n_prefixes(self) -> int:
-        """Prefixes of all lengths, the empty one counted and whole tuples not: steps of an exact scorer."""
-        return sum(len(level.start) - 1 for level in self.levels)

@@ -13,7 +13,7 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import Split
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_atomically
-from recbole_unisid.scores.candidates import case_users, history_lengths
+from recbole_unisid.scores.candidates import history_lengths
 
 _PREFIX = "rank_"
 
@@ -67,7 +67,7 @@ class RankTable:
         """
         targets = sequences.items[positions]
         return RankTable(
-            sequences.user_ids[case_users(sequences, positions)],
+            sequences.user_ids[sequences.owners(positions)],
             sequences.item_ids[targets],
             ranks,
             history_lengths(sequences, positions),

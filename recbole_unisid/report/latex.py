@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+from recbole_unisid.report.candidate_sets import CANDIDATES, CANDIDATES_LATEX, METRIC_NAMES
 from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
-from recbole_unisid.report.tables import CANDIDATES, METRIC_NAMES
 
 _SPECIAL = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-}
-_SETS = {
-    "full": "Full",
-    "full_unfiltered": "Full, unfiltered",
-    "sampled99": "99 negatives",
-    "sampled100": "100 negatives",
 }
 
 
@@ -35,7 +29,7 @@ def to_latex(board: Leaderboard) -> str:
     sets = list(dict.fromkeys(candidates for candidates, _ in columns))
     widths = [sum(one == candidates for one, _ in columns) for candidates in sets]
     groups = [
-        rf"\multicolumn{{{width}}}{{c}}{{{_SETS.get(name, _plain(name))}}}"
+        rf"\multicolumn{{{width}}}{{c}}{{{CANDIDATES_LATEX.get(name, _plain(name))}}}"
         for name, width in zip(sets, widths, strict=True)
     ]
     head = ["Model", *(METRIC_NAMES.get(metric, _plain(metric)) for _, metric in columns), "Token param."]
@@ -70,7 +64,7 @@ def _caption(board: Leaderboard) -> str:
     seeds = len({seed for row in board.rows for seed in row.seeds})
     protocol = board.protocol
     sets = dict.fromkeys(candidates for candidates, _ in board.columns)
-    told = "; ".join(f"{_SETS.get(name, name).lower()}: {CANDIDATES[name]}" for name in sets)
+    told = "; ".join(f"{CANDIDATES_LATEX.get(name, name).lower()}: {CANDIDATES[name]}" for name in sets)
     marks = (
         ""
         if board.reference is None

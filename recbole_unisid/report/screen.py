@@ -6,12 +6,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from recbole_unisid.report.candidate_sets import CANDIDATES_SHORT
+
 _COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
-_TITLES = {
-    "full": "all items but those seen",
-    "full_unfiltered": "all items",
-    "sampled99": "99 sampled negatives",
-}
 
 
 def summary_table(result: dict[str, Any]) -> str:
@@ -35,7 +32,9 @@ def summary_table(result: dict[str, Any]) -> str:
         f"best epoch by validation {protocol['valid_metric']}",
     ]
     rows = {
-        title: _by_cutoff(result["test"][name]) for name, title in _TITLES.items() if result["test"].get(name)
+        title: _by_cutoff(result["test"][name])
+        for name, title in CANDIDATES_SHORT.items()
+        if result["test"].get(name)
     }
     used = [column for column in _COLUMNS if any(column in row for row in rows.values())]
     table = [[title, *[row.get(column) for column in used]] for title, row in rows.items()]

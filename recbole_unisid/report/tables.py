@@ -10,17 +10,8 @@ from pathlib import Path
 from recbole_unisid.files import write_text
 from recbole_unisid.ranks.slices import FEWEST_CASES
 from recbole_unisid.ranks.statistics import Comparison
+from recbole_unisid.report.candidate_sets import CANDIDATES, METRIC_NAMES
 from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
-
-#: How a candidate set is explained below a table.
-CANDIDATES = {
-    "full": "every item but those the user already had",
-    "full_unfiltered": "every item",
-    "sampled99": "the target and 99 uniform negatives outside the user's sequence, the same for all runs",
-    "sampled100": "the target and 100 such negatives (LLM-ESR's protocol)",
-}
-#: How a metric is written in the head of a table.
-METRIC_NAMES = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
 
 #: Writes one figure of a row.
 _Figure = Callable[[Leaderboard, Row, Column], str]

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recbole_unisid.report.candidate_sets import CANDIDATES_SHORT, METRIC_NAMES
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
-from recbole_unisid.report.tables import METRIC_NAMES
 
-#: How a candidate set is called in a few words.
-CANDIDATES_SHORT = {
-    "full": "all items, seen left out",
-    "full_unfiltered": "all items",
-    "sampled99": "99 sampled negatives",
-    "sampled100": "100 sampled negatives",
-}
 _MISSING = "–"
 
 

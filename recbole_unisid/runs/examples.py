@@ -20,7 +20,6 @@ from recbole_unisid.report.examples import (
     write_examples,
 )
 from recbole_unisid.runs.result import Measured
-from recbole_unisid.scores.candidates import case_users
 
 
 def write_run_examples(measured: Measured, path: Path) -> None:
@@ -37,7 +36,7 @@ def write_run_examples(measured: Measured, path: Path) -> None:
     targets = measured.dataset.split.targets(TEST)
     chosen = choose_examples(len(targets))
     targets = targets[chosen]
-    owners = case_users(sequences, targets)
+    owners = sequences.owners(targets)
     histories = [sequences.items[sequences.offsets[u] : t] for u, t in zip(owners, targets, strict=True)]
     people = people_examples(
         sequences.user_ids[owners].tolist(),

@@ -8,24 +8,6 @@ from numpy.typing import NDArray
 from recbole_unisid.data.sequences import UserSequences
 
 
-def case_users(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tell whose interactions these are.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    positions : ndarray of int64, shape [cases]
-        Flat positions in ``sequences.items``, as :meth:`Split.targets` gives them.
-
-    Returns
-    -------
-    ndarray of int64, shape [cases]
-        0-based user rows.
-    """
-    return (np.searchsorted(sequences.offsets, positions, side="right") - 1).astype(np.int64)
-
-
 def history_lengths(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count what stands before each target in its user's sequence.
 
@@ -41,7 +23,7 @@ def history_lengths(sequences: UserSequences, positions: NDArray[np.int64]) -> N
     ndarray of int64, shape [cases]
         Interactions, repeats counted.
     """
-    return positions - sequences.offsets[case_users(sequences, positions)]
+    return positions - sequences.offsets[sequences.owners(positions)]
 
 
 def seen_pairs(

@@ -42,11 +42,6 @@ class Windows:
         """Number of inputs of every window, shape [windows]."""
         return self.stop - self.start
 
-    @property
-    def n_targets(self) -> int:
-        """Number of targets that all windows together are trained on."""
-        return int((self.stop + 1 - self.first_target).sum())
-
     def batch(self, index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         """Pad some windows to the longest of them.
 
@@ -126,7 +121,7 @@ def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_le
     max_len : int
         Inputs of a window at most.
     """
-    user = np.searchsorted(sequences.offsets, targets, side="right") - 1
+    user = sequences.owners(targets)
     start = np.maximum(sequences.offsets[user], targets - max_len)
     return Windows(sequences.items, start, targets, targets, user)
 

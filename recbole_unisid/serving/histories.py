@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.serving.names import ItemNames
+from recbole_unisid.serving.names import ItemLookup
 
 #: Commas that a title may have.
 _COMMAS = 12
 
 
-def parse_history(text: str, names: ItemNames) -> NDArray[np.int64]:
+def parse_history(text: str, names: ItemLookup) -> NDArray[np.int64]:
     """Read ``title or id, title or id``, oldest first.
 
     Commas part the items, and a title with commas in it is found all the same where it is written out: the
@@ -26,7 +26,7 @@ def parse_history(text: str, names: ItemNames) -> NDArray[np.int64]:
     ----------
     text : str
         What was typed.
-    names : ItemNames
+    names : ItemLookup
         The catalogue.
 
     Returns
@@ -45,7 +45,7 @@ def parse_history(text: str, names: ItemNames) -> NDArray[np.int64]:
     return np.array(parts, dtype=np.int64)
 
 
-def _parts(text: str, names: ItemNames) -> Iterator[int]:
+def _parts(text: str, names: ItemLookup) -> Iterator[int]:
     if text.startswith("["):
         yield from map(names.number_of, _json_list(text))
         return
@@ -68,7 +68,7 @@ def _json_list(text: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def _between_commas(text: str, names: ItemNames) -> Iterator[int]:
+def _between_commas(text: str, names: ItemLookup) -> Iterator[int]:
     pieces = text.split(",")
     at = 0
     while at < len(pieces):
@@ -83,7 +83,7 @@ def _between_commas(text: str, names: ItemNames) -> Iterator[int]:
         at = end
 
 
-def _one(piece: str, names: ItemNames) -> int | None:
+def _one(piece: str, names: ItemLookup) -> int | None:
     if not piece:
         return None
     try:

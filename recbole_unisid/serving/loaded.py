@@ -20,7 +20,7 @@ from recbole_unisid.host.borrowed import Interaction
 from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model, stored_sequences
 from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
-from recbole_unisid.serving.names import ItemNames
+from recbole_unisid.serving.names import ItemLookup
 from recbole_unisid.serving.run_folder import StoredRun, read_run
 from recbole_unisid.serving.versions import Version, read_version
 from recbole_unisid.tokens.tokenization import Tokenization
@@ -66,7 +66,7 @@ class LoadedRun:
         self.path, self._data_path, self._version = stored.path, data_path, version
         self.catalogue = 1 if version is None else version.number
         self.item_ids, self.titles = self.items.item_ids, self.items.titles
-        self.names = ItemNames(self.item_ids, self.titles)
+        self.names = ItemLookup(self.item_ids, self.titles)
         self.codes: NDArray[np.int64] | None = None
         if self.tokenization is not None:
             codes = self.tokenization.codes

@@ -10,7 +10,7 @@ from recbole_unisid.errors import UserError, did_you_mean
 _SHOWN = 4
 
 
-class ItemNames:
+class ItemLookup:
     """Looks up item numbers.
 
     Parameters

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from recbole_unisid.report.candidate_sets import CANDIDATES
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.markup import Markup, clean_text, table, tag
 from recbole_unisid.report.sections.section import Section, section
-from recbole_unisid.report.tables import CANDIDATES
 from recbole_unisid.report.wording import count
 
 _SPLITS = {
