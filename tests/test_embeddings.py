@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.embeddings import encode, encode_texts
-from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
 
 TEXTS = ["red nail polish", "blue nail polish", "", "shampoo for dry hair", "red nail polish", "  "]

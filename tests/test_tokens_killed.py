@@ -13,7 +13,7 @@ import os, signal, sys, time
 from pathlib import Path
 import torch._dynamo  # which Adam imports when first used; once for all children
 import recbole_unisid.embeddings.encode as encode
-from recbole_unisid.embeddings.array_file import load_arrays
+from recbole_unisid.array_file import load_arrays
 from recbole_unisid.tokens.tokenize_dataset import tokenize_dataset
 
 folder, tokenizer = Path(sys.argv[1]), sys.argv[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.array_file import Arrays, DamagedFileError, load_arrays, save_arrays
+from recbole_unisid.array_file import Arrays, DamagedFileError, load_arrays, save_arrays
 
 logger = logging.getLogger(__name__)
 _DIGEST_BYTES = 16

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
+from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.runs.manifest import MANIFEST_FILE, read_manifest, write_manifest

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.array_file import Arrays
+from recbole_unisid.array_file import Arrays
 from recbole_unisid.errors import UserError
 from recbole_unisid.tokens.additive import additive_codebooks
 from recbole_unisid.tokens.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays
+from recbole_unisid.array_file import DamagedFileError, load_arrays
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.extensions import class_of_file, find, is_reference
 from recbole_unisid.rules import rule_of

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from recbole_unisid.embeddings.array_file import Arrays
+from recbole_unisid.array_file import Arrays
 from recbole_unisid.errors import UserError
 from recbole_unisid.tokens.residual_quantiser import ResidualQuantiser
 from recbole_unisid.tokens.tokenizer import Tokenizer

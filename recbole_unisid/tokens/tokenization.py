@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.array_file import DamagedFileError, load_arrays, save_arrays
+from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
 from recbole_unisid.extensions import code_of, is_reference, short_name
 from recbole_unisid.files import fingerprint

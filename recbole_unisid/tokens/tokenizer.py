@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from recbole_unisid.embeddings.array_file import Arrays, save_arrays
+from recbole_unisid.array_file import Arrays, save_arrays
 from recbole_unisid.errors import UserError
 from recbole_unisid.tokens.contract import check_codebooks, check_codes, check_widths
 from recbole_unisid.tokens.quantiser import decode, level_distances, quantise
