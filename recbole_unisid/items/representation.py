@@ -10,6 +10,11 @@ from torch import nn
 from recbole_unisid.items.joint_tokens import JointTokens
 
 
+def with_padding(rows: torch.Tensor) -> torch.Tensor:
+    """What is known of items, [n_items, ...], with a row of zeros for padding in front: [n_items + 1, ...]."""
+    return torch.cat([torch.zeros_like(rows[:1]), rows])
+
+
 class SemanticTokens(nn.Module):
     """The sum of one learned vector per code, as a residual quantiser reads its codes.
 

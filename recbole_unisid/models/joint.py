@@ -12,6 +12,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.host import distributed
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
 from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
+from recbole_unisid.items.representation import with_padding
 from recbole_unisid.rules import as_list
 from recbole_unisid.tokens.quantiser import level_distances
 
@@ -60,7 +61,7 @@ def joint_tokens(config: Any, vectors: NDArray[np.float32]) -> JointTokens:
             "kmeans_iterations": config["joint_kmeans_iterations"],
         },
     )
-    texts = torch.from_numpy(np.concatenate([np.zeros_like(vectors[:1]), vectors]))  # row 0: padding
+    texts = with_padding(torch.from_numpy(vectors))
     return JointTokens(texts, sizes, distances, config["semantic_dim"], options, config["seed"])
 
 

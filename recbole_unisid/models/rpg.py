@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from recbole_unisid.items.mean_tokens import MeanTokens
-from recbole_unisid.items.representation import ItemRepresentation
+from recbole_unisid.items.representation import ItemRepresentation, with_padding
 from recbole_unisid.models.unisid import UniSID
 from recbole_unisid.scores.digit_sums import catalogue_digit_sums
 from recbole_unisid.sequence.digit_heads import DigitHeads, multi_token_loss
@@ -31,8 +31,7 @@ class RPG(UniSID):
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         semantics, width = dataset.semantics, config["semantic_dim"]
-        codes = torch.from_numpy(semantics.codes)
-        codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
+        codes = with_padding(torch.from_numpy(semantics.codes))
         tokens = MeanTokens(codes, semantics.codebook_sizes, width)
         self.heads = DigitHeads(width, semantics.codebook_sizes, config["temperature"])
         return ItemRepresentation(self.n_items - 1, tokens, width, 0)

@@ -13,7 +13,8 @@ from recbole.utils import InputType
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.loaders import inputs_and_targets
 from recbole_unisid.items.code_trie import CodeTrie
-from recbole_unisid.items.initialisation import code_table_from_codebooks
+from recbole_unisid.items.representation import with_padding
+from recbole_unisid.models.code_tables import start_code_table
 from recbole_unisid.ranks.metrics import FULL_CUTOFFS
 from recbole_unisid.scores.beam import beam_search, spread_over_items
 from recbole_unisid.scores.exact import score_candidates, score_catalogue
@@ -53,8 +54,7 @@ class TIGER(SequentialRecommender):
         self.listed: int | None = _list_length(config, self.n_items - 1)
         self.numbers, self.smoothing = config["beam_numbers"], config["label_smoothing"]
         self.trie = CodeTrie.of(dataset.semantics.codes).to(config["device"])
-        codes = torch.from_numpy(dataset.semantics.codes)
-        codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
+        codes = with_padding(torch.from_numpy(dataset.semantics.codes))
         build = _causal_items if config["architecture"] == "causal_items" else _encoder_decoder
         self.writer: CodeWriter = build(config, codes, dataset.semantics, self.trie)
 
@@ -198,10 +198,7 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTr
     )
     writer = CausalItems(codes, sizes, trie, transformer, head, width)
     writer.apply(partial(initialise, deviation=config["initializer_range"]))
-    if config["table_init"] == "text" and config["tokenizer"] != "random":
-        scale = config["table_scale"]
-        table = code_table_from_codebooks(semantics.codes, semantics.codebooks, width, scale)
-        writer.tokens.table.weight.data.copy_(torch.from_numpy(table))
+    start_code_table(config, semantics, writer.tokens)
     return writer
 
 

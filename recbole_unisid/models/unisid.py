@@ -7,9 +7,15 @@ from typing import Any
 import torch
 
 from recbole_unisid.host.semantics import is_joint
-from recbole_unisid.items.initialisation import code_table_from_codebooks, projection_from_vectors
+from recbole_unisid.items.initialisation import projection_from_vectors
 from recbole_unisid.items.joint_tokens import JointTokens
-from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens, TextProjection
+from recbole_unisid.items.representation import (
+    ItemRepresentation,
+    SemanticTokens,
+    TextProjection,
+    with_padding,
+)
+from recbole_unisid.models.code_tables import start_code_table
 from recbole_unisid.models.joint import joint_tokens, start_joint_tokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 
@@ -29,8 +35,7 @@ class UniSID(WholeSequenceRecommender):
         if is_joint(config):
             tokens = joint_tokens(config, semantics.vectors)
         else:
-            codes = torch.from_numpy(semantics.codes)
-            codes = torch.cat([torch.zeros_like(codes[:1]), codes])  # row 0: padding
+            codes = with_padding(torch.from_numpy(semantics.codes))
             tokens = SemanticTokens(codes, semantics.codebook_sizes, config["semantic_dim"])
         return _joined(config, self.n_items - 1, tokens)
 
@@ -39,16 +44,8 @@ class UniSID(WholeSequenceRecommender):
         tokens = self.items.semantic
         if isinstance(tokens, JointTokens):
             start_joint_tokens(config, tokens)
-        # Random codes are the control without text: nor may they start from it.
-        from_text = config["table_init"] == "text" and config["tokenizer"] != "random"
-        if from_text and isinstance(tokens, SemanticTokens):
-            table = code_table_from_codebooks(
-                dataset.semantics.codes,
-                dataset.semantics.codebooks,
-                config["semantic_dim"],
-                config["table_scale"],
-            )
-            tokens.table.weight.data.copy_(torch.from_numpy(table))
+        if isinstance(tokens, SemanticTokens):
+            start_code_table(config, dataset.semantics, tokens)
 
 
 class SemanticID(UniSID):
@@ -61,8 +58,7 @@ class DenseText(WholeSequenceRecommender):
     needs = "vectors"
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
-        vectors = torch.from_numpy(dataset.semantics.vectors)
-        vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
+        vectors = with_padding(torch.from_numpy(dataset.semantics.vectors))
         text = TextProjection(vectors, config["semantic_dim"])
         return _joined(config, self.n_items - 1, text)
 
