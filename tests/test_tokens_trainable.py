@@ -9,6 +9,7 @@ from recbole_unisid.tokens.codebook import Codebook
 from recbole_unisid.tokens.estimators import rotation_trick, straight_through
 from recbole_unisid.tokens.quantiser import directions, quantise
 from recbole_unisid.tokens.residual_quantiser import ResidualQuantiser
+from recbole_unisid.tokens.rqvae import Rqvae, mlp
 
 MIXED = ["cosine", "cosine", "euclidean"]
 
@@ -275,3 +276,18 @@ def test_the_settings_at_their_limits_are_allowed():
     layer(decay=0.0, dead_below=0.0)(vectors())
     with pytest.raises(ValueError, match="zip"):
         ResidualQuantiser(8, [16, 8], MIXED)
+
+
+def test_a_tokenizer_of_trained_networks_says_how_they_were_trained():
+    given = {
+        "learning": "gradient",
+        "estimator": "rotation",
+        "code_length": "fitted",
+        "decay": 0.5,
+        "dead_below": 1.5,
+    }
+    quantiser = layer(**given)
+    assert quantiser.options == given
+    tokenizer = Rqvae.of_networks(mlp([12, 10, 8]), mlp([8, 10, 12]), quantiser, seed=3)
+    assert given.items() <= tokenizer.options().items()
+    assert (tokenizer.options()["latent_width"], tokenizer.options()["hidden"]) == (8, [10])
