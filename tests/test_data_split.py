@@ -179,6 +179,9 @@ def test_global_time_begins_where_the_shares_say():
     split = global_time(sequences, 0.15, 0.05)
     assert np.flatnonzero(split.phase == VALID).tolist() == list(range(80, 95))
     assert (split.phase == TEST).sum() == 5
+    # .8 and .95 of 97 are 77.6 and 92.15: the interactions at these places, counted from 0, begin the periods.
+    split = global_time(make([0] * 97, range(1, 98), range(1000, 1097)), 0.15, 0.05)
+    assert np.flatnonzero(split.phase == VALID).tolist() == list(range(77, 92))
 
 
 def test_global_time_refuses_shares_and_data_that_leave_a_period_empty():
