@@ -324,11 +324,11 @@ def test_a_bug_of_ours_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["--help"])
 
 
-def test_a_file_of_that_name_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_that_name_is_named(ml_mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``--text_encoder=own_part`` asks no hub where own_part.py lies beside."""
     Path("own_part.py").write_text("class Own: 0")
     for option in ("--text_encoder=own_part", "--tokenizer=own_part"):
-        assert main(["run", "--dataset=ml-100k", *QUICK[1:], option]) == 2
+        assert main(["run", f"--data_path={ml_mini}", "--dataset=ml-mini", *QUICK[1:], option]) == 2
         assert "own_part:Class" in capsys.readouterr().err
 
 
