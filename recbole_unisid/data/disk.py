@@ -75,3 +75,28 @@ def folder_in_recbole() -> Path:
     if spec is None or spec.origin is None:
         raise UserError(f"{IN_RECBOLE} comes with RecBole, which is not installed: pip install recbole.")
     return Path(spec.origin).parent / "dataset_example" / IN_RECBOLE
+
+
+def folder_to_read(name: str, data_path: str | Path) -> Path:
+    """Where the atomic files are: :data:`IN_RECBOLE` is RecBole's own unless the user has one.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    data_path : str or Path
+        Folder of all data sets.
+
+    Returns
+    -------
+    Path
+        ``data_path/name``, or the folder in RecBole's package.
+
+    Raises
+    ------
+    UserError
+        When RecBole's data set is wanted and RecBole is not installed.
+    """
+    own = Path(data_path) / name
+    carried = name == IN_RECBOLE and not (own / f"{name}.inter").is_file()
+    return folder_in_recbole() if carried else own

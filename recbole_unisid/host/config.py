@@ -14,7 +14,7 @@ mends.mend()  # before RecBole's own modules read NumPy's names
 from recbole.config import Config  # noqa: E402
 from recbole.utils import ModelType  # noqa: E402
 
-from recbole_unisid.data.disk import IN_RECBOLE, folder_in_recbole  # noqa: E402
+from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
 from recbole_unisid.extensions import (  # noqa: E402
@@ -110,7 +110,7 @@ class UniSIDConfig(Config):
         self.internal_config_dict.update(own | brought)
         check_values(self.external_config_dict, self.internal_config_dict)
         merged = self.internal_config_dict | self.external_config_dict
-        folder = self.dataset_folder(str(merged["data_path"]), dataset)
+        folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
         self._set_protocol(model_class.type)
         columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
@@ -172,18 +172,11 @@ class UniSIDConfig(Config):
                     f"benchmark_filename names '{part}', but there is no {folder.name}.{part}.inter in {folder}."
                 )
 
-    @staticmethod
-    def dataset_folder(data_path: str, dataset: str) -> Path:
-        """Where the atomic files are; ``ml-100k`` comes with RecBole's wheel unless the user has one."""
-        own = Path(data_path) / dataset
-        carried = dataset == IN_RECBOLE and not (own / f"{dataset}.inter").is_file()
-        return folder_in_recbole() if carried else own
-
     def _set_default_parameters(self) -> None:
         data_path = str(self.final_config_dict["data_path"])
         super()._set_default_parameters()
         self._check_valid_metric()
-        self.final_config_dict["data_path"] = str(self.dataset_folder(data_path, self.dataset))
+        self.final_config_dict["data_path"] = str(folder_to_read(self.dataset, data_path))
         self.data_root = data_path
 
     def _check_valid_metric(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from recbole_unisid.data.disk import folder_to_read
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
 from recbole_unisid.host.config import UniSIDConfig
@@ -144,7 +145,7 @@ def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) 
         Folder of all data sets; by default the run's.
     """
     root = str(data_path if data_path is not None else settings["data_path"])
-    folder = UniSIDConfig.dataset_folder(root, str(settings["dataset"]))
+    folder = folder_to_read(str(settings["dataset"]), root)
     parts = settings.get("benchmark_filename")
     names = [f"{folder.name}.{part}.inter" for part in parts] if parts else [f"{folder.name}.inter"]
     if not all((folder / name).is_file() for name in names):
