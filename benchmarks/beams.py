@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_unisid.items.code_trie import CodeTrie
+from recbole_unisid.items.trie import CodeTrie
+from recbole_unisid.models.generative.beam import beam_search
+from recbole_unisid.models.generative.code_head import CodeHead
+from recbole_unisid.models.generative.code_tokens import CodeVocabulary
+from recbole_unisid.models.generative.encoder_decoder import CodeTransformer
 from recbole_unisid.runs.machine import machine, versions
-from recbole_unisid.scores.beam import beam_search
-from recbole_unisid.sequence.code_head import CodeHead
-from recbole_unisid.sequence.code_tokens import CodeVocabulary
-from recbole_unisid.sequence.encoder_decoder import CodeTransformer
 
 
 class Material:

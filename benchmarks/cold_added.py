@@ -30,8 +30,8 @@ from benchmarks.cold_study import (
 from benchmarks.cold_text import history_text_scores, last_text_scores, unit_texts
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, leave_one_out
+from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.files import write_json
-from recbole_unisid.ranks.metrics import per_user_metric
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.loaded import LoadedRun, load
 from recbole_unisid.serving.versions import version_numbers

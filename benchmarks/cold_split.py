@@ -27,11 +27,11 @@ from benchmarks.cold_study import (
 )
 from benchmarks.cold_text import history_text_scores, last_text_scores, unit_texts
 from recbole_unisid.data.split import TEST, cold_items
+from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import write_json
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import PrefixRowDataset
-from recbole_unisid.host.semantics import item_semantics
-from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
+from recbole_unisid.recbole_adapter.semantics import item_semantics
 
 
 def split_study(study: Study) -> dict[str, Any]:

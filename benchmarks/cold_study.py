@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import PrefixRowDataset
-from recbole_unisid.ranks.bootstrap import bootstrap_mean
-from recbole_unisid.ranks.metrics import per_user_metric
-from recbole_unisid.ranks.rank import ranks_from_scores
+from recbole_unisid.evaluation.bootstrap import bootstrap_mean
+from recbole_unisid.evaluation.metrics import per_user_metric
+from recbole_unisid.evaluation.rank import ranks_from_scores
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 
 Ranks = NDArray[np.int64]
 METRICS = ("recall@10", "ndcg@10", "recall@50")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.host.item_text import cache_folder
+from recbole_unisid.recbole_adapter.item_text import cache_folder
 from recbole_unisid.serving.loaded import LoadedRun
 
 #: Items of a history that are read, as by the models.

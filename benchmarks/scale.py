@@ -80,13 +80,13 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         import torch
 
         from recbole_unisid.data.split import TEST
-        from recbole_unisid.host.collector import RankRecorder
-        from recbole_unisid.host.config import UniSIDConfig
-        from recbole_unisid.host.dataset import load_dataset
-        from recbole_unisid.host.loaders import HistoryLoader, make_loaders
-        from recbole_unisid.host.semantics import item_semantics
-        from recbole_unisid.host.trainer import make_trainer
-        from recbole_unisid.scores.negatives import sample_negatives
+        from recbole_unisid.evaluation.negatives import sample_negatives
+        from recbole_unisid.recbole_adapter.collector import RankRecorder
+        from recbole_unisid.recbole_adapter.config import UniSIDConfig
+        from recbole_unisid.recbole_adapter.dataset import load_dataset
+        from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
+        from recbole_unisid.recbole_adapter.semantics import item_semantics
+        from recbole_unisid.recbole_adapter.trainer import make_trainer
     torch.set_num_threads(options.threads)
     settings = {
         "data_path": str(root), "text_encoder": str(root / "vectors.npy"), "tokenizer": "lsh",

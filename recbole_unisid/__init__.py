@@ -9,7 +9,7 @@ __all__ = ["UserError", "__version__", "load", "run", "use"]
 
 if TYPE_CHECKING:
     from recbole_unisid.errors import UserError
-    from recbole_unisid.extensions import use
+    from recbole_unisid.plugins.loading import use
     from recbole_unisid.runs.api import run
     from recbole_unisid.serving.loaded import load
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "use":
-        from recbole_unisid.extensions import use
+        from recbole_unisid.plugins.loading import use
 
         return use
     if name == "UserError":

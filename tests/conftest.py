@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, settings
 from mirrors import Shelf, no_public_mirrors, servers
 
-from recbole_unisid import extensions
+from recbole_unisid.plugins import loading as extensions
 
 ROOT = Path(__file__).resolve().parents[1]
 

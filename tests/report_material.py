@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from recbole_unisid.evaluation.controls import control_metrics
+from recbole_unisid.evaluation.metrics import protocol_metrics
+from recbole_unisid.evaluation.slices import make_slices, slice_metrics
+from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import fingerprint, write_json, write_text
-from recbole_unisid.ranks.controls import control_metrics
-from recbole_unisid.ranks.metrics import protocol_metrics
-from recbole_unisid.ranks.slices import make_slices, slice_metrics
-from recbole_unisid.ranks.table import RankTable
 from recbole_unisid.report.examples import (
     choose_examples,
     neighbour_examples,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_unisid.sequence.transformer import CausalTransformer
+from recbole_unisid.models.backbones.transformer import CausalTransformer
 from recbole_unisid.serving.export import export
 
 HOSTILE = [

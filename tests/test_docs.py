@@ -14,13 +14,13 @@ import pytest
 from conftest import ROOT
 from documents import Block, blocks, commands, pages
 
-from recbole_unisid import extensions
 from recbole_unisid.commands import options
 from recbole_unisid.commands.main import SUBCOMMANDS, main
 from recbole_unisid.commands.options import parse_options
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.keys import RUN_KEYS, check_keys
-from recbole_unisid.host.registry import model_class
+from recbole_unisid.plugins import loading as extensions
+from recbole_unisid.recbole_adapter.keys import RUN_KEYS, check_keys
+from recbole_unisid.recbole_adapter.registry import model_class
 
 #: Python blocks that need more than a small data set: their page, words in them, and the test that runs them.
 RUN_ELSEWHERE = {

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.averaging import WeightAverage
-from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.recbole_adapter.averaging import WeightAverage
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 
 def test_the_average_is_its_recursion() -> None:

@@ -10,7 +10,7 @@ import torch
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.compiled import failed_compilation_explained
+from recbole_unisid.recbole_adapter.compiled import failed_compilation_explained
 
 QUICK: dict[str, Any] = {"epochs": 1, "show_progress": False, "use_gpu": False, "compile": True}
 

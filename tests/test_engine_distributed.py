@@ -16,7 +16,7 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 ROOT = Path(__file__).resolve().parents[1]
 

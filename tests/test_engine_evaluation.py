@@ -10,9 +10,9 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.data.split import TEST
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import HistoryLoader, make_loaders
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
 
 QUICK: dict[str, Any] = {"epochs": 1, "show_progress": False, "use_gpu": False, "metric_decimal_place": 8}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_unisid.host import memory
-from recbole_unisid.host.memory import release_freed_memory
+from recbole_unisid.recbole_adapter import memory
+from recbole_unisid.recbole_adapter.memory import release_freed_memory
 
 
 def resident() -> int:

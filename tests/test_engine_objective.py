@@ -16,11 +16,11 @@ from recbole.data.interaction import Interaction
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, leave_one_out
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import PrefixRowDataset, load_dataset
-from recbole_unisid.host.loaders import TARGET_LIST, make_loaders
-from recbole_unisid.host.semantics import item_semantics
-from recbole_unisid.sequence.batches import bucketed_batches, history_windows, training_windows
+from recbole_unisid.data.windows import bucketed_batches, history_windows, training_windows
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset, load_dataset
+from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
 
 PLAIN = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "show_progress": False, "use_gpu": False}
 TEXT = {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16]}

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.checkpoint import load_state, save_state
-from recbole_unisid.host.trainer import RunTrainer
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+from recbole_unisid.recbole_adapter.checkpoint import load_state, save_state
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 TEXT = {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16]}
 

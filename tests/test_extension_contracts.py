@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT
 
 import recbole_unisid
-from recbole_unisid import extensions
 from recbole_unisid.commands.main import main
 from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
+from recbole_unisid.plugins import loading as extensions
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
 from recbole_unisid.tokens.additive import additive_codebooks
 from recbole_unisid.tokens.registry import RESERVED

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import recbole_unisid
-from recbole_unisid import extensions
 from recbole_unisid.commands.main import main
+from recbole_unisid.config.given import take_models
 from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.given import take_models
-from recbole_unisid.host.registry import family
+from recbole_unisid.plugins import loading as extensions
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.registry import family
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
@@ -149,7 +149,7 @@ def test_a_cell_of_one_class(old: str, new: str) -> None:
 
 def test_the_same_cell_in_another_process() -> None:
     """No address, no order of a set belongs to the hash."""
-    script = "import sys; from recbole_unisid import extensions; made = {'__name__': 'own_cell'}\n"
+    script = "import sys; from recbole_unisid.plugins import loading as extensions; made = {'__name__': 'own_cell'}\n"
     script += f"exec({LOOSE!r}, made); print(extensions.code_fingerprint(made['Loose']))"
     said = {
         subprocess.run(

@@ -11,7 +11,7 @@ from recbole.data.utils import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 import recbole_unisid
-from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
 
 SEQUENTIAL = [
     "SASRec",

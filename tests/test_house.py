@@ -132,7 +132,7 @@ def test_imports_run_one_way() -> None:
 
 
 def test_only_the_border_imports_recbole() -> None:
-    """RecBole is touched in host and models, and nowhere else."""
+    """RecBole is touched in recbole_adapter and models, and nowhere else."""
     found = set()
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -140,7 +140,7 @@ def test_only_the_border_imports_recbole() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.split(".")[0] == "recbole" for name in names):
                 found.add(path.relative_to(PACKAGE).parts[0])
-    assert found == {"host", "models"}
+    assert found == {"recbole_adapter", "models"}
 
 
 def test_no_file_of_the_package_is_left_out() -> None:

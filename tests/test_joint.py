@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 import recbole_unisid
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import make_loaders
-from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.items.initialisation import projection_from_vectors
-from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
+from recbole_unisid.items.joint import JointOptions, JointTokens
 from recbole_unisid.items.representation import ItemRepresentation
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
 from recbole_unisid.tokens.tokens_file import read_codes
 
 MIXED = ["cosine", "cosine", "euclidean"]

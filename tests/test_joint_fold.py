@@ -11,11 +11,11 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import make_loaders
-from recbole_unisid.host.semantics import item_semantics
 from recbole_unisid.items.fold import FoldedItems, fold_items, folded_counts
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
 
 TEXT = {"text_encoder": "lsa", "codebook_sizes": [16, 16, 16]}
 #: Every model, and UniSID both ways.
@@ -101,7 +101,7 @@ def test_an_added_id(ml_mini: Path, in_empty_folder: Path) -> None:
 
 def test_beauty_has_the_papers_token_parameters() -> None:
     """3 x 256 x 64 + 12101 x 8 = 145,960 of the ID table's 774,464: 81.15 % fewer."""
-    from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
+    from recbole_unisid.items.joint import JointOptions, JointTokens
     from recbole_unisid.items.representation import ItemRepresentation
 
     mixed = ["cosine", "cosine", "euclidean"]

@@ -10,7 +10,7 @@ import torch
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 
 def run(model: str, root: Path, output: str = "runs", **more: Any) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import TARGET_LIST, make_loaders
-from recbole_unisid.sequence.in_batch import log_expected_in_batch, target_shares
+from recbole_unisid.models.losses.in_batch import log_expected_in_batch, target_shares
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
 
 PLAIN: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "show_progress": False}
 

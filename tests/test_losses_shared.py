@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import make_loaders
-from recbole_unisid.sequence import shared_softmax
-from recbole_unisid.sequence.losses import sampled_softmax_loss, softmax_loss
-from recbole_unisid.sequence.shared_softmax import matches, shared_softmax_loss
+from recbole_unisid.models.losses import shared_softmax
+from recbole_unisid.models.losses.next_item import sampled_softmax_loss, softmax_loss
+from recbole_unisid.models.losses.shared_softmax import matches, shared_softmax_loss
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
 
 WIDTH = 3
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recbole_unisid.ranks import bootstrap
-from recbole_unisid.ranks.bootstrap import bootstrap_mean
+from recbole_unisid.evaluation import bootstrap
+from recbole_unisid.evaluation.bootstrap import bootstrap_mean
 
 
 @pytest.mark.parametrize("cells", [1, 700, 100_000])

@@ -13,8 +13,8 @@ from recbole_unisid.data.identifiers import identifier_places, numbered_by_appea
 from recbole_unisid.data.sequences import group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, leave_one_out
 from recbole_unisid.data.ties import shuffle_ties
-from recbole_unisid.ranks.controls import control_metrics, control_ranks, order_leak, order_note
-from recbole_unisid.ranks.metrics import metrics_from_ranks
+from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_leak, order_note
+from recbole_unisid.evaluation.metrics import metrics_from_ranks
 
 
 def day_long(seed, n_users=3000, n_items=500, named=None):

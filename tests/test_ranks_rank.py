@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.ranks import rank
-from recbole_unisid.ranks.rank import ranks_among_sampled, ranks_from_scores
+from recbole_unisid.evaluation import rank
+from recbole_unisid.evaluation.rank import ranks_among_sampled, ranks_from_scores
 
 
 def oracle(scores, target, banned=(), only=None):

@@ -10,11 +10,11 @@ import torch
 
 from recbole_unisid.data.sequences import group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, VALID, leave_one_out
-from recbole_unisid.ranks.metrics import protocol_metrics
-from recbole_unisid.ranks.rank import ranks_from_scores
-from recbole_unisid.ranks.table import RankTable
-from recbole_unisid.scores.candidates import seen_pairs
-from recbole_unisid.scores.negatives import sample_negatives
+from recbole_unisid.evaluation.candidates import seen_pairs
+from recbole_unisid.evaluation.metrics import protocol_metrics
+from recbole_unisid.evaluation.negatives import sample_negatives
+from recbole_unisid.evaluation.rank import ranks_from_scores
+from recbole_unisid.evaluation.table import RankTable
 
 N_ITEMS = 120
 

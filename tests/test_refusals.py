@@ -15,15 +15,15 @@ import torch
 from recbole.model.sequential_recommender import FDSA
 
 import recbole_unisid
+from recbole_unisid import distributed
 from recbole_unisid.commands import options
 from recbole_unisid.commands.main import main
+from recbole_unisid.config.defaults import model_defaults, read_yaml
 from recbole_unisid.data.atomic_reader import read_interactions
 from recbole_unisid.embeddings.sentence_encoder import SentenceEncoder, offline_model_folder
 from recbole_unisid.errors import UserError
-from recbole_unisid.host import distributed
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.properties import model_defaults, read_yaml
-from recbole_unisid.host.random_state import diverge, random_state, restore_random
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.random_state import diverge, random_state, restore_random
 from recbole_unisid.runs import machine
 from recbole_unisid.runs.tune import search_space
 from recbole_unisid.tokens import build_tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from recbole_unisid.host.random_state import repeatable_sums
+from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 
 
 def _gradient(values: torch.Tensor, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

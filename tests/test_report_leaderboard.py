@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.ranks.controls import control_metrics
-from recbole_unisid.ranks.slices import make_slices, slice_metrics
-from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.evaluation.controls import control_metrics
+from recbole_unisid.evaluation.slices import make_slices, slice_metrics
+from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.report.leaderboard import Run, make_leaderboard
 from recbole_unisid.report.tables import to_csv, to_markdown, to_screen, write_leaderboard
 

@@ -13,12 +13,12 @@ from torch.nn import functional
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import TARGET_LIST, make_loaders
-from recbole_unisid.host.semantics import item_semantics
-from recbole_unisid.scores import digit_sums
-from recbole_unisid.scores.digit_sums import catalogue_digit_sums
+from recbole_unisid.models import digit_sums
+from recbole_unisid.models.digit_sums import catalogue_digit_sums
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
 
 QUICK: dict[str, Any] = {
     "epochs": 2,

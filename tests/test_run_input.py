@@ -13,8 +13,8 @@ import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.commands.options import parse_options
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
 
 QUICK = ["--text_encoder=lsa", "--codebook_sizes=[8,8,8]", "--epochs=1", "--show_progress=false"]
 

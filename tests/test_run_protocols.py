@@ -12,10 +12,10 @@ import torch
 import recbole_unisid
 from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.loaders import TARGET_LIST, make_loaders
-from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 QUICK: dict[str, Any] = {
     "epochs": 1,

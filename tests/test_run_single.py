@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import recbole_unisid
-from recbole_unisid.host.trainer import RunTrainer
-from recbole_unisid.ranks.metrics import protocol_metrics
+from recbole_unisid.evaluation.metrics import protocol_metrics
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 QUICK: dict[str, Any] = {
     "epochs": 3,

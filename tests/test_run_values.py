@@ -10,19 +10,19 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
-from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.keys import RUN_KEYS, own_keys
-from recbole_unisid.host.properties import (
+from recbole_unisid.config.defaults import (
     dataset_defaults,
     model_defaults,
     overall_defaults,
     properties_folder,
     read_yaml,
 )
-from recbole_unisid.host.registry import OWN_MODELS, known_models
-from recbole_unisid.host.values import RULES, check_values
-from recbole_unisid.rules import Choice, Number
+from recbole_unisid.config.rules import Choice, Number
+from recbole_unisid.errors import UserError
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.keys import RUN_KEYS, own_keys
+from recbole_unisid.recbole_adapter.registry import OWN_MODELS, known_models
+from recbole_unisid.recbole_adapter.values import RULES, check_values
 
 NUMBERS = sorted(key for key, rule in RULES.items() if isinstance(rule, Number))
 WORDS = sorted(key for key, rule in RULES.items() if isinstance(rule, Choice))

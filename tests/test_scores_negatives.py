@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.scores import negatives
-from recbole_unisid.scores.candidates import history_lengths, seen_pairs
-from recbole_unisid.scores.negatives import sample_negatives
+from recbole_unisid.evaluation import negatives
+from recbole_unisid.evaluation.candidates import history_lengths, seen_pairs
+from recbole_unisid.evaluation.negatives import sample_negatives
 
 
 def of_lists(lists, n_items):

@@ -12,12 +12,12 @@ import torch
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
+from recbole_unisid.config.defaults import read_yaml
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import PrefixRowDataset
-from recbole_unisid.host.loaders import HistoryLoader
-from recbole_unisid.host.properties import read_yaml
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
+from recbole_unisid.recbole_adapter.loaders import HistoryLoader
 from recbole_unisid.serving.histories import parse_history
 from recbole_unisid.serving.names import ItemLookup
 from recbole_unisid.serving.recommend import best_items, nearest_in_history, recommend

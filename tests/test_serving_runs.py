@@ -15,7 +15,7 @@ import pytest
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.data.split import TEST, leave_one_out
-from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.serving import server
 from recbole_unisid.serving.live import RunRecommender
 from recbole_unisid.serving.recommender import Recommender

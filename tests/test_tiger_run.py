@@ -14,15 +14,15 @@ from recbole.data.interaction import Interaction
 import recbole_unisid
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.collector import RankRecorder
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import TARGET_POSITION, load_dataset
-from recbole_unisid.host.loaders import make_loaders
-from recbole_unisid.host.semantics import item_semantics
-from recbole_unisid.host.trainer import RunTrainer
+from recbole_unisid.evaluation.negatives import sample_negatives
 from recbole_unisid.models.tiger import TIGER
+from recbole_unisid.recbole_adapter.collector import RankRecorder
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION, load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.report.gather import gather_report
-from recbole_unisid.scores.negatives import sample_negatives
 
 QUICK: dict[str, Any] = {
     "epochs": 3,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import recbole_unisid
 from recbole_unisid.commands.options import take_extensions
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.extensions import failed_in
 from recbole_unisid.interruption import listen
+from recbole_unisid.plugins.loading import failed_in
 
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
 SUBCOMMANDS = {

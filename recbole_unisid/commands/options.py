@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from recbole_unisid.config.rules import as_list
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.extensions import use
-from recbole_unisid.rules import as_list
+from recbole_unisid.plugins.loading import use
 
 #: Flags that need no value.
 _FLAGS = {"help", "list_models", "version", "dry_run", "latex"}

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         print(model_list())
         return 0
     # The heavy imports come after --help.
-    from recbole_unisid.host import distributed
+    from recbole_unisid import distributed
     from recbole_unisid.report.screen import summary_table
     from recbole_unisid.runs.api import run
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def model_list() -> str:
     """All models by kind, one kind a paragraph."""
-    from recbole_unisid.host.registry import GENERAL_BASELINES, OWN_MODELS, sequential_models
+    from recbole_unisid.recbole_adapter.registry import GENERAL_BASELINES, OWN_MODELS, sequential_models
 
     kinds = {
         "Ours, trained on whole sequences:": OWN_MODELS,

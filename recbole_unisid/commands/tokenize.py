@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_unisid.commands.options import parse_options, take_config_files
 
 if TYPE_CHECKING:
-    from recbole_unisid.host.config import UniSIDConfig
+    from recbole_unisid.recbole_adapter.config import UniSIDConfig
 
 HELP = """\
 usage: recbole-unisid tokenize --dataset=D [--tokenizer=T] [--key=value ...]
@@ -38,10 +38,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.pop("help", None):
         print(HELP, end="")
         return 0
-    from recbole_unisid.extensions import short_name, use_named
-    from recbole_unisid.host.dataset import load_dataset
-    from recbole_unisid.host.given import DEFAULT_MODEL, given_settings
-    from recbole_unisid.host.semantics import item_semantics
+    from recbole_unisid.config.given import DEFAULT_MODEL, given_settings
+    from recbole_unisid.plugins.loading import short_name, use_named
+    from recbole_unisid.recbole_adapter.dataset import load_dataset
+    from recbole_unisid.recbole_adapter.semantics import item_semantics
     from recbole_unisid.tokens import health_table
     from recbole_unisid.tokens.tokenize_dataset import write_tokenization
 
@@ -59,10 +59,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _config(settings: dict[str, Any]) -> UniSIDConfig:
     """Settings of one model that reads tokens of a tokenizer."""
+    from recbole_unisid.config.given import take_dataset, take_models
     from recbole_unisid.errors import UserError
-    from recbole_unisid.host.config import UniSIDConfig
-    from recbole_unisid.host.given import take_dataset, take_models
-    from recbole_unisid.host.semantics import is_joint
+    from recbole_unisid.recbole_adapter.config import UniSIDConfig
+    from recbole_unisid.recbole_adapter.semantics import is_joint
 
     model, *others = take_models(settings)
     config = UniSIDConfig(model, take_dataset(settings), settings)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
 
 

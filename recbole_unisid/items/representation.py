@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.items.joint import JointTokens
 
 
 def with_padding(rows: torch.Tensor) -> torch.Tensor:

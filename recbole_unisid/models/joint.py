@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recbole_unisid import distributed
+from recbole_unisid.config.rules import as_list
 from recbole_unisid.errors import UserError
-from recbole_unisid.host import distributed
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
-from recbole_unisid.items.joint_tokens import JointOptions, JointTokens
+from recbole_unisid.items.joint import JointOptions, JointTokens
 from recbole_unisid.items.representation import with_padding
-from recbole_unisid.rules import as_list
 from recbole_unisid.tokens.quantiser import level_distances
 
 

@@ -8,9 +8,9 @@ import torch
 
 from recbole_unisid.items.mean_tokens import MeanTokens
 from recbole_unisid.items.representation import ItemRepresentation, with_padding
+from recbole_unisid.models.digit_heads import DigitHeads, multi_token_loss
+from recbole_unisid.models.digit_sums import catalogue_digit_sums
 from recbole_unisid.models.unisid import UniSID
-from recbole_unisid.scores.digit_sums import catalogue_digit_sums
-from recbole_unisid.sequence.digit_heads import DigitHeads, multi_token_loss
 
 
 class RPG(UniSID):

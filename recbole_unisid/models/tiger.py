@@ -11,18 +11,18 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.loaders import inputs_and_targets
-from recbole_unisid.items.code_trie import CodeTrie
+from recbole_unisid.evaluation.metrics import FULL_CUTOFFS
 from recbole_unisid.items.representation import with_padding
+from recbole_unisid.items.trie import CodeTrie
+from recbole_unisid.models.backbones.transformer import CausalTransformer, initialise
 from recbole_unisid.models.code_tables import start_code_table
-from recbole_unisid.ranks.metrics import FULL_CUTOFFS
-from recbole_unisid.scores.beam import beam_search, spread_over_items
-from recbole_unisid.scores.exact import score_candidates, score_catalogue
-from recbole_unisid.sequence.code_head import CodeHead
-from recbole_unisid.sequence.code_tokens import CodeVocabulary
-from recbole_unisid.sequence.code_writers import CausalItems, CodeWriter, EncoderDecoder
-from recbole_unisid.sequence.encoder_decoder import CodeTransformer
-from recbole_unisid.sequence.transformer import CausalTransformer, initialise
+from recbole_unisid.models.generative.beam import beam_search, spread_over_items
+from recbole_unisid.models.generative.code_head import CodeHead
+from recbole_unisid.models.generative.code_tokens import CodeVocabulary
+from recbole_unisid.models.generative.code_writers import CausalItems, CodeWriter, EncoderDecoder
+from recbole_unisid.models.generative.encoder_decoder import CodeTransformer
+from recbole_unisid.models.generative.exact import score_candidates, score_catalogue
+from recbole_unisid.recbole_adapter.loaders import inputs_and_targets
 
 ARCHITECTURES = ("causal_items", "encoder_decoder")
 RANKERS = ("auto", "beam", "exact")

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from recbole_unisid.host.semantics import is_joint
 from recbole_unisid.items.initialisation import projection_from_vectors
-from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.items.representation import (
     ItemRepresentation,
     SemanticTokens,
@@ -18,6 +17,7 @@ from recbole_unisid.items.representation import (
 from recbole_unisid.models.code_tables import start_code_table
 from recbole_unisid.models.joint import joint_tokens, start_joint_tokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+from recbole_unisid.recbole_adapter.semantics import is_joint
 
 
 class ItemID(WholeSequenceRecommender):

@@ -12,21 +12,21 @@ from recbole.utils import InputType
 
 from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.loaders import inputs_and_targets
+from recbole_unisid.items.checks import check_representation
 from recbole_unisid.items.fold import folded_counts
-from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.items.representation import ItemRepresentation, TextProjection
-from recbole_unisid.sequence.contract import check_representation
-from recbole_unisid.sequence.in_batch import log_expected_in_batch, target_shares
-from recbole_unisid.sequence.lookahead import consecutive
-from recbole_unisid.sequence.losses import (
+from recbole_unisid.models.backbones.transformer import CausalTransformer, initialise
+from recbole_unisid.models.losses.in_batch import log_expected_in_batch, target_shares
+from recbole_unisid.models.losses.lookahead import consecutive
+from recbole_unisid.models.losses.next_item import (
     binary_loss,
     gbce_calibration,
     log_expected_uniform,
     sampled_softmax_loss,
     softmax_loss,
 )
-from recbole_unisid.sequence.transformer import CausalTransformer, initialise
+from recbole_unisid.recbole_adapter.loaders import inputs_and_targets
 
 #: Losses whose negatives are shared by a batch, and those that have the batch's own targets among them.
 SHARED_NEGATIVES = ("sampled_softmax", "in_batch_softmax", "mixed_softmax")

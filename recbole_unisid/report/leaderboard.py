@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.ranks.metrics import protocol_metrics
-from recbole_unisid.ranks.statistics import Comparison, Spread, compare_runs, metric_over_seeds
-from recbole_unisid.ranks.table import RankTable
-from recbole_unisid.scores.negatives import PROTOCOL_SEED
+from recbole_unisid.evaluation.metrics import protocol_metrics
+from recbole_unisid.evaluation.negatives import PROTOCOL_SEED
+from recbole_unisid.evaluation.statistics import Comparison, Spread, compare_runs, metric_over_seeds
+from recbole_unisid.evaluation.table import RankTable
 
 #: What the tables show and compare: candidate set and metric.
 COLUMNS = (

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from recbole_unisid.config.places import PLACE_KEYS
 from recbole_unisid.errors import UserError
-from recbole_unisid.ranks.metrics import protocol_metrics
-from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.evaluation.metrics import protocol_metrics
+from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.report.leaderboard import Run
-from recbole_unisid.settings import PLACE_KEYS
 
 #: Settings that never tell two variants of a model apart.
 NO_VARIANT = PLACE_KEYS | {"metric_decimal_place", "loss_decimal_place", "seed"}

@@ -7,9 +7,9 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from recbole_unisid.evaluation.slices import FEWEST_CASES
+from recbole_unisid.evaluation.statistics import Comparison
 from recbole_unisid.files import write_text
-from recbole_unisid.ranks.slices import FEWEST_CASES
-from recbole_unisid.ranks.statistics import Comparison
 from recbole_unisid.report.candidate_sets import CANDIDATES, METRIC_NAMES
 from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid.config.given import given_settings, parse_value, take_dataset, take_models
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import use_named
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.given import given_settings, parse_value, take_dataset, take_models
+from recbole_unisid.plugins.loading import use_named
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.runs.many import run_many
 from recbole_unisid.runs.single import run_single
 from recbole_unisid.runs.tune import tune

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST
-from recbole_unisid.host.borrowed import Interaction
 from recbole_unisid.items.representation import TextProjection
+from recbole_unisid.recbole_adapter.borrowed import Interaction
 from recbole_unisid.report.examples import (
     choose_examples,
     neighbour_examples,

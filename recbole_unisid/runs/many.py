@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid import distributed
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import failed_in
 from recbole_unisid.files import fingerprint
-from recbole_unisid.host import distributed
-from recbole_unisid.host.config import UniSIDConfig
+from recbole_unisid.plugins.loading import failed_in
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.page import write_page
 from recbole_unisid.report.tables import to_screen, write_leaderboard

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from recbole_unisid.data.split import TEST
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import TARGET_POSITION
-from recbole_unisid.host.distributed import gather_rows
-from recbole_unisid.host.loaders import HistoryLoader
-from recbole_unisid.scores.beam import share_of_top
-from recbole_unisid.scores.candidates import seen_pairs
+from recbole_unisid.distributed import gather_rows
+from recbole_unisid.evaluation.candidates import seen_pairs
+from recbole_unisid.models.generative.beam import share_of_top
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
+from recbole_unisid.recbole_adapter.loaders import HistoryLoader
 
 
 def ranker_facts(config: UniSIDConfig, model: Any, dataset: Any) -> dict[str, Any] | None:

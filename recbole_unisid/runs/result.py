@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST, TRAIN
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.semantics import ItemSemantics
-from recbole_unisid.ranks.controls import control_metrics, control_ranks, order_note
-from recbole_unisid.ranks.metrics import protocol_metrics
-from recbole_unisid.ranks.nearest_text import nearest_text_ranks
-from recbole_unisid.ranks.slices import make_slices, slice_metrics
-from recbole_unisid.ranks.table import RankTable
+from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note
+from recbole_unisid.evaluation.metrics import protocol_metrics
+from recbole_unisid.evaluation.nearest_text import nearest_text_ranks
+from recbole_unisid.evaluation.slices import make_slices, slice_metrics
+from recbole_unisid.evaluation.table import RankTable
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
 from recbole_unisid.runs.ranker import ranker_facts
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.data.split import Split
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.semantics import ItemSemantics
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.runs.manifest import write_manifest
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 

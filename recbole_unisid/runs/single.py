@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
+from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, VALID
-from recbole_unisid.extensions import is_reference
+from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import write_atomically
-from recbole_unisid.host import distributed
-from recbole_unisid.host.borrowed import init_seed
-from recbole_unisid.host.collector import RankRecorder, phase_recorder
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.dataset import load_dataset
-from recbole_unisid.host.item_text import item_table, shown_items
-from recbole_unisid.host.loaders import Loaders, full_loader, make_loaders
-from recbole_unisid.host.pretraining import pretrain_if_needed
-from recbole_unisid.host.promises import check_scores
-from recbole_unisid.host.random_state import repeatable_sums
-from recbole_unisid.host.registry import is_own
-from recbole_unisid.host.semantics import add_learned_tokens, item_semantics
-from recbole_unisid.host.trainer import make_trainer
-from recbole_unisid.items.joint_tokens import JointTokens
+from recbole_unisid.items.checks import check_items, check_reader, draws_put_back
+from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
-from recbole_unisid.ranks.metrics import protocol_metrics
+from recbole_unisid.plugins.loading import is_reference
+from recbole_unisid.recbole_adapter.borrowed import init_seed
+from recbole_unisid.recbole_adapter.collector import RankRecorder, phase_recorder
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.item_text import item_table, shown_items
+from recbole_unisid.recbole_adapter.loaders import Loaders, full_loader, make_loaders
+from recbole_unisid.recbole_adapter.own_models import check_scores
+from recbole_unisid.recbole_adapter.pretraining import pretrain_if_needed
+from recbole_unisid.recbole_adapter.random_state import repeatable_sums
+from recbole_unisid.recbole_adapter.registry import is_own
+from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
+from recbole_unisid.recbole_adapter.trainer import make_trainer
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.runs.serving_files import write_serving_files
-from recbole_unisid.sequence.contract import check_items, check_reader, draws_put_back
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")

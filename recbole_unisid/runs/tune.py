@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
+from recbole_unisid.config.defaults import properties_folder, read_yaml
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint, write_text
-from recbole_unisid.host.config import UniSIDConfig
-from recbole_unisid.host.properties import properties_folder, read_yaml
-from recbole_unisid.host.registry import family
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.registry import family
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import train
 

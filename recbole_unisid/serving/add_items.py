@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.item_text import cache_folder
 from recbole_unisid.items.representation import SemanticTokens, TextProjection
 from recbole_unisid.models.unisid import ItemID
+from recbole_unisid.recbole_adapter.item_text import cache_folder
 from recbole_unisid.serving.loaded import LoadedRun, load, scores_by_vectors
 from recbole_unisid.serving.new_items import NewItems, read_new_items
 from recbole_unisid.serving.versions import Version, version_numbers, write_version

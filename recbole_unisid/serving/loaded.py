@@ -15,11 +15,16 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import code_of
-from recbole_unisid.host.borrowed import Interaction
-from recbole_unisid.host.stored import StoredConfig, StoredDataset, build_stored_model, stored_sequences
 from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+from recbole_unisid.plugins.loading import code_of
+from recbole_unisid.recbole_adapter.borrowed import Interaction
+from recbole_unisid.recbole_adapter.stored import (
+    StoredConfig,
+    StoredDataset,
+    build_stored_model,
+    stored_sequences,
+)
 from recbole_unisid.serving.names import ItemLookup
 from recbole_unisid.serving.run_folder import StoredRun, read_run
 from recbole_unisid.serving.versions import Version, read_version

@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import recbole_unisid
+from recbole_unisid.config.defaults import read_yaml
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
-from recbole_unisid.host.properties import read_yaml
-from recbole_unisid.host.semantics import ItemSemantics
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
+from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.runs.manifest import read_manifest
 from recbole_unisid.tokens.registry import load_tokenizer
 from recbole_unisid.tokens.tokenization import Tokenization

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.returned import returned_array
+from recbole_unisid.plugins.returned import returned_array
 
 
 def additive_codebooks(

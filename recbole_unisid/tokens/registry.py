@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.array_file import DamagedFileError, load_arrays
+from recbole_unisid.config.rules import rule_of
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.extensions import class_of_file, find, is_reference
-from recbole_unisid.rules import rule_of
-from recbole_unisid.tokens.contract import check_made
+from recbole_unisid.plugins.loading import class_of_file, find, is_reference
+from recbole_unisid.tokens.checks import check_made
 from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
 from recbole_unisid.tokens.opq import OptimisedProductQuantiser
 from recbole_unisid.tokens.published import PublishedCodes

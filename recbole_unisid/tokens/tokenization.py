@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError
-from recbole_unisid.extensions import code_of, is_reference, short_name
 from recbole_unisid.files import fingerprint
+from recbole_unisid.plugins.loading import code_of, is_reference, short_name
+from recbole_unisid.tokens.checks import check_copy, check_each_by_itself
 from recbole_unisid.tokens.collisions import Resolved, check_strategy, place_new_items, resolve_collisions
-from recbole_unisid.tokens.contract import check_copy, check_each_by_itself
 from recbole_unisid.tokens.fidelity import neighbours_kept, prefix_purity, reconstruction_error
 from recbole_unisid.tokens.health import collision_health, level_health
 from recbole_unisid.tokens.registry import build_tokenizer, load_tokenizer

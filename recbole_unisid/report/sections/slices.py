@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbole_unisid.ranks.slices import FEWEST_CASES
+from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.report.charts.axis import Axis, linear_axis
 from recbole_unisid.report.charts.row_plot import Mark, row_plot
 from recbole_unisid.report.gather import Report

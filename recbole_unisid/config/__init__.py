@@ -1,0 +1,1 @@
+"""Settings: what was given, the defaults, the rules."""

@@ -1,0 +1,1 @@
+"""From scores to ranks, metrics, intervals and controls."""

@@ -1,0 +1,152 @@
+"""Leak controls: rules that look at no content, whose success tells about the data, not about taste.
+
+Where times are whole days and ties stand in the order of the items' identifiers, "recommend the
+identifiers that come next" finds targets that no taste explains, and its mirror finds almost none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
+from recbole_unisid.data.leaks import at_least_as_popular
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import TEST, Split
+from recbole_unisid.evaluation.candidates import seen_pairs
+from recbole_unisid.evaluation.metrics import metrics_from_ranks, per_user_metric
+
+#: Cases treated at a time: bounds the memory that their histories take.
+_CHUNK = 1 << 16
+
+#: Given items, targets and the users' last items: does the rule prefer the item, or tie?
+_Rule = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+
+
+def control_ranks(
+    sequences: UserSequences, split: Split, phase: int = TEST
+) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """Rank the targets of one phase by four rules.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    split : Split
+        Their phases.
+    phase : int
+        Which targets to rank.
+
+    Returns
+    -------
+    dict of dict of ndarray of int64, shape [cases]
+        ``popularity`` (training counts), ``next_id`` (the identifiers above the last item's, nearest
+        first), ``previous_id`` (its mirror) and ``repeat_last`` (the last item alone), each with
+        ``full_unfiltered`` and ``full``. What a rule does not list ties for the last place.
+    """
+    positions = split.targets(phase)
+    targets, last = sequences.items[positions], sequences.items[positions - 1]
+    counts, place = split.training_counts(sequences), identifier_places(sequences.item_ids)
+    n_items = sequences.n_items
+    ahead = place[targets] - place[last]
+    unfiltered = {
+        "popularity": at_least_as_popular(counts)[targets],
+        "next_id": np.where(ahead > 0, ahead, n_items),
+        "previous_id": np.where(ahead < 0, -ahead, n_items),
+        "repeat_last": np.where(targets == last, 1, n_items),
+    }
+    rules: dict[str, _Rule] = {
+        "popularity": lambda item, target, last: counts[item] >= counts[target],
+        "next_id": lambda item, target, last: _comes_first(place[item], place[target], place[last]),
+        "previous_id": lambda item, target, last: _comes_first(-place[item], -place[target], -place[last]),
+        "repeat_last": lambda item, target, last: (item == last) | (target != last),
+    }
+    ranks = {name: {"full_unfiltered": rank, "full": rank.copy()} for name, rank in unfiltered.items()}
+    for start in range(0, len(positions), _CHUNK):
+        rows, items = seen_pairs(sequences, positions[start : start + _CHUNK])
+        pairs = np.unique(rows * (n_items + 1) + items)
+        rows, items = pairs // (n_items + 1) + start, pairs % (n_items + 1)
+        rows, items = rows[items != targets[rows]], items[items != targets[rows]]
+        for name, rule in rules.items():
+            before = rows[rule(items, targets[rows], last[rows])]
+            ranks[name]["full"] -= np.bincount(before, minlength=len(positions))
+    return ranks
+
+
+def _comes_first(
+    item: NDArray[np.int64], target: NDArray[np.int64], last: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Does a list that climbs from `last` have `item` before `target`, or `target` not at all?"""
+    return (target <= last) | ((last < item) & (item < target))
+
+
+def control_metrics(
+    ranks: dict[str, dict[str, NDArray[np.int64]]],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Means over cases: ``controls`` of ``result.json``.
+
+    Parameters
+    ----------
+    ranks : dict of dict of ndarray
+        As :func:`control_ranks` gives them.
+
+    Returns
+    -------
+    dict of dict of dict of float
+        By control, then candidate set, then metric.
+    """
+    return {
+        name: {candidates: metrics_from_ranks(values) for candidates, values in sets.items()}
+        for name, sets in ranks.items()
+    }
+
+
+def order_leak(ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
+    """Say whether the next identifiers find more targets than the previous ones do.
+
+    Without a leak the two rules are alike, so among the targets that either finds in its first 10
+    each finds half, with the spread of a binomial.
+
+    Parameters
+    ----------
+    ranks : dict of dict of ndarray
+        As :func:`control_ranks` gives them.
+
+    Returns
+    -------
+    str or None
+        One line to warn with; None where the difference is within three standard deviations.
+    """
+    found = {
+        name: int(per_user_metric(ranks[name]["full_unfiltered"], "recall@10").sum())
+        for name in ("next_id", "previous_id")
+    }
+    after, before = found["next_id"], found["previous_id"]
+    if abs(after - before) <= 3 * np.sqrt(after + before):
+        return None
+    cases = len(ranks["next_id"]["full_unfiltered"])
+    return (
+        f"the order of this data leaks: the 10 next item identifiers find {after / cases:.4f} of targets, "
+        f"the 10 previous ones {before / cases:.4f}; shuffle ties in time if the data has times"
+    )
+
+
+def order_note(sequences: UserSequences, ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
+    """Say what the ID controls of a data set tell: the line to print below them.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    ranks : dict of dict of ndarray
+        As :func:`control_ranks` gives them.
+
+    Returns
+    -------
+    str or None
+        That they mean nothing, where the items were numbered by first appearance; else the warning
+        of :func:`order_leak`, or None.
+    """
+    return numbered_by_appearance(sequences) or order_leak(ranks)

@@ -1,0 +1,106 @@
+"""Metrics of one target among its candidates, all of them functions of its rank."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.errors import UserError
+
+#: Cutoffs shown for every candidate set that is the whole catalogue.
+FULL_CUTOFFS = (5, 10, 20)
+#: Cutoffs shown for sampled candidate sets.
+SAMPLED_CUTOFFS = (1, 5, 10)
+
+
+def per_user_metric(ranks: NDArray[np.int64], name: str) -> NDArray[np.float64]:
+    """Value of one metric for every case.
+
+    Parameters
+    ----------
+    ranks : ndarray of int64, shape [cases]
+        1-based ranks of the targets; a case is a user in a leave-one-out split.
+    name : str
+        ``recall@k`` or ``hit@k`` (equal with one target a case), ``ndcg@k``, or ``mrr`` (no cutoff).
+
+    Returns
+    -------
+    ndarray of float64, shape [cases]
+        With one target a case: recall is 1 within the cutoff, NDCG is ``1 / log2(rank + 1)`` within it.
+
+    Raises
+    ------
+    UserError
+        The name is none of these.
+    ValueError
+        A rank below 1, which would pass for a hit.
+    """
+    if len(ranks) and ranks.min() < 1:
+        raise ValueError(f"ranks begin at 1, not at {ranks.min()}")
+    kind, _, cutoff = name.partition("@")
+    if name == "mrr":
+        return 1.0 / ranks
+    if kind not in ("recall", "hit", "ndcg") or not cutoff.isdecimal() or int(cutoff) < 1:
+        raise UserError(f"no metric is called '{name}': use recall@k, hit@k, ndcg@k (k from 1) or mrr")
+    within = ranks <= int(cutoff)
+    gain = 1.0 / np.log2(ranks + 1.0) if kind == "ndcg" else 1.0
+    return np.where(within, gain, 0.0)
+
+
+def metrics_from_ranks(
+    ranks: NDArray[np.int64], cutoffs: tuple[int, ...] = FULL_CUTOFFS, hit_name: str = "recall"
+) -> dict[str, float]:
+    """Means over cases of hits, NDCG and reciprocal rank.
+
+    Parameters
+    ----------
+    ranks : ndarray of int64, shape [cases]
+        1-based ranks.
+    cutoffs : tuple of int
+        Where the lists end. NDCG at 1 is left out: it equals the hit.
+    hit_name : {"recall", "hit"}
+        ``recall`` for the whole catalogue, ``hit`` for sampled candidates, as the literature writes.
+
+    Returns
+    -------
+    dict of float
+        ``<hit_name>@k`` and ``ndcg@k`` for every cutoff, and ``mrr``.
+
+    Raises
+    ------
+    UserError
+        There is no case.
+
+    Examples
+    --------
+    >>> metrics_from_ranks(np.array([1, 4]), cutoffs=(1, 5))
+    {'recall@1': 0.5, 'recall@5': 1.0, 'ndcg@5': 0.7153382790366966, 'mrr': 0.625}
+    """
+    if len(ranks) == 0:
+        raise UserError(
+            "no user has a target to be measured on: use a data set or a split with longer histories"
+        )
+    names = [f"{hit_name}@{cutoff}" for cutoff in cutoffs]
+    names += [f"ndcg@{cutoff}" for cutoff in cutoffs if cutoff > 1]
+    return {name: float(per_user_metric(ranks, name).mean()) for name in [*names, "mrr"]}
+
+
+def protocol_metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
+    """Apply :func:`metrics_from_ranks` with each candidate set's own cutoffs and names.
+
+    Parameters
+    ----------
+    ranks : dict of ndarray
+        As :func:`recbole_unisid.evaluation.rank.ranks_from_scores` gives them.
+
+    Returns
+    -------
+    dict of dict of float
+        Per candidate set: recall, NDCG at 5, 10, 20 and MRR; for sampled sets hits at 1, 5, 10.
+    """
+    return {
+        name: metrics_from_ranks(values, SAMPLED_CUTOFFS, "hit")
+        if name.startswith("sampled")
+        else metrics_from_ranks(values)
+        for name, values in ranks.items()
+    }

@@ -1,0 +1,149 @@
+"""The ranks of one run, case by case, and their file ``ranks.npz``."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import Split
+from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.candidates import history_lengths
+from recbole_unisid.files import write_atomically
+
+_PREFIX = "rank_"
+
+
+@dataclass(frozen=True)
+class RankTable:
+    """What every test figure follows from.
+
+    Attributes
+    ----------
+    user, target : ndarray of str, shape [cases]
+        Names of the users and of their target items, as the files have them.
+    ranks : dict of ndarray of int64, shape [cases]
+        1-based ranks by candidate set: ``full``, ``full_unfiltered``, ``sampled99``.
+    history_length : ndarray of int64, shape [cases]
+        Interactions before each target.
+    target_popularity : ndarray of int64, shape [cases]
+        Training interactions of each target.
+    """
+
+    user: NDArray[np.str_]
+    target: NDArray[np.str_]
+    ranks: dict[str, NDArray[np.int64]]
+    history_length: NDArray[np.int64]
+    target_popularity: NDArray[np.int64]
+
+    @staticmethod
+    def of_cases(
+        sequences: UserSequences,
+        split: Split,
+        positions: NDArray[np.int64],
+        ranks: dict[str, NDArray[np.int64]],
+    ) -> RankTable:
+        """Put names, history lengths and popularity beside the ranks of some targets.
+
+        Parameters
+        ----------
+        sequences : UserSequences
+            All interactions.
+        split : Split
+            Their phases; popularity is counted in its training part.
+        positions : ndarray of int64, shape [cases]
+            Flat positions of the targets in ``sequences.items``.
+        ranks : dict of ndarray of int64, shape [cases]
+            By candidate set.
+
+        Returns
+        -------
+        RankTable
+            In the order of `positions`.
+        """
+        targets = sequences.items[positions]
+        return RankTable(
+            sequences.user_ids[sequences.owners(positions)],
+            sequences.item_ids[targets],
+            ranks,
+            history_lengths(sequences, positions),
+            split.training_counts(sequences)[targets],
+        )
+
+    def select(self, cases: NDArray[np.bool_]) -> RankTable:
+        """Keep some cases, for instance to compare models on the tail alone.
+
+        Parameters
+        ----------
+        cases : ndarray of bool, shape [cases]
+            Which.
+
+        Returns
+        -------
+        RankTable
+            These, in the same order.
+        """
+        return RankTable(
+            self.user[cases],
+            self.target[cases],
+            {name: ranks[cases] for name, ranks in self.ranks.items()},
+            self.history_length[cases],
+            self.target_popularity[cases],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write ``ranks.npz``, atomically; the same table gives the same bytes.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. It holds no pickles.
+        """
+        columns = {
+            "user": self.user,
+            "target": self.target,
+            **{_PREFIX + name: ranks for name, ranks in self.ranks.items()},
+            "history_length": self.history_length,
+            "target_popularity": self.target_popularity,
+        }
+        with write_atomically(path) as part, part.open("wb") as out:
+            np.savez_compressed(out, **columns)  # type: ignore[arg-type]
+
+    @staticmethod
+    def load(path: str | Path) -> RankTable:
+        """Read ``ranks.npz``; a candidate set that is all zeros (no rank) is one that the run lacks.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        RankTable
+            What :meth:`save` wrote.
+
+        Raises
+        ------
+        UserError
+            The file is absent, cut, or lacks a column.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                columns = {name: file[name] for name in file.files}
+            ranks = {
+                name.removeprefix(_PREFIX): column
+                for name, column in columns.items()
+                if name.startswith(_PREFIX) and column.any()
+            }
+            kept = ("user", "target", "history_length", "target_popularity")
+            user, target, history_length, popularity = (columns[name] for name in kept)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path} cannot be read as ranks ({type(error).__name__}): delete its folder and run again"
+            ) from error
+        return RankTable(user, target, ranks, history_length, popularity)

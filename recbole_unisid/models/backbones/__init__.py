@@ -1,0 +1,1 @@
+"""From a history of item vectors to a state a position."""

@@ -1,0 +1,1 @@
+"""Generative recommendation: codes of the next item, written one by one."""

@@ -1,0 +1,277 @@
+"""Tokenizers, models and text encoders of the user's own, named ``module:Class``.
+
+Importing a module runs it. So a class is imported only for who asks for it by name: on the command line, in a
+call from Python, or by :func:`use`. A config file, a saved tokenizer or a run folder may name a class, but that
+alone never imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.files import fingerprint
+from recbole_unisid.plugins.source_code import is_edited, source_of
+
+#: Set in the environment, it keeps the traceback of an error in a module of one's own.
+TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
+#: Settings that may name a class.
+CLASS_SETTINGS = ("tokenizer", "text_encoder")
+
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+#: Packages whose version a run knows; the source of all other classes belongs to its hash.
+_KNOWN_PACKAGES = frozenset({"recbole_unisid", "recbole", "torch", "builtins", "abc", "typing"})
+#: What was asked for in this process, reference -> class.
+_in_use: dict[str, type[Any]] = {}
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name means a class of the user's own.
+
+    Examples
+    --------
+    >>> is_reference("my_module:MyModel"), is_reference("UniSID"), is_reference("org/encoder")
+    (True, False, False)
+    """
+    return _REFERENCE.fullmatch(name) is not None
+
+
+def use(extension: str | type[Any]) -> str:
+    """Allow a class of one's own to be used in this process, importing its module where needed.
+
+    Parameters
+    ----------
+    extension : str or type
+        ``module:Class``, or the class itself. A module is looked for as ``import`` does, and in the
+        current folder last.
+
+    Returns
+    -------
+    str
+        ``module:Class``, what `model`, `tokenizer` or `text_encoder` take.
+
+    Raises
+    ------
+    UserError
+        When there is no such module or class, the module fails, or its file was edited after Python read it.
+    """
+    if isinstance(extension, type):
+        reference, found = f"{extension.__module__}:{extension.__name__}", extension
+    elif isinstance(extension, str) and is_reference(extension):
+        reference, found = extension, _as_it_is_now(extension)
+    else:
+        raise UserError(
+            f"{extension!r} names no class; write module:Class, such as my_module:MyModel.{own_class(extension)}"
+        )
+    code_fingerprint(found)  # read now: what is edited later is not what runs
+    for base in filter(is_edited, found.__mro__):
+        raise UserError(
+            f"The file of '{base.__module__}:{base.__name__}' was edited since Python imported it: start Python "
+            f"anew, or importlib.reload({base.__module__}) and name the class again."
+        )
+    _in_use[reference] = found
+    return reference
+
+
+def use_named(model: str, settings: Mapping[str, Any]) -> None:
+    """Use the classes that a person names as `model` or in `settings`; other names are left alone."""
+    for name in (model, *(settings.get(key) for key in CLASS_SETTINGS)):
+        if isinstance(name, str) and is_reference(name):
+            use(name)
+
+
+def find(reference: str, kind: str) -> type[Any]:
+    """A class that is in use.
+
+    Parameters
+    ----------
+    reference : str
+        ``module:Class``.
+    kind : str
+        ``model``, ``tokenizer`` or ``text_encoder``, for the message.
+
+    Raises
+    ------
+    UserError
+        When nobody in this process asked for it.
+    """
+    if reference not in _in_use:
+        raise UserError(
+            f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, add "
+            f"--use={reference}, or call recbole_unisid.use('{reference}')."
+        )
+    return _in_use[reference]
+
+
+def short_name(name: str) -> str:
+    """A name fit for a folder: of ``module:Class`` the class."""
+    return name.rpartition(":")[2]
+
+
+def class_of_file(name: str) -> str:
+    """Suggest ``NAME:Class`` where a name is that of a module in the current folder; else an empty string."""
+    if not name.isidentifier() or not Path(f"{name}.py").is_file():
+        return ""
+    return f" {name}.py is a module: name its class, {name}:Class."
+
+
+def own_class(name: Any) -> str:
+    """Suggest ``module:Class`` for the bare name of a class in use, or of a module or class in the current folder.
+
+    Parameters
+    ----------
+    name : object
+        What somebody took for the name of a class; anything but text has no suggestion.
+
+    Returns
+    -------
+    str
+        A sentence with a leading blank, or an empty string.
+    """
+    if not isinstance(name, str) or not name.replace(".", "").isidentifier():
+        return ""
+    for reference in _in_use:
+        if short_name(reference) == name:
+            return f" Did you mean {reference}?"
+    module, _, last = name.rpartition(".")
+    if module and Path(f"{module.replace('.', '/')}.py").is_file():
+        return f" Did you mean {module}:{last}?"
+    for file in () if module else sorted(Path().glob("*.py")):
+        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            return f" Did you mean {file.stem}:{name}?"
+    return class_of_file(name)
+
+
+def failed_in(error: BaseException) -> str | None:
+    """Where in a module of the user's own an error arose, as one line; None where it did not, or is to be traced.
+
+    Parameters
+    ----------
+    error : BaseException
+        With its traceback. Of several frames in files of classes in use, the last one counts.
+
+    Examples
+    --------
+    >>> failed_in(ValueError("nobody's")) is None
+    True
+    """
+    if os.environ.get(TRACEBACK):
+        return None
+    files = {}
+    for reference, extension in _in_use.items():
+        with contextlib.suppress(TypeError, OSError):  # typed into a console
+            files[inspect.getfile(extension)] = reference
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in files:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            place = f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
+            return f"{said} ({place}; of {files[frame.filename]}). {TRACEBACK}=1 shows the way there."
+    return None
+
+
+def code_fingerprint(extension: type[Any]) -> str:
+    """Hash the source of a class and of those it is derived from, but for the packages underneath.
+
+    What else a module imports is not part of it.
+    """
+    parts = []
+    for base in extension.__mro__:
+        if _is_own(base):
+            parts.append([f"{base.__module__}:{base.__name__}", source_of(base)])
+    return fingerprint(parts)
+
+
+def code_of(names: Iterable[Any]) -> dict[str, str]:
+    """The hashes of those names that are classes in use, reference -> hash; for hashes of runs."""
+    found = {name for name in names if isinstance(name, str) and name in _in_use}
+    return {name: code_fingerprint(_in_use[name]) for name in sorted(found)}
+
+
+def class_defaults(extension: type[Any]) -> dict[str, Any]:
+    """Settings that a class brings along, ``defaults = {...}``, those of its ancestors underneath.
+
+    Raises
+    ------
+    UserError
+        When ``defaults`` is no dict.
+    """
+    defaults: dict[str, Any] = {}
+    for base in reversed(extension.__mro__):
+        own = vars(base).get("defaults", {})
+        if not isinstance(own, dict):
+            raise UserError(
+                f"'{base.__module__}:{base.__name__}': defaults must be a dict of settings, not a {type(own).__name__}."
+            )
+        defaults |= own
+    return defaults
+
+
+def keys_in_use() -> frozenset[str]:
+    """Settings that any class in use brings along; models that are compared share one command line."""
+    return frozenset(key for extension in _in_use.values() for key in class_defaults(extension))
+
+
+def _as_it_is_now(reference: str) -> type[Any]:
+    """The class of a reference; a notebook may have defined it anew since it was named, or reloaded its module."""
+    module_name, _, class_name = reference.partition(":")
+    known = _in_use.get(reference)
+    if known is None:
+        return _import(module_name, class_name)
+    now = getattr(sys.modules.get(module_name), class_name, None)
+    return now if isinstance(now, type) and now.__qualname__ == known.__qualname__ else known
+
+
+def _import(module_name: str, class_name: str) -> type[Any]:
+    reference = f"{module_name}:{class_name}"
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: a file of the folder shadows no installed module
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a module of somebody's own may raise
+        if isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name)):
+            mend = " Leave out .py." if module_name.endswith(".py") else ""
+            raise UserError(
+                f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}.{mend}"
+            ) from None
+        raise UserError(f"'{module_name}' cannot be imported: {_one_line(error)}") from error
+    return _class_in(module, class_name)
+
+
+def _class_in(module: ModuleType, name: str) -> type[Any]:
+    """A class of a module; one that it imports from a package underneath is not the user's."""
+    found = getattr(module, name, None)
+    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
+    if not isinstance(found, type):
+        raise UserError(f"Module '{module.__name__}' has no class '{name}'.{did_you_mean(name, classes)}")
+    if found.__module__ != module.__name__ and not _is_own(found):
+        own = [key for key, value in classes.items() if _is_own(value) and issubclass(value, found)]
+        instead = f", such as {module.__name__}:{own[0]}" if own else ""
+        place = f"{found.__module__}, which '{module.__name__}' imports"
+        raise UserError(f"'{module.__name__}:{name}' is a class of {place}: name one of your own{instead}.")
+    return found
+
+
+def _is_own(kind: type[Any]) -> bool:
+    return kind.__module__.partition(".")[0] not in _KNOWN_PACKAGES
+
+
+def _one_line(error: BaseException) -> str:
+    """An error of a module with the place where it happened."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError):  # its text names the place
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{text} ({Path(last.filename).name}, line {last.lineno})"

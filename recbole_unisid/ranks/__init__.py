@@ -1,1 +1,0 @@
-"""Ranks and what follows from them: metrics, slices, leak controls, statistics."""

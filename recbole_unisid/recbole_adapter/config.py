@@ -1,0 +1,254 @@
+"""RecBole's Config with our models, our defaults and no silent keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_unisid.recbole_adapter import upstream_fixes as mends
+
+mends.mend()  # before RecBole's own modules read NumPy's names
+
+from recbole.config import Config  # noqa: E402
+from recbole.utils import ModelType  # noqa: E402
+
+from recbole_unisid import distributed  # noqa: E402
+from recbole_unisid.config.defaults import (  # noqa: E402
+    dataset_defaults,
+    model_defaults,
+    overall_defaults,
+)
+from recbole_unisid.config.given import parsed  # noqa: E402
+from recbole_unisid.config.places import PLACE_KEYS  # noqa: E402
+from recbole_unisid.config.rules import as_list  # noqa: E402
+from recbole_unisid.data.disk import folder_to_read  # noqa: E402
+from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
+from recbole_unisid.errors import UserError  # noqa: E402
+from recbole_unisid.plugins.loading import (  # noqa: E402
+    CLASS_SETTINGS,
+    TRACEBACK,
+    class_defaults,
+    code_of,
+    failed_in,
+    is_reference,
+)
+from recbole_unisid.recbole_adapter.features import feature_settings, inter_columns  # noqa: E402
+from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_keys  # noqa: E402
+from recbole_unisid.recbole_adapter.registry import family, is_own, model_class  # noqa: E402
+from recbole_unisid.recbole_adapter.validation import check_protocol_metric  # noqa: E402
+from recbole_unisid.recbole_adapter.values import check_values  # noqa: E402
+
+#: What RecBole works out from the other settings, and would refuse or ignore if it were given.
+_DERIVED = frozenset(
+    """
+    MODEL_TYPE MODEL_INPUT_TYPE eval_type device single_spec local_rank valid_metric_bigger
+    valid_neg_sample_args test_neg_sample_args
+    """.split()  # noqa: SIM905
+)
+
+
+class UniSIDConfig(Config):
+    """A run's settings, resolved.
+
+    From weak to strong: RecBole's defaults, ours (overall, data set, model, recipe), `settings`.
+
+    Parameters
+    ----------
+    model : str
+        A model of ours or of RecBole, or ``module:Class`` in use (:func:`recbole_unisid.use`).
+    dataset : str
+        Name of the data set (its folder under `data_path`).
+    settings : mapping, optional
+        What was given (:func:`~recbole_unisid.config.given.given_settings`); strings are parsed as literals.
+
+    Raises
+    ------
+    UserError
+        For an unknown model, recipe or key, or a value that cannot be used.
+    """
+
+    def __init__(self, model: str, dataset: str, settings: Mapping[str, Any] | None = None) -> None:
+        distributed.join()
+        external = parsed(settings or {})
+        self._recipe = str(external.get("recipe", "default"))
+        model_class(model)  # an unknown model is named before an unknown key
+        check_keys(external, model)
+        try:
+            super().__init__(model=model, dataset=dataset, config_dict=external)
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
+            raise UserError(f"RecBole refuses these settings: {' '.join(str(error).split())}") from error
+
+    # --- what RecBole's constructor calls ---------------------------------------------------------
+
+    def compatibility_settings(self) -> None:
+        """RecBole writes removed NumPy names here; :mod:`.upstream_fixes` did it safely."""
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        """The command line is read by our own parser, never from ``sys.argv`` behind a caller's back."""
+        return {}
+
+    def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
+        return parsed(config_dict)
+
+    def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type[Any], str]:
+        return model, model_class(model), dataset
+
+    def _load_internal_config_dict(self, model: str, model_class: type[Any], dataset: str) -> None:
+        # RecBole extends its module-wide list of dataset keys at every call; ours stays per object.
+        shared: dict[str, list[str]] = self.parameters
+        self.parameters: dict[str, list[str]] = {kind: list(keys) for kind, keys in shared.items()}
+        kin = family(model)
+        super()._load_internal_config_dict(kin, model_class, dataset)
+        own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
+        brought = class_defaults(model_class)
+        check_class_defaults(brought, model)
+        check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")
+        self.internal_config_dict.update(own | brought)
+        check_values(self.external_config_dict, self.internal_config_dict)
+        merged = self.internal_config_dict | self.external_config_dict
+        folder = folder_to_read(dataset, str(merged["data_path"]))
+        self._make_ready(folder, merged)
+        self._set_protocol(model_class.type)
+        columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
+        for names in features.values():
+            columns["item"] = [merged["ITEM_ID_FIELD"], *(as_list(names) or [])]
+        self.internal_config_dict |= features | {"load_col": columns}
+        if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
+            numbers = merged["negatives"]
+            given = "negatives" in self.external_config_dict
+            settings = self.external_config_dict if given else self.internal_config_dict
+            settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
+        self._set_negatives(merged, model_class)
+
+    def _set_protocol(self, model_type: ModelType) -> None:
+        """General models mask what a user had; sequential ones may recommend it again (RecBole's rule)."""
+        self.internal_config_dict["repeatable"] = model_type == ModelType.SEQUENTIAL
+
+    def _set_negatives(self, merged: dict[str, Any], model_class: type[Any]) -> None:
+        """A full softmax needs no sampled negatives; RecBole raises where its own default has them."""
+        full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
+        if model_class.type == ModelType.SEQUENTIAL and full_softmax:
+            self.internal_config_dict["train_neg_sample_args"] = None
+
+    def _init_device(self) -> None:
+        """Choose the device without hiding GPUs from the rest of the process, as RecBole does."""
+        import torch
+
+        settings = self.final_config_dict
+        gpu = str(settings["gpu_id"]).strip()
+        use_gpu = bool(settings["use_gpu"]) and gpu != "" and torch.cuda.is_available()
+        settings["device"] = torch.device("cpu")
+        if use_gpu:
+            # With several processes on this machine: the n-th of the GPUs named, or of all from the first on.
+            names, number = gpu.split(","), distributed.local_rank()
+            chosen = int(names[number]) if number < len(names) else int(names[0]) + number
+            settings["device"] = torch.device("cuda", chosen)
+            torch.cuda.set_device(settings["device"])
+        # Several processes are our trainer's matter: RecBole's own way stays off.
+        settings["single_spec"], settings["local_rank"] = True, distributed.rank()
+
+    # --- what the rest of the package asks --------------------------------------------------------
+
+    def _make_ready(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Prepare the data set if it is not there yet; the columns to load depend on its files."""
+        parts = settings.get("benchmark_filename")
+        if not parts:
+            with distributed.writer_first():
+                ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
+            return
+        for key, only in (("split", "leave_one_out"), ("ties", "raw")):
+            if str(settings.get(key, only)) != only:
+                raise UserError(
+                    f"{key}={settings[key]} has no effect with benchmark_filename: the files are split and ordered "
+                    "already; leave one of the two out."
+                )
+        for part in parts:
+            if not (folder / f"{folder.name}.{part}.inter").is_file():
+                raise UserError(
+                    f"benchmark_filename names '{part}', but there is no {folder.name}.{part}.inter in {folder}."
+                )
+
+    def _set_default_parameters(self) -> None:
+        data_path = str(self.final_config_dict["data_path"])
+        super()._set_default_parameters()
+        self._check_valid_metric()
+        self.final_config_dict["data_path"] = str(folder_to_read(self.dataset, data_path))
+        self.data_root = data_path
+
+    def _check_valid_metric(self) -> None:
+        """RecBole finds out after the first epoch that it does not compute the metric it is to stop by."""
+        settings = self.final_config_dict
+        if settings["valid_candidates"] != "full_unfiltered":
+            check_protocol_metric(settings["valid_candidates"], settings["valid_metric"], self.is_sequential)
+            return
+        metric, _, cutoff = str(settings["valid_metric"]).partition("@")
+        cutoffs = [str(k) for k in settings["topk"]]
+        if metric.lower() not in [name.lower() for name in settings["metrics"]] or cutoff not in cutoffs:
+            raise UserError(
+                f"valid_metric={settings['valid_metric']} is none of the metrics {settings['metrics']} at "
+                f"topk={settings['topk']}; add it there or choose another."
+            )
+
+    @property
+    def is_own_model(self) -> bool:
+        """Whether the model trains on whole sequences (ours) rather than on RecBole's prefix rows."""
+        return is_own(self.model)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the model reads a history rather than a user number."""
+        return bool(self.final_config_dict["MODEL_TYPE"] == ModelType.SEQUENTIAL)
+
+    def make_model(self, dataset: Any) -> Any:
+        """The model, on the run's device.
+
+        Parameters
+        ----------
+        dataset : PrefixRowDataset or InteractionDataset
+            What the model reads its sizes from.
+
+        Raises
+        ------
+        UserError
+            When one of RecBole's own models, or one of the user's, fails on these settings.
+        """
+        try:
+            return self.model_class(self, dataset).to(self.final_config_dict["device"])
+        except UserError:
+            raise
+        except Exception as error:  # whatever RecBole's models raise: their bounds are their own
+            theirs, own = self.model_class.__module__.startswith("recbole."), is_reference(self.model)
+            if not (theirs or own) or (own and (os.environ.get(TRACEBACK) or failed_in(error))):
+                raise
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            whose = f"RecBole's {self.model}" if theirs else f"'{self.model}'"
+            missing = "" if theirs else " Does its __init__ call super().__init__(config, dataset) first?"
+            raise UserError(f"{whose} cannot be built with these settings ({said}).{missing}") from error
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain values, fit for YAML, to run the same again."""
+        plain = {k: v for k, v in self.final_config_dict.items() if k not in _DERIVED}
+        plain["data_path"] = self.data_root
+        if plain["train_neg_sample_args"]["distribution"] == "none":
+            plain["train_neg_sample_args"] = None  # as RecBole wants it given
+        return {key: _plain(plain[key]) for key in sorted(plain)}
+
+    def hashed(self) -> dict[str, Any]:
+        """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
+        settings = {key: value for key, value in self.resolved().items() if key not in PLACE_KEYS}
+        code = code_of([self.model, *(settings.get(key) for key in CLASS_SETTINGS)])
+        return settings | {"code": code} if code else settings
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)

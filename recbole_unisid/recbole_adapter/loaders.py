@@ -1,0 +1,215 @@
+"""Data loaders: RecBole's for its models, whole sequences for ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.interaction import Interaction
+from recbole.data.utils import create_samplers, get_dataloader
+
+from recbole_unisid import distributed
+from recbole_unisid.data.split import TEST, TRAIN, VALID
+from recbole_unisid.data.windows import bucketed_batches, history_windows, training_windows
+from recbole_unisid.errors import UserError
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION, InteractionDataset, PrefixRowDataset
+
+#: Column with the target of every position, shape [batch, length]; 0 where there is none.
+TARGET_LIST = "target_list"
+
+
+def inputs_and_targets(model: Any, interaction: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read a training batch of either form.
+
+    Parameters
+    ----------
+    model : SequentialRecommender
+        Names the columns.
+    interaction : Interaction
+        Whole sequences with :data:`TARGET_LIST`, or RecBole's prefix rows with one target each.
+
+    Returns
+    -------
+    inputs : Tensor of int64, shape [batch, length]
+        Item numbers; 0 where there is no item.
+    targets : Tensor of int64, shape [batch, length]
+        Item numbers; 0 where no target is asked for.
+    """
+    inputs = interaction[model.ITEM_SEQ]
+    if TARGET_LIST in interaction:
+        return inputs, interaction[TARGET_LIST]
+    last = interaction[model.ITEM_SEQ_LEN] - 1
+    targets = torch.zeros_like(inputs).scatter(1, last[:, None], interaction[model.POS_ITEM_ID][:, None])
+    return inputs, targets
+
+
+@dataclass
+class Loaders:
+    """What a trainer iterates over; `valid` is None where no user is long enough to validate on."""
+
+    train: Any
+    valid: Any | None
+    test: Any
+
+
+class WholeSequenceLoader:
+    """Length-bucketed batches of training windows, as RecBole's trainer wants a loader.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        ``train_batch_size`` (positions), ``MAX_ITEM_LIST_LENGTH``, ``window_stride``, ``seed``.
+    dataset : PrefixRowDataset
+        Built, so that it has its sequences.
+    """
+
+    shuffle = True
+
+    def __init__(self, config: UniSIDConfig, dataset: PrefixRowDataset) -> None:
+        self.batch_size: int = config["train_batch_size"]
+        max_len = config["MAX_ITEM_LIST_LENGTH"]
+        sequences, split = dataset.sequences, dataset.split
+        self.windows = training_windows(sequences, split, max_len, config["window_stride"])
+        if not len(self.windows.start):
+            raise UserError(
+                f"Data set '{config['dataset']}' has no training targets: every user has fewer than 3 items "
+                "(the last one is held out)."
+            )
+        self.generator = np.random.default_rng(config["seed"])
+        self.item_list, self.length = dataset.item_id_list_field, dataset.item_list_length_field
+        self.user = dataset.uid_field
+        # What RecBole's collector counts popularity in: the training targets.
+        targets = Interaction({dataset.iid_field: torch.from_numpy(sequences.items[split.targets(TRAIN)])})
+        self.dataset = self._dataset = dataset.copy(targets)
+
+    def __len__(self) -> int:
+        """Batches an epoch, about: how full they get depends on the shuffle."""
+        return -(-int(self.windows.lengths.sum()) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Interaction]:
+        """Yield the batches of one epoch."""
+        for index in bucketed_batches(self.windows.lengths, self.batch_size, self.generator):
+            inputs, targets = self.windows.batch(index)
+            lengths = torch.from_numpy(self.windows.lengths[index])
+            users = torch.from_numpy(self.windows.user[index] + 1)
+            columns = {self.user: users, self.item_list: inputs, self.length: lengths, TARGET_LIST: targets}
+            yield Interaction(columns)
+
+
+class HistoryLoader(FullSortEvalDataLoader):
+    """Evaluation batches of histories of like length, in RecBole's full-sort form.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        ``eval_batch_size``, ``eval_scores``, ``MAX_ITEM_LIST_LENGTH``.
+    dataset : PrefixRowDataset
+        Built.
+    targets : ndarray of int64, shape [cases]
+        Flat positions of what is asked for, ascending: ``dataset.split.targets(TEST)``, or some of them.
+
+    Raises
+    ------
+    UserError
+        When there are fewer test cases than processes.
+    """
+
+    #: Each of several processes evaluates its share of the users.
+    is_share = True
+
+    def __init__(self, config: UniSIDConfig, dataset: PrefixRowDataset, targets: NDArray[np.int64]) -> None:
+        targets = targets[distributed.rank() :: distributed.world()]
+        if not len(targets):
+            raise UserError(f"{distributed.world()} processes have fewer users to evaluate; start fewer.")
+        windows = history_windows(dataset.sequences, targets, config["MAX_ITEM_LIST_LENGTH"])
+        order = np.argsort(windows.lengths, kind="stable")[::-1].copy()
+        self.windows, self.order, self.targets = windows, order, targets
+        self.fields = (dataset.uid_field, dataset.item_id_list_field, dataset.item_list_length_field)
+        index = Interaction({dataset.iid_field: torch.from_numpy(dataset.sequences.items[targets])})
+        super().__init__(config, dataset.copy(index), None, shuffle=False)
+
+    def _init_batch_size_and_step(self) -> None:
+        """Bound rows x items, the one thing in an evaluation that grows with the catalogue."""
+        self.step = max(
+            1, min(self.config["eval_batch_size"], self.config["eval_scores"] // self._dataset.item_num)
+        )
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index: list[int]) -> tuple[Interaction, None, torch.Tensor, torch.Tensor]:
+        """Build one batch: longest histories first, so that a too large batch fails at once."""
+        chosen = self.order[np.asarray(index)]
+        inputs, _ = self.windows.batch(chosen)
+        users, items, length = self.fields
+        targets = self.targets[chosen]
+        interaction = Interaction(
+            {
+                users: torch.from_numpy(self.windows.user[chosen] + 1),
+                items: inputs,
+                length: torch.from_numpy(self.windows.lengths[chosen]),
+                TARGET_POSITION: torch.from_numpy(targets),
+            }
+        )
+        answer = torch.from_numpy(self.windows.items[targets])
+        return interaction, None, torch.arange(len(chosen)), answer
+
+
+def make_loaders(config: UniSIDConfig, dataset: PrefixRowDataset | InteractionDataset) -> Loaders:
+    """Split a dataset and make the loaders that the model trains and is evaluated on.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings.
+    dataset : PrefixRowDataset or InteractionDataset
+        Freshly loaded; it is built here.
+
+    Returns
+    -------
+    Loaders
+        RecBole's own for RecBole's models (its ``data_preparation`` without the pickled short cuts).
+    """
+    if config.is_own_model:
+        assert isinstance(dataset, PrefixRowDataset)
+        modes = sorted(set(config["eval_args"]["mode"].values()) - {"full"})
+        if modes:
+            raise UserError(
+                f"eval_args: mode {', '.join(modes)} is for RecBole's models; {config['model']} ranks all items and "
+                "99 sampled ones anyway: leave it at full."
+            )
+        dataset.build_sequences()
+        asked = {phase: dataset.split.targets(phase) for phase in (VALID, TEST)}
+        if not len(asked[TEST]):
+            raise UserError(
+                f"Data set '{config['dataset']}' has no user with 3 items or more: nothing to test on."
+            )
+        return Loaders(
+            WholeSequenceLoader(config, dataset),
+            HistoryLoader(config, dataset, asked[VALID]) if len(asked[VALID]) else None,
+            HistoryLoader(config, dataset, asked[TEST]),
+        )
+    parts = dataset.build()
+    samplers = create_samplers(config, dataset, parts)
+    if not len(parts[2]):
+        raise UserError(
+            f"Data set '{config['dataset']}' has no user with 3 items or more: nothing to test on."
+        )
+    train, valid, test = (
+        get_dataloader(config, phase)(config, part, sampler, shuffle=phase == "train" and config["shuffle"])
+        if len(part)
+        else None
+        for phase, part, sampler in zip(("train", "valid", "test"), parts, samplers, strict=True)
+    )
+    if train is None:
+        raise UserError(f"Data set '{config['dataset']}' leaves nothing to train on.")
+    return Loaders(train, valid, test)
+
+
+def full_loader(config: UniSIDConfig, loader: Any) -> Any:
+    """A full-ranking loader over what `loader`, which samples its candidates, evaluates."""
+    return FullSortEvalDataLoader(config, loader.dataset, loader._sampler, shuffle=False)

@@ -1,0 +1,164 @@
+"""What a data set's items mean: text, vectors and tokens, made before the model is built."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.config.rules import as_list
+from recbole_unisid.embeddings.text_recipe import TextRecipe
+from recbole_unisid.errors import UserError
+from recbole_unisid.items.joint import JointTokens
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.item_text import cache_folder, encode_items, item_table, shown_items
+from recbole_unisid.tokens.registry import check_option_names
+from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, tokenize_items
+
+
+@dataclass
+class ItemSemantics:
+    """Text vectors and tokens of every item, in the order of item numbers (padding not counted).
+
+    Attributes
+    ----------
+    vectors : ndarray of float32, shape [n_items, d]
+        Text embeddings.
+    titles : list of str
+        A line to show for each item.
+    tokenization : Tokenization or None
+        Codes, for the models that read tokens.
+    seconds : dict of float
+        ``text_encoding`` and ``tokenizer``.
+    item_ids, categories : list of str
+        The items' tokens, and what each is filed under, where tokens are still to be learned.
+    texts : list of str
+        What was encoded; empty texts where the vectors come from elsewhere.
+    recipe : TextRecipe or None
+        The way from an item's columns to its vector.
+    """
+
+    vectors: NDArray[np.float32]
+    titles: list[str]
+    tokenization: Tokenization | None
+    seconds: dict[str, float]
+    item_ids: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    recipe: TextRecipe | None = None
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Codes, shape [n_items, levels]."""
+        return self._tokens.codes
+
+    @property
+    def codebooks(self) -> list[NDArray[np.float32]]:
+        """Code vectors of each level."""
+        return self._tokens.codebooks
+
+    @property
+    def codebook_sizes(self) -> list[int]:
+        """Codes of each level."""
+        return [len(book) for book in self.codebooks]
+
+    @property
+    def _tokens(self) -> Tokenization:
+        if self.tokenization is None:
+            raise UserError(
+                "There are no codes: the model reads text vectors; needs = 'tokens' in its class asks for them."
+            )
+        return self.tokenization
+
+
+def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
+    """Further settings of the tokenizer; ``tokens_file`` is the path of tokenizer ``file``."""
+    given = config["tokens_file"]
+    check_option_names(config["tokenizer_options"] or ())
+    return dict(config["tokenizer_options"] or {}) | ({"path": str(given)} if given else {})
+
+
+def is_joint(config: UniSIDConfig) -> bool:
+    """Whether the model's tokens learn with it (``semantics: joint``) rather than come from a tokenizer."""
+    return bool(config["semantics"] == "joint")
+
+
+def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemantics:
+    """Encode a data set's items, and tokenize them where the model reads tokens.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        ``text_*`` and tokenizer settings.
+    dataset : PrefixRowDataset
+        Loaded, so that items have numbers.
+    needs : {"tokens", "vectors"}
+        What the model reads.
+
+    Returns
+    -------
+    ItemSemantics
+        From the cache where nothing that it depends on has changed.
+
+    Raises
+    ------
+    UserError
+        For a class of the user's own that asks for what it has no settings for, and what its text may lack.
+    """
+    wanted = ("text_encoder", *(("tokenizer", "codebook_sizes", "collisions") if needs == "tokens" else ()))
+    missing = [key for key in wanted if config[key] is None]
+    if missing:
+        raise UserError(
+            f"{config['model']} needs {needs}, but has no {', '.join(missing)}: derive it from UniSID (tokens) or "
+            "DenseText (vectors), or set them in its defaults."
+        )
+    item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    started = time.perf_counter()
+    table = item_table(config)
+    texts, vectors, recipe = encode_items(config, dataset, table, item_ids)
+    titles, categories = shown_items(table, item_ids)
+    del table  # a million items' columns are not kept while a model trains
+    encoded = time.perf_counter()
+    tokenization = None
+    if needs == "tokens" and not is_joint(config):
+        tokenization = tokenize_items(
+            vectors,
+            item_ids,
+            tokenizer=str(config["tokenizer"]),
+            codebook_sizes=as_list(config["codebook_sizes"]) or [],
+            distances=as_list(config["distances"]),
+            seed=config["seed"] if config["tokenizer_seed"] is None else config["tokenizer_seed"],
+            collisions=str(config["collisions"]),
+            cache_dir=cache_folder(config) / "tokens",
+            titles=titles,
+            categories=categories,
+            show_progress=bool(config["show_progress"]),
+            **tokenizer_options(config),
+        )
+    seconds = {"text_encoding": encoded - started, "tokenizer": time.perf_counter() - encoded}
+    return ItemSemantics(vectors, titles, tokenization, seconds, item_ids, categories, texts, recipe)
+
+
+def add_learned_tokens(semantics: ItemSemantics, tokens: JointTokens) -> None:
+    """Describe tokens that were learned with a model as those of a tokenizer are described.
+
+    Parameters
+    ----------
+    semantics : ItemSemantics
+        Its `tokenization` is set.
+    tokens : JointTokens
+        Trained.
+    """
+    codes = tokens.codes()[1:].cpu().numpy()
+    semantics.tokenization = tokenization_of(
+        tokens.tokenizer(),
+        codes,
+        semantics.vectors,
+        semantics.item_ids,
+        semantics.titles,
+        semantics.categories,
+    )
+    semantics.tokenization.health["name"] = "joint"

@@ -1,0 +1,156 @@
+"""A finished run's settings and items, enough for its model to be built without the data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_unisid.data.disk import folder_to_read
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.errors import UserError
+from recbole_unisid.items.catalogue import Catalogue
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
+from recbole_unisid.recbole_adapter.semantics import ItemSemantics
+
+
+class StoredConfig(UniSIDConfig):
+    """The settings of ``config.yaml``, read where the data set may not be.
+
+    Parameters
+    ----------
+    settings : mapping
+        What ``config.yaml`` holds.
+    device : str
+        Where the model is to run: ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises
+    ------
+    UserError
+        When the settings are not those of a run of this version, or there is no such device.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], device: str = "cpu") -> None:
+        place = self._place(device)
+        given = dict(settings) | {"use_gpu": False}
+        if "table_init" in given:
+            given["table_init"] = (
+                "normal"  # the trained weights follow: nothing is to be computed for a start
+            )
+        super().__init__(str(given["model"]), str(given["dataset"]), given)
+        self["device"] = place
+
+    def _make_ready(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Nothing is read from the data set, so nothing is prepared or downloaded."""
+
+    @staticmethod
+    def _place(device: str) -> torch.device:
+        try:
+            place = torch.device(device)
+        except RuntimeError:
+            raise UserError(f"There is no device '{device}'; name cpu, cuda or cuda:1.") from None
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise UserError(f"There is no GPU here for device '{device}'; leave it out to use the CPU.")
+        return place
+
+
+class StoredDataset:
+    """What a model asks of its data set when it is built, out of a run's own files.
+
+    Parameters
+    ----------
+    config : StoredConfig
+        Settings.
+    catalogue : Catalogue
+        The items as trained.
+    users : int
+        Number of users of the data set.
+    semantics : ItemSemantics or None
+        For models that read text or tokens.
+    """
+
+    def __init__(
+        self, config: StoredConfig, catalogue: Catalogue, users: int, semantics: ItemSemantics | None
+    ) -> None:
+        self.config, self.catalogue, self.semantics = config, catalogue, semantics
+        self.item_num, self.user_num = catalogue.n_items + 1, users + 1
+        self.sequences = None
+        self.split = self  # of a split, models ask how often items are trained on
+
+    def num(self, field: str) -> int:
+        """Number of values of a field, padding counted (RecBole's name)."""
+        counts = {self.config["ITEM_ID_FIELD"]: self.item_num, self.config["USER_ID_FIELD"]: self.user_num}
+        if field not in counts:
+            raise UserError(
+                f"{self.config['model']} reads '{field}' of the data set, which a run does not keep."
+            )
+        return int(counts[field])
+
+    def training_counts(self, _sequences: Any) -> Any:
+        """How often each item occurs in training, shape [n_items + 1]."""
+        return self.catalogue.training_counts
+
+
+def build_stored_model(
+    config: StoredConfig, dataset: StoredDataset, weights: Mapping[str, torch.Tensor]
+) -> Any:
+    """Build a run's model with its weights, in evaluation mode.
+
+    Parameters
+    ----------
+    config : StoredConfig
+        Settings.
+    dataset : StoredDataset
+        Items.
+    weights : mapping of Tensor
+        ``model.safetensors``.
+
+    Raises
+    ------
+    UserError
+        For a model that needs more than items and histories, or weights of another model.
+    """
+    name = config["model"]
+    if not config.is_sequential:
+        raise UserError(f"{name} knows users by number only; load takes models that read a history.")
+    with torch.random.fork_rng():  # what is drawn here is overwritten: the caller's draws go on unchanged
+        try:
+            model = config.model_class(config, dataset)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"RecBole's {name} reads more of its data set than items and histories ({error}); it cannot be "
+                "loaded from its run folder alone."
+            ) from None
+    if hasattr(model, "n_users") or hasattr(model, "n_user"):
+        raise UserError(f"RecBole's {name} scores known users only, by number; load takes histories.")
+    try:
+        model.load_state_dict(dict(weights), strict=True)
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:200]
+        raise UserError(f"The weights are not those of this {name}: {line}") from None
+    return model.to(config["device"]).eval()
+
+
+def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) -> UserSequences | None:
+    """Everybody's sequences, from the data set that a run was made from; None where it is not at hand.
+
+    Parameters
+    ----------
+    settings : mapping
+        What ``config.yaml`` holds.
+    data_path : str or Path, optional
+        Folder of all data sets; by default the run's.
+    """
+    root = str(data_path if data_path is not None else settings["data_path"])
+    folder = folder_to_read(str(settings["dataset"]), root)
+    parts = settings.get("benchmark_filename")
+    names = [f"{folder.name}.{part}.inter" for part in parts] if parts else [f"{folder.name}.inter"]
+    if not all((folder / name).is_file() for name in names):
+        return None
+    given = dict(settings) | {"data_path": root, "use_gpu": False}
+    dataset = PrefixRowDataset(UniSIDConfig(str(settings["model"]), str(settings["dataset"]), given))
+    dataset.build_sequences()
+    return dataset.sequences

@@ -1,0 +1,291 @@
+"""RecBole's trainers, resumable, on several processes, with one progress bar and ranks by comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.utils import get_trainer
+from tqdm import tqdm
+
+from recbole_unisid import distributed
+from recbole_unisid.data.split import VALID
+from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.negatives import sample_negatives
+from recbole_unisid.interruption import heed
+from recbole_unisid.plugins.loading import is_reference
+from recbole_unisid.recbole_adapter.averaging import WeightAverage
+from recbole_unisid.recbole_adapter.collector import RankCollector, RankRecorder, phase_recorder
+from recbole_unisid.recbole_adapter.compiled import compile_if_asked, failed_compilation_explained
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.loaders import TARGET_LIST
+from recbole_unisid.recbole_adapter.memory import release_freed_memory
+from recbole_unisid.recbole_adapter.own_models import check_loss, watch_predict
+from recbole_unisid.recbole_adapter.random_state import loader_state
+from recbole_unisid.recbole_adapter.registry import family
+from recbole_unisid.recbole_adapter.resumable import Place, Resumable, Watch
+from recbole_unisid.recbole_adapter.schedule import follow_schedule
+from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
+from recbole_unisid.recbole_adapter.validation import protocol_score, sampled_ranks
+
+
+class RunTrainer(Resumable):
+    """What every trainer of ours adds to the RecBole trainer that stands behind it.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings; ``checkpoint_dir`` is the run's checkpoint folder.
+    model : AbstractRecommender
+        The model to train.
+    run_folder : Path
+        Where TensorBoard events go.
+    """
+
+    # What RecBole's Trainer sets.
+    epochs: int
+    cur_step: int
+    stopping_step: int
+    best_valid_score: float
+    train_loss_dict: dict[int, float]
+    evaluator: Any
+    tensorboard: Any
+    wandblogger: Any
+    item_tensor: Any
+    device: torch.device
+    _neg_sample_batch_eval: Any
+    _full_sort_batch_eval: Any
+
+    def __init__(self, config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> None:
+        with tensorboard_in(run_folder / "tensorboard" if distributed.is_writer() else None):
+            super().__init__(config, model)
+        self.eval_collector = RankCollector(config)
+        if config["enable_amp"] and config.is_own_model:
+            # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
+            torch.set_autocast_dtype(self.device.type, torch.bfloat16)
+        self._bar: tqdm[Any] | None = None
+        self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
+        compile_if_asked(config, model)
+        if is_reference(config["model"]):
+            watch_predict(config["model"], model)
+        self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
+        if config["weight_average"]:
+            self.averaged = averaged = WeightAverage(model, config["weight_average"])
+            self.optimizer.register_step_post_hook(lambda *_: averaged.update())
+
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        """RecBole's optimiser; for our models Adam in one pass over memory instead of ten."""
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        kind = kinds.get(str(self.config["learner"]).lower())
+        if kind is None or not self.config.is_own_model:
+            optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)  # type: ignore[misc]
+            return optimizer
+        rate, decay = self.config["learning_rate"], self.config["weight_decay"]
+        fused: torch.optim.Optimizer = kind(self.model.parameters(), lr=rate, weight_decay=decay, fused=True)
+        if "schedule" in self.config:
+            follow_schedule(fused, str(self.config["schedule"]), rate, self.config["warmup_steps"])
+        return fused
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float] | None]:
+        """Train as RecBole does; go on where an earlier, stopped call left off.
+
+        Parameters
+        ----------
+        train_data, valid_data : loader
+            `valid_data` None trains for all epochs and keeps the last.
+        verbose, saved : bool
+            As in RecBole.
+        show_progress : bool
+            One bar over all epochs.
+        callback_fn : callable, optional
+            As in RecBole.
+
+        Returns
+        -------
+        tuple of float and dict
+            Best validation score and RecBole's metrics at it.
+
+        Raises
+        ------
+        UserError
+            When the loss is no longer a number, or another process of the run has died.
+        """
+        if self.resume():
+            self.eval_collector.data_collect(train_data)
+            return self.best_valid_score, self.best_valid_result
+
+        def after_evaluation(epoch: int, score: float) -> None:
+            self.history[-1]["valid"] = float(score)
+            self._show(epoch, score)
+            if callback_fn is not None:
+                callback_fn(epoch, score)
+
+        title = f"{self.config['model']} {self.config['dataset']} seed {self.config['seed']}"
+        self._bar = tqdm(
+            total=self.epochs,
+            initial=self.start_epoch,
+            desc=title,
+            unit="epoch",
+            disable=not show_progress or not distributed.is_writer(),
+            bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
+        )
+        with self._bar, distributed.lost_process_explained(), failed_compilation_explained():
+            fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
+                train_data, valid_data, verbose, saved, False, after_evaluation
+            )
+            self.save_last(Place(self.epochs, finished=True), loader_state(train_data))
+            distributed.wait_for_all()
+        return fitted
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
+        place = Place(epoch_idx)
+        if self.resumed is not None:
+            place = Place(**self.resumed["place"])
+        compute_loss = loss_func or self._compute_loss
+        step, watch, own = 1 / len(train_data), Watch(place), is_reference(self.config["model"])
+
+        def counted(interaction: Any) -> Any:
+            heed()
+            rows, weight = distributed.share(interaction, TARGET_LIST)
+            losses = compute_loss(rows)
+            if own:
+                check_loss(self.config["model"], losses)
+            if weight != 1.0:
+                losses = tuple(x * weight for x in losses) if isinstance(losses, tuple) else losses * weight
+            place.add(losses)
+            if self._bar is not None:
+                self._bar.update(min(step, epoch_idx + 1 - self._bar.n))
+            return losses
+
+        batches = self.resumable_batches(train_data, place, watch)
+        super()._train_epoch(batches, epoch_idx, counted, show_progress=False)  # type: ignore[misc]
+        losses = distributed.mean_over_processes(place.loss)
+        watch.note(place)
+        times = {"seconds": round(place.seconds, 3), "cpu_seconds": round(place.cpu_seconds, 3)}
+        self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, **times})
+        release_freed_memory()
+        return losses[0] if len(losses) == 1 else tuple(losses)
+
+    def _check_nan(self, loss: torch.Tensor) -> None:
+        """Stop at a loss that no step can mend, in one line instead of RecBole's traceback."""
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"The training loss became {loss.item()}: training has diverged; lower learning_rate (now "
+                f"{self.config['learning_rate']}) or set clip_grad_norm."
+            )
+
+    def _show(self, epoch: int, score: float) -> None:
+        if self._bar is not None:
+            self._bar.n = epoch + 1
+            metric = self.config["valid_metric"].lower()
+            self._bar.set_postfix_str(f"{metric} {score:.4f}, best {self.best_valid_score:.4f}")
+
+    def log_figures(self, phase: str, figures: Mapping[str, Mapping[str, float]]) -> None:
+        """Give figures of the protocol to TensorBoard and W&B, beside what RecBole logs itself.
+
+        Parameters
+        ----------
+        phase : str
+            ``valid`` or ``test``.
+        figures : mapping of mapping of float
+            By candidate set and metric.
+        """
+        if not distributed.is_writer():
+            return
+        for candidates, metrics in figures.items():
+            for metric, value in metrics.items():
+                self.tensorboard.add_scalar(
+                    f"{phase}/{candidates}/{metric.replace('@', '_')}", value, self.best_epoch
+                )
+            self.wandblogger.log_eval_metrics(
+                {f"{candidates}/{k}": v for k, v in metrics.items()}, head=phase
+            )
+
+    # --- evaluation -------------------------------------------------------------------------------
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        with self.averaged.in_place() if self.averaged else nullcontext():
+            return self._validate(valid_data, show_progress)
+
+    def _validate(self, valid_data: Any, show_progress: bool) -> tuple[float, dict[str, float]]:
+        """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
+        candidates, metric = self.config["valid_candidates"], self.config["valid_metric"]
+        if candidates == "full_unfiltered":
+            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
+            return scored
+        if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
+            if self._negatives is None:
+                sequences, seed = valid_data._dataset.sequences, self.config["protocol_seed"]
+                self._negatives = torch.from_numpy(sample_negatives(sequences, seed=seed))
+            score = protocol_score(sampled_ranks(self.model, valid_data, self._negatives), metric)
+            return score, {f"{metric.lower()} of {candidates}": score}
+        recorder = phase_recorder(self.config, valid_data._dataset, VALID)
+        found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
+        return protocol_score(recorder.result()[candidates], metric), found
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+        recorder: RankRecorder | None = None,
+    ) -> dict[str, float]:
+        """RecBole's metrics, and our ranks from the same scores where a recorder is given.
+
+        Raises
+        ------
+        UserError
+            When a score is not a number.
+        """
+        if load_best_model:
+            self.restore_best()
+        self.model.eval()
+        score_batch = self._neg_sample_batch_eval
+        if isinstance(eval_data, FullSortEvalDataLoader):
+            score_batch = self._full_sort_batch_eval
+            if self.item_tensor is None:
+                self.item_tensor = eval_data._dataset.get_item_feature().to(self.device)
+        self.tot_item_num = eval_data._dataset.item_num
+        lister = self.model if getattr(self.model, "listed", None) else None
+        self.eval_collector.begin(recorder, getattr(eval_data, "is_share", False), lister)
+        for batch in eval_data:
+            interaction, scores, rows, items = score_batch(batch)
+            self.eval_collector.eval_batch_collect(scores, interaction, rows, items)
+        result = self.evaluator.evaluate(self.eval_collector.get_data_struct())
+        self.wandblogger.log_eval_metrics(result, head="eval")
+        release_freed_memory()
+        return {key: float(value) for key, value in result.items()}
+
+
+def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:
+    """Build the trainer that RecBole has for the model, with :class:`RunTrainer` in front.
+
+    Parameters
+    ----------
+    config : UniSIDConfig
+        Settings.
+    model : AbstractRecommender
+        The model.
+    run_folder : Path
+        The run's folder.
+    """
+    base = get_trainer(config["MODEL_TYPE"], family(config["model"]))
+    return type(f"Run{base.__name__}", (RunTrainer, base), {})(config, model, run_folder)

@@ -1,0 +1,73 @@
+"""Choosing the best epoch by a metric of the protocol instead of RecBole's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.evaluation.metrics import per_user_metric
+from recbole_unisid.evaluation.rank import ranks_among_sampled
+
+#: Candidate sets that validation may rank, beside RecBole's own way (``full_unfiltered``).
+CANDIDATES = ("full", "sampled99")
+
+
+def check_protocol_metric(candidates: Any, metric: Any, sequential: bool) -> None:
+    """Refuse a validation metric or candidate set that does not exist, before anything is trained.
+
+    Raises
+    ------
+    UserError
+        For a wrong name, or sampled candidates of a model that RecBole masks.
+    """
+    known = ("full_unfiltered", *CANDIDATES)
+    if candidates not in known:
+        raise UserError(
+            f"valid_candidates={candidates} is none of {', '.join(known)}.{did_you_mean(str(candidates), known)}"
+        )
+    if candidates == "sampled99" and not sequential:
+        raise UserError("valid_candidates=sampled99 is for sequential models; use full or full_unfiltered.")
+    try:
+        per_user_metric(np.ones(1, dtype=np.int64), str(metric).lower())
+    except UserError as error:
+        raise UserError(f"valid_metric={metric} with valid_candidates={candidates}: {error}") from None
+
+
+def protocol_score(ranks: NDArray[np.int64], metric: str) -> float:
+    """Mean of a metric over the validation targets' ranks, in which any letter case goes."""
+    return float(per_user_metric(ranks, metric.lower()).mean())
+
+
+@torch.no_grad()
+def sampled_ranks(model: Any, valid_data: Any, negatives: Tensor) -> NDArray[np.int64]:
+    """Ranks of the validation targets among their 99 fixed negatives, scoring these alone.
+
+    Parameters
+    ----------
+    model : WholeSequenceRecommender
+        Of ours.
+    valid_data : HistoryLoader
+        Of all users.
+    negatives : Tensor of int64, shape [users, 99]
+        The protocol's (:func:`~recbole_unisid.evaluation.negatives.sample_negatives`).
+
+    Returns
+    -------
+    ndarray of int64, shape [cases]
+        In the loader's order.
+    """
+    user_field = valid_data._dataset.uid_field
+    model.eval()
+    ranks: list[NDArray[np.int64]] = []
+    for interaction, _, _, targets in valid_data:
+        candidates = torch.cat([targets[:, None], negatives[interaction[user_field] - 1]], dim=1)
+        candidates = candidates.to(model.device)  # [batch, 1 + 99]
+        scores = model.score_candidates(interaction.to(model.device), candidates)
+        found = ranks_among_sampled(scores[:, 0], scores[:, 1:], candidates[:, 0], candidates[:, 1:])
+        ranks.extend(found.values())
+    return np.concatenate(ranks)

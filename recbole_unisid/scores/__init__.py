@@ -1,1 +1,0 @@
-"""Scores: which candidates are scored for whom."""

@@ -1,1 +1,0 @@
-"""Sequence model: batches of whole sequences, the causal transformer, training losses."""
