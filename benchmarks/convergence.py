@@ -6,7 +6,7 @@ Trains all three to their early stop (RecBole's SASRec: hours), one after the ot
 the same command goes on after a stop. SASRec's time counts up to its best epoch, ours up to the first epoch that
 is at least as good. ``--anomaly_mode`` trains SASRec as RecBole ships it: the same figures in about twice the
 time, so that the ratios without it are the smaller ones. ItemID trains with negatives of the batch: with its default
-loss it stays below SASRec by this metric (see ``results/beauty-search.md``).
+loss it stays below SASRec by this metric (see ``results/search.md``).
 """
 
 from __future__ import annotations

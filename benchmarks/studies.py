@@ -4,18 +4,23 @@
     python -m benchmarks.studies --list
 
 Every run is an ordinary run folder, found by its hash and never trained twice: a stopped study goes on with the
-same command. The table goes to ``results/studies/<dataset>/<study>.md``. Settings that are not named are those
-of the recipe; nothing is tuned here, so a study says what a setting does to *this* recipe and no more.
+same command. The table goes to ``results/tables/study-<study>-<dataset>.csv``, and a page of results/ asks for it
+by name. Settings that are not named are those of the recipe; nothing is tuned here, so a study says what a setting
+does to *this* recipe and no more.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tabulate import tabulate
 
 from recbole_unisid.files import write_text
 from recbole_unisid.report.leaderboard import Leaderboard, Row, Run, make_leaderboard
@@ -157,21 +162,21 @@ def _chosen(arms: list[Arm], labels: str | None) -> list[Arm]:
     return [arm for arm in arms if arm is arms[0] or arm.label in wanted]
 
 
-def to_table(board: Leaderboard, title: str) -> str:
-    """The study as Markdown: means, deviations over seeds, differences with paired intervals."""
-    head = ["", "token parameters", "R@10", "NDCG@10", "difference in NDCG@10", "HR@10, 99 negatives"]
-    lines = [f"## {title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+def to_rows(board: Leaderboard) -> list[list[str]]:
+    """The study as a table: means, deviations over seeds, differences with paired intervals."""
+    rows = [["arm", "token parameters", "R@10", "NDCG@10", "difference in NDCG@10", "HR@10, 99 negatives"]]
     for row in board.rows:
-        cells = [
-            row.model,
-            "" if row.token_parameters is None else f"{row.token_parameters:,}",
-            _spread(row, ("full", "recall@10")),
-            _spread(row, ("full", "ndcg@10")),
-            _difference(row),
-            _spread(row, ("sampled99", "hit@10")),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(
+            [
+                row.model,
+                "" if row.token_parameters is None else f"{row.token_parameters:,}",
+                _spread(row, ("full", "recall@10")),
+                _spread(row, ("full", "ndcg@10")),
+                _difference(row),
+                _spread(row, ("sampled99", "hit@10")),
+            ]
+        )
+    return rows
 
 
 def _spread(row: Row, column: tuple[str, str]) -> str:
@@ -196,7 +201,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="amazon-scientific-18")
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--output_dir", default="runs")
-    parser.add_argument("--results", type=Path, default=Path("results/studies"))
+    parser.add_argument("--results", type=Path, default=Path("results/tables"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first_seed", type=int, default=2020)
     parser.add_argument("--levels", type=int, default=5, help="code levels of the default recipe")
@@ -214,15 +219,12 @@ def main() -> None:
         return
     for name in options.studies:
         board = run_study(_chosen(known[name], options.arms), options)
-        protocol = f"{options.dataset}, leave-one-out, ties {board.protocol['ties']}, seen items filtered, "
-        given = f" --settings='{json.dumps(options.settings)}'" if options.settings else ""
-        given += f" --arms='{options.arms}'" if options.arms else ""
-        command = f"`python -m benchmarks.studies {name} --dataset={options.dataset}{given}`"
-        foot = f"{protocol}{options.seeds} seeds. {command}."
-        about = f"{machine()['cpu']}, torch {versions()['torch']}."
-        table = to_table(board, name)
-        write_text(options.results / options.dataset / f"{name}.md", f"{table}\n\n{foot} {about}\n")
-        print(table)
+        rows = to_rows(board)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_text(options.results / f"study-{name}-{options.dataset}.csv", text.getvalue())
+        print(tabulate(rows[1:], headers=rows[0], disable_numparse=True))
+        print(f"{options.seeds} seeds, {machine()['cpu']}, torch {versions()['torch']}")
 
 
 if __name__ == "__main__":

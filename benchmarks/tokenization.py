@@ -1,6 +1,6 @@
 """Measurements of the tokenizers: ``python -m benchmarks.tokenization distances | refinements | scale``.
 
-Every figure that is finished is kept in ``results/tokenizer-<study>.json`` at once, and a second start goes
+Every figure that is finished is kept in ``results/tables/tokenizer-<study>.json`` at once, and a second start goes
 on where the first was stopped; the table beside it is written anew from the JSON.
 """
 
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("study", choices=["distances", "refinements", "scale"])
     parser.add_argument("--data", type=Path, default=Path("dataset"), help="folder of the datasets")
     parser.add_argument("--cache", type=Path, default=Path("cache/embeddings"))
-    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--results", type=Path, default=Path("results/tables"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--items", type=int, nargs="+", default=[125_000, 250_000, 500_000, 1_000_000])
     arguments = parser.parse_args()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,32 @@ def test_no_file_of_the_package_is_left_out() -> None:
     listed = (ROOT / "setup.cfg").read_text(encoding="utf-8").split()
     for path in MODULES:
         assert ".".join(path.relative_to(ROOT).parent.parts) in listed, path
+
+
+def test_tables_of_results_are_their_files() -> None:
+    """Every table that a page of results/ asks for is what its CSV file holds."""
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "results_tables.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_page_of_results_is_in_the_index() -> None:
+    """A question without a row in results/index.md is not found."""
+    index = (ROOT / "results" / "index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "results").glob("*.md")} - {"index.md"}
+    assert pages == set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+
+
+def test_prose_and_table_cells_are_short() -> None:
+    """A line of prose or a table cell of README, docs/ or results/ has 300 characters at most."""
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "results").glob("*.md")]:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for part in line.split(" | ") if line.startswith("|") else [line]:
+                assert len(part) <= 300, f"{path.relative_to(ROOT)}:{number}"
 
 
 def test_one_version() -> None:

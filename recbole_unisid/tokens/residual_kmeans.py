@@ -31,7 +31,7 @@ class ResidualKMeans(Tokenizer):
         Fits of a level from different seeds, of which the best is kept.
     balance : float
         How much equal use of the codes counts while a level is fitted; 0 is plain k-means. It makes more
-        tuples distinct at about the same error (results/tokenizer-refinements.md).
+        tuples distinct at about the same error (results/tokenizers.md).
     centre : bool
         Whether the items' mean is taken off first. Text vectors share a large mean; a cosine
         level would otherwise spend its codes on it.
