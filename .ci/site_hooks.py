@@ -51,4 +51,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turn links out of docs/, which are right in the checkout, into links within the site."""
     if "/" not in page.file.src_uri:
         markdown = re.sub(r"\]\(\.\./", "](", markdown)
+    else:
+        markdown = re.sub(r"\]\(\.\./docs/", "](../", markdown)
     return re.sub(r"\]\(docs/", "](", markdown)
