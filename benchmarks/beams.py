@@ -22,10 +22,9 @@ import numpy as np
 import torch
 
 from recbole_unisid.items.trie import CodeTrie
-from recbole_unisid.models.generative.beam import beam_search
-from recbole_unisid.models.generative.code_head import CodeHead
-from recbole_unisid.models.generative.code_tokens import CodeVocabulary
-from recbole_unisid.models.generative.encoder_decoder import CodeTransformer
+from recbole_unisid.models.tiger.causal import CodeHead
+from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary
+from recbole_unisid.models.tiger.scoring import beam_search
 from recbole_unisid.runs.machine import machine, versions
 
 

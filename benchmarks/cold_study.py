@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.evaluation.bootstrap import bootstrap_mean
 from recbole_unisid.evaluation.metrics import per_user_metric
-from recbole_unisid.evaluation.rank import ranks_from_scores
+from recbole_unisid.evaluation.ranks import ranks_from_scores
+from recbole_unisid.evaluation.statistics import bootstrap_mean
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 

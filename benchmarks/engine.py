@@ -26,7 +26,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_unisid.data.split import TEST
-from recbole_unisid.evaluation.negatives import sample_negatives
+from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.recbole_adapter.collector import RankRecorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset

@@ -80,7 +80,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         import torch
 
         from recbole_unisid.data.split import TEST
-        from recbole_unisid.evaluation.negatives import sample_negatives
+        from recbole_unisid.evaluation.candidates import sample_negatives
         from recbole_unisid.recbole_adapter.collector import RankRecorder
         from recbole_unisid.recbole_adapter.config import UniSIDConfig
         from recbole_unisid.recbole_adapter.dataset import load_dataset

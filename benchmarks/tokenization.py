@@ -25,8 +25,7 @@ from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.files import write_json, write_text
 from recbole_unisid.text import item_texts, read_item_file
 from recbole_unisid.tokens import build_tokenizer
-from recbole_unisid.tokens.fidelity import neighbours_kept, reconstruction_error
-from recbole_unisid.tokens.health import collision_health, level_health
+from recbole_unisid.tokens.health import collision_health, level_health, neighbours_kept, reconstruction_error
 
 Vectors = NDArray[np.float32]
 PATTERNS = {

@@ -17,8 +17,8 @@ from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
 from recbole_unisid.plugins import loading as extensions
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
-from recbole_unisid.tokens.additive import additive_codebooks
 from recbole_unisid.tokens.registry import RESERVED
+from recbole_unisid.tokens.tokenizer import additive_codebooks
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
 

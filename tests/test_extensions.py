@@ -29,7 +29,7 @@ QUICK = ["--text_encoder=lsa", "--codebook_sizes=[8,8,8]", "--epochs=1", "--show
 TOKENIZER = """
 import numpy as np
 from recbole_unisid.tokens import Tokenizer
-from recbole_unisid.tokens.additive import additive_codebooks
+from recbole_unisid.tokens.tokenizer import additive_codebooks
 
 class Signs(Tokenizer):
     only_distance = "sign"

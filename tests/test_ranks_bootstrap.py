@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recbole_unisid.evaluation import bootstrap
-from recbole_unisid.evaluation.bootstrap import bootstrap_mean
+from recbole_unisid.evaluation import statistics
+from recbole_unisid.evaluation.statistics import bootstrap_mean
 
 
 @pytest.mark.parametrize("cells", [1, 700, 100_000])
@@ -14,9 +14,9 @@ def test_the_same_seed_gives_the_same_interval_in_chunks_of_any_size(monkeypatch
     values = np.random.default_rng(7).normal(size=500)
     whole = bootstrap_mean(values, resamples=300, seed=3)
     assert whole != bootstrap_mean(values, resamples=300, seed=4)
-    monkeypatch.setattr(bootstrap, "_CELLS", cells)  # 1, 1 and 200 resamples at a time
+    monkeypatch.setattr(statistics, "_CELLS", cells)  # 1, 1 and 200 resamples at a time
     assert bootstrap_mean(values, resamples=300, seed=3) == pytest.approx(whole, rel=1e-12)
-    chunks = list(bootstrap._resampled_means(values, None, 300, 3))
+    chunks = list(statistics._resampled_means(values, None, 300, 3))
     assert sum(len(chunk) for chunk in chunks) == 300
     assert max(len(chunk) for chunk in chunks) == max(1, cells // 500)
 

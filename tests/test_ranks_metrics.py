@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import metrics_from_ranks, per_user_metric, protocol_metrics
-from recbole_unisid.evaluation.rank import ranks_from_scores
+from recbole_unisid.evaluation.ranks import ranks_from_scores
 from recbole_unisid.evaluation.slices import make_slices, popularity_thresholds, slice_metrics
 
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation import rank
-from recbole_unisid.evaluation.rank import ranks_among_sampled, ranks_from_scores
+from recbole_unisid.evaluation.ranks import ranks_among_sampled, ranks_from_scores
 
 
 def oracle(scores, target, banned=(), only=None):
@@ -55,7 +54,7 @@ def test_every_candidate_set_equals_the_oracle(case, block):
         )
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rank, "_BLOCK", block)  # rows and columns are cut anywhere
+        patch.setattr("recbole_unisid.evaluation.ranks._BLOCK", block)  # rows and columns are cut anywhere
         found = ranks_from_scores(
             torch.tensor(scores), torch.tensor(targets), (rows, items), torch.tensor(negatives)
         )

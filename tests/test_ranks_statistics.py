@@ -9,9 +9,8 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.bootstrap import bootstrap_mean
 from recbole_unisid.evaluation.metrics import per_user_metric
-from recbole_unisid.evaluation.statistics import compare_runs, holm, metric_over_seeds
+from recbole_unisid.evaluation.statistics import bootstrap_mean, compare_runs, holm, metric_over_seeds
 from recbole_unisid.evaluation.table import RankTable
 
 

@@ -10,10 +10,9 @@ import torch
 
 from recbole_unisid.data.sequences import group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, VALID, leave_one_out
-from recbole_unisid.evaluation.candidates import seen_pairs
+from recbole_unisid.evaluation.candidates import sample_negatives, seen_pairs
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.evaluation.negatives import sample_negatives
-from recbole_unisid.evaluation.rank import ranks_from_scores
+from recbole_unisid.evaluation.ranks import ranks_from_scores
 from recbole_unisid.evaluation.table import RankTable
 
 N_ITEMS = 120

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.models import digit_sums
-from recbole_unisid.models.digit_sums import catalogue_digit_sums
+from recbole_unisid.models import rpg
+from recbole_unisid.models.rpg import catalogue_digit_sums
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
@@ -135,7 +135,7 @@ def test_catalogue_sums_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(6, 14, generator=generator)
     expected = values[:, rows].sum(-1)  # [users, items]
     for block in (1, 60, 10**6):
-        monkeypatch.setattr(digit_sums, "_BLOCK", block)
+        monkeypatch.setattr(rpg, "_BLOCK", block)
         scores = catalogue_digit_sums(values, rows)
         assert torch.allclose(scores, expected, atol=1e-6)
         assert torch.equal(scores[:, 3], scores[:, 37])

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.evaluation import negatives
-from recbole_unisid.evaluation.candidates import history_lengths, seen_pairs
-from recbole_unisid.evaluation.negatives import sample_negatives
+from recbole_unisid.evaluation.candidates import history_lengths, sample_negatives, seen_pairs
 
 
 def of_lists(lists, n_items):
@@ -33,7 +31,7 @@ def data(draw):
 @given(data(), st.integers(1, 25), st.integers(1, 5))
 def test_negatives_are_distinct_unseen_items_as_many_as_there_are(sequences, count, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(negatives, "_BLOCK", block)
+        patch.setattr("recbole_unisid.evaluation.candidates._BLOCK", block)
         drawn = sample_negatives(sequences, count)
     assert drawn.shape == (sequences.n_users, count)
     for user, row in enumerate(drawn):

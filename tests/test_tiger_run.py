@@ -14,7 +14,7 @@ from recbole.data.interaction import Interaction
 import recbole_unisid
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.negatives import sample_negatives
+from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.models.tiger import TIGER
 from recbole_unisid.recbole_adapter.collector import RankRecorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig

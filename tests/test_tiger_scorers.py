@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.backbones.transformer import CausalTransformer
-from recbole_unisid.models.generative.beam import beam_search, share_of_top, spread_over_items
-from recbole_unisid.models.generative.code_head import CodeHead
-from recbole_unisid.models.generative.code_tokens import CodeVocabulary, prefix_histories
-from recbole_unisid.models.generative.code_writers import CausalItems
-from recbole_unisid.models.generative.encoder_decoder import CodeTransformer
-from recbole_unisid.models.generative.exact import score_candidates, score_catalogue
+from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
+from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, prefix_histories
+from recbole_unisid.models.tiger.scoring import (
+    beam_search,
+    score_candidates,
+    score_catalogue,
+    share_of_top,
+    spread_over_items,
+)
 from recbole_unisid.recbole_adapter.schedule import follow_schedule
 
 SIZES = [6, 5, 7]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_unisid.tokens.additive import additive_codebooks
-from recbole_unisid.tokens.codebook import Codebook
+from recbole_unisid.tokens.residual_quantiser import Codebook
+from recbole_unisid.tokens.tokenizer import additive_codebooks
 
 LEVELS = [("euclidean", "unit"), ("cosine", "unit"), ("cosine", "fitted")]
 START = [[3.0, 4.0], [-2.0, 0.0], [0.0, 0.5]]

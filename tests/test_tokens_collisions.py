@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.tokens import tokenize_items
-from recbole_unisid.tokens.balance import balance
-from recbole_unisid.tokens.collisions import occurrence_numbers
+from recbole_unisid.tokens.collisions import balance, occurrence_numbers
 
 
 def clustered(n=60, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_unisid.tokens.estimators import rotation_trick, straight_through
+from recbole_unisid.tokens.residual_quantiser import rotation_trick, straight_through
 
 
 def vectors(n, seed=0):

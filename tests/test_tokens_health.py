@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from recbole_unisid.tokens import tokenize_items
-from recbole_unisid.tokens.fidelity import neighbours_kept, prefix_purity, reconstruction_error
-from recbole_unisid.tokens.health import code_usage, collision_health, health_table
+from recbole_unisid.tokens.health import (
+    code_usage,
+    collision_health,
+    health_table,
+    neighbours_kept,
+    prefix_purity,
+    reconstruction_error,
+)
 
 
 def test_usage():

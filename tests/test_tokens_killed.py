@@ -14,7 +14,7 @@ from pathlib import Path
 import torch._dynamo  # which Adam imports when first used; once for all children
 import recbole_unisid.embeddings.encode as encode
 from recbole_unisid.array_file import load_arrays
-from recbole_unisid.tokens.tokenize_dataset import tokenize_dataset
+from recbole_unisid.tokens.tokenization import tokenize_dataset
 
 folder, tokenizer = Path(sys.argv[1]), sys.argv[2]
 encode.SHARD_TEXTS = 16

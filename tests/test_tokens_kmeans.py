@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.tokens import build_tokenizer, kmeans
-from recbole_unisid.tokens.kmeans import KMeans, balanced_codes
+from recbole_unisid.tokens import build_tokenizer, residual_kmeans
 from recbole_unisid.tokens.quantiser import (
     code_distances,
     directions,
@@ -14,6 +13,7 @@ from recbole_unisid.tokens.quantiser import (
     nearest_codes,
     squared_distances,
 )
+from recbole_unisid.tokens.residual_kmeans import KMeans, balanced_codes
 
 
 def clumps(n=400, seed=0, width=5, centres=12):
@@ -86,14 +86,14 @@ def test_as_many_distinct_points_as_codes_are_the_codes(n):
 def test_seeds_come_from_a_sample_of_its_own_where_points_are_plenty(monkeypatch):
     """At most `_SEEDING_POINTS` a code are read, none twice; where they are fewer, all are."""
     read = []
-    plus_plus = kmeans.kmeans_plusplus
+    plus_plus = residual_kmeans.kmeans_plusplus
 
     def watched(points, *arguments, **options):
         read.append(points)
         return plus_plus(points, *arguments, **options)
 
-    monkeypatch.setattr(kmeans, "kmeans_plusplus", watched)
-    monkeypatch.setattr(kmeans, "_SEEDING_POINTS", 4)
+    monkeypatch.setattr(residual_kmeans, "kmeans_plusplus", watched)
+    monkeypatch.setattr(residual_kmeans, "_SEEDING_POINTS", 4)
     points = clumps(81)
     fit(points, 20)
     fit(points[:80], 20)
@@ -108,7 +108,7 @@ def test_an_empty_code_takes_the_point_that_is_served_worst():
     points = torch.tensor([[0.0], [0.1], [50.0], [90.0], [20.0], [70.0], [0.2]])
     codes = torch.zeros(3, 1)
     distances = squared_distances(points, codes)
-    found = kmeans._means(points, codes, distances, torch.zeros(7, dtype=torch.int64), "euclidean")
+    found = residual_kmeans._means(points, codes, distances, torch.zeros(7, dtype=torch.int64), "euclidean")
     assert found[0].item() == pytest.approx(float(points.mean()))
     assert found[1:, 0].tolist() == [90.0, 70.0]
 
@@ -116,7 +116,9 @@ def test_an_empty_code_takes_the_point_that_is_served_worst():
 def test_the_mean_of_one_point_is_the_point():
     points, codes = torch.tensor([[4.0], [6.0], [10.0]]), torch.zeros(2, 1)
     distances = squared_distances(points, codes)
-    assert kmeans._means(points, codes, distances, torch.tensor([0, 0, 1]), "euclidean").tolist() == [
+    assert residual_kmeans._means(
+        points, codes, distances, torch.tensor([0, 0, 1]), "euclidean"
+    ).tolist() == [
         [5],
         [10],
     ]
@@ -128,8 +130,8 @@ def test_the_last_iteration_is_plain_however_strong_the_balance(place, balance):
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.standard_normal(90), place + rng.standard_normal(10)])[:, None].astype("f")
     tensor = torch.from_numpy(points)
-    seeds = kmeans._seeds(points, 2, np.random.default_rng(0))
-    drawn = kmeans._alternate(tensor, seeds, "euclidean", 100, balance)
+    seeds = residual_kmeans._seeds(points, 2, np.random.default_rng(0))
+    drawn = residual_kmeans._alternate(tensor, seeds, "euclidean", 100, balance)
     chosen = squared_distances(tensor, drawn).argmin(dim=1)
     plain = torch.stack([tensor[chosen == code].mean(dim=0) for code in range(2)])
     assert drawn.max() < 0.7 * plain.max()
@@ -164,7 +166,7 @@ def test_balanced_codes_are_sinkhorns_plan():
     distances = squared_distances(points, fit(points.numpy(), 12))
     least = distances.double().min(dim=1).values.mean()
     plan = -distances.double() / (0.5 * least)
-    for _ in range(kmeans._SINKHORN_ROUNDS):
+    for _ in range(residual_kmeans._SINKHORN_ROUNDS):
         plan = plan - plan.logsumexp(dim=1, keepdim=True)
         plan = plan - plan.logsumexp(dim=0, keepdim=True)
     assert (balanced_codes(distances, 0.5) == plan.argmax(dim=1)).float().mean() > 0.99

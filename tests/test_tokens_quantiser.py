@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from recbole_unisid.tokens.kmeans import KMeans
 from recbole_unisid.tokens.quantiser import (
     code_distances,
     decode,
@@ -19,6 +18,7 @@ from recbole_unisid.tokens.quantiser import (
     nearest_codes,
     quantise,
 )
+from recbole_unisid.tokens.residual_kmeans import KMeans
 
 PATTERNS = list(itertools.product(["cosine", "euclidean"], repeat=3))
 

@@ -8,7 +8,7 @@ import pytest
 
 from recbole_unisid.text import item_texts, read_item_file
 from recbole_unisid.tokens import load_tokenizer
-from recbole_unisid.tokens.tokenize_dataset import tokenize_dataset
+from recbole_unisid.tokens.tokenization import tokenize_dataset
 from recbole_unisid.tokens.tokens_file import read_codes, write_index_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]

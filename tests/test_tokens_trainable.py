@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.tokens.codebook import Codebook
-from recbole_unisid.tokens.estimators import rotation_trick, straight_through
 from recbole_unisid.tokens.quantiser import directions, quantise
-from recbole_unisid.tokens.residual_quantiser import ResidualQuantiser
+from recbole_unisid.tokens.residual_quantiser import (
+    Codebook,
+    ResidualQuantiser,
+    rotation_trick,
+    straight_through,
+)
 from recbole_unisid.tokens.rqvae import Rqvae, mlp
 
 MIXED = ["cosine", "cosine", "euclidean"]

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     from recbole_unisid.recbole_adapter.dataset import load_dataset
     from recbole_unisid.recbole_adapter.semantics import item_semantics
     from recbole_unisid.tokens import health_table
-    from recbole_unisid.tokens.tokenize_dataset import write_tokenization
+    from recbole_unisid.tokens.tokenization import write_tokenization
 
     files = take_config_files(options)
     use_named(options.get("model", DEFAULT_MODEL), options)

@@ -19,7 +19,7 @@ _MANNER = {"batch_size", "device", "processes"}
 
 
 class OwnEncoder:
-    """What :class:`recbole_unisid.embeddings.encoder.TextEncoder` wants, made of what a class of the user's has.
+    """What :class:`recbole_unisid.embeddings.encode.TextEncoder` wants, made of what a class of the user's has.
 
     The class needs ``encode(texts) -> array [texts, width]`` alone. ``token_limit``, ``token_counts`` and
     ``close`` are used where it has them, and a ``key`` where the vectors depend on more than its source and

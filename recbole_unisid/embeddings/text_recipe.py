@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.embeddings.encode import encode_with
-from recbole_unisid.embeddings.encoder import open_encoder
-from recbole_unisid.embeddings.vector_file import is_vector_file, read_vectors
+from recbole_unisid.embeddings.encode import encode_with, open_encoder
+from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors
 from recbole_unisid.errors import UserError
 
 

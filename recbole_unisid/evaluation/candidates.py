@@ -1,6 +1,8 @@
-"""What a target is ranked against: the items that its user already had, and the phases' cases."""
+"""What a target is ranked against: all items but those its user had, or a few sampled ones."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +53,109 @@ def seen_pairs(
     ends = np.cumsum(counts)
     items = sequences.items[np.arange(len(rows)) + np.repeat(positions - ends, counts)]
     return rows, items
+
+
+#: The seed of `sampled99` (setting ``protocol_seed``): it belongs to the protocol, not to the run.
+PROTOCOL_SEED = 12345
+
+#: Users whose random numbers come from one generator; changing it changes the protocol.
+_BLOCK = 4096
+
+
+def sample_negatives(
+    sequences: UserSequences,
+    count: int = 99,
+    seed: int = PROTOCOL_SEED,
+    users: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Draw each user's negatives: uniform, distinct, outside the user's whole sequence.
+
+    A user has one set for validation and for test. The set depends on `seed`, on the user's row and
+    on the user's items only: asking for some users gives the rows that asking for all would give.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        All interactions.
+    count : int
+        Negatives a user.
+    seed : int
+        The protocol's seed.
+    users : ndarray of int64, shape [n], optional
+        0-based rows to draw for, ascending and distinct; all users by default.
+
+    Returns
+    -------
+    ndarray of int64, shape [n, count]
+        Item numbers, ascending. A user with fewer than `count` other items gets all of them after
+        zeros: 0 is padding, no candidate, and ranking passes over it.
+
+    References
+    ----------
+    The protocol is S3-Rec's (Zhou et al., CIKM 2020); sampling without replacement is Floyd's
+    algorithm (Bentley and Floyd, "A sample of brilliance", CACM 1987).
+    """
+    rows = np.arange(sequences.n_users) if users is None else np.asarray(users, dtype=np.int64)
+    if len(rows) and (rows[0] < 0 or rows[-1] >= sequences.n_users or (np.diff(rows) <= 0).any()):
+        raise ValueError(f"users must be ascending, distinct rows below {sequences.n_users}")
+    negatives = np.zeros((len(rows), count), dtype=np.int64)
+    edges = np.searchsorted(rows, np.arange(0, sequences.n_users + _BLOCK, _BLOCK))
+    for block, (start, stop) in enumerate(itertools.pairwise(edges)):
+        if start == stop:
+            continue
+        wanted = rows[start:stop]
+        # Raw words rather than Generator.integers: NumPy promises the bit stream across versions.
+        words = np.random.PCG64(np.random.SeedSequence([seed, block])).random_raw(count * _BLOCK)
+        bits = words.reshape(count, _BLOCK)[:, wanted - block * _BLOCK]  # [count, wanted]
+        owner, gaps = _others_before_seen(sequences, wanted)
+        others = sequences.n_items - np.bincount(owner, minlength=len(wanted))
+        places = _distinct_below(others, bits).T  # [wanted, count], -1 where nothing is left
+        negatives[start:stop] = _place_to_item(places, owner, gaps, sequences.n_items)
+    return negatives
+
+
+def _others_before_seen(
+    sequences: UserSequences, users: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each distinct item of each user: the index of the user, and how many items that the user
+    never had are numbered below it. Both [seen], ordered by user, then item."""
+    lengths = sequences.lengths[users]
+    owner = np.repeat(np.arange(len(users)), lengths)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    items = sequences.items[sequences.offsets[users][owner] + within]
+    width = sequences.n_items + 1
+    keys = np.unique(owner * width + items)
+    owner, items = keys // width, keys % width
+    before = np.searchsorted(owner, owner)  # index of the owner's first item
+    return owner, items - 1 - (np.arange(len(owner)) - before)
+
+
+def _distinct_below(bounds: NDArray[np.int64], bits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Draw, for each column, distinct numbers in [0, bound) by Floyd's algorithm; [count, columns].
+
+    Where `bound` is below count the column holds 0 .. bound - 1 and then -1.
+    """
+    count, columns = bits.shape
+    chosen = np.full((count, columns), -1, dtype=np.int64)
+    plenty = bounds >= count
+    for step in range(count):
+        top = bounds - count + step  # the largest number that may be drawn in this step
+        drawn = (bits[step] % np.maximum(top + 1, 1).astype(np.uint64)).astype(np.int64)
+        taken = (chosen[:step] == drawn).any(axis=0)
+        chosen[step] = np.where(taken, top, drawn)
+    chosen[:, ~plenty] = np.arange(count)[:, None]
+    chosen[chosen >= bounds] = -1
+    return chosen
+
+
+def _place_to_item(
+    places: NDArray[np.int64], owner: NDArray[np.int64], gaps: NDArray[np.int64], n_items: int
+) -> NDArray[np.int64]:
+    """Turn the p-th item that a user never had into its number; -1 becomes 0; [users, count]."""
+    rows = np.arange(len(places))[:, None]
+    ordered = np.sort(places, axis=1)  # neighbouring look-ups then touch neighbouring memory
+    keys = owner * (n_items + 1) + gaps
+    skipped = np.searchsorted(keys, rows * (n_items + 1) + ordered, side="right")
+    skipped -= np.searchsorted(owner, rows)
+    items: NDArray[np.int64] = np.where(ordered < 0, 0, ordered + 1 + skipped)
+    return items

@@ -91,7 +91,7 @@ def protocol_metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, dict[str,
     Parameters
     ----------
     ranks : dict of ndarray
-        As :func:`recbole_unisid.evaluation.rank.ranks_from_scores` gives them.
+        As :func:`recbole_unisid.evaluation.ranks.ranks_from_scores` gives them.
 
     Returns
     -------

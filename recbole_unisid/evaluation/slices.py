@@ -8,8 +8,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.evaluation.bootstrap import bootstrap_mean
 from recbole_unisid.evaluation.metrics import per_user_metric
+from recbole_unisid.evaluation.statistics import bootstrap_mean
 
 #: Slices with fewer cases are shown in grey and never claimed upon.
 FEWEST_CASES = 200

@@ -2,15 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn import functional
 
 from recbole_unisid.items.mean_tokens import MeanTokens
 from recbole_unisid.items.representation import ItemRepresentation, with_padding
-from recbole_unisid.models.digit_heads import DigitHeads, multi_token_loss
-from recbole_unisid.models.digit_sums import catalogue_digit_sums
 from recbole_unisid.models.unisid import UniSID
+
+
+class DigitHeads(nn.Module):
+    r"""A state to log-probabilities of every digit's codes, each digit by itself.
+
+    Digit j has a residual head :math:`g_j(h) = h + \mathrm{SiLU}(W_j h + b_j)`, and the codes' own vectors
+    :math:`e_{jk}`, those that represent items, are its classes:
+
+    .. math:: \log P_j(k \mid h) = \log\mathrm{softmax}_k\left(\cos(g_j(h), e_{jk}) / \tau\right)
+
+    Parameters
+    ----------
+    width : int
+        Width of states and code vectors.
+    codebook_sizes : list of int
+        Codes of each digit.
+    temperature : float
+        The divisor tau of the cosines.
+    """
+
+    def __init__(self, width: int, codebook_sizes: Sequence[int], temperature: float) -> None:
+        super().__init__()
+        self.codebook_sizes, self.temperature = list(codebook_sizes), temperature
+        self.heads = nn.ModuleList(nn.Linear(width, width) for _ in codebook_sizes)
+
+    def start_as_identity(self) -> None:
+        """Zero all heads: at first every digit reads the state itself."""
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, states: torch.Tensor, table: torch.Tensor) -> list[torch.Tensor]:
+        """Log-probabilities of codes.
+
+        Parameters
+        ----------
+        states : Tensor, shape [P, width]
+            One a position.
+        table : Tensor, shape [sum of sizes, width]
+            Code vectors, digit after digit.
+
+        Returns
+        -------
+        list of Tensor, shape [P, codes of the digit] each
+        """
+        found = []
+        classes = torch.split(functional.normalize(table, dim=-1), self.codebook_sizes)
+        for head, vectors in zip(self.heads, classes, strict=True):
+            read = functional.normalize(states + functional.silu(head(states)), dim=-1)  # [P, width]
+            found.append(functional.log_softmax(read @ vectors.T / self.temperature, dim=-1))
+        return found
+
+
+def multi_token_loss(log_probabilities: Sequence[torch.Tensor], codes: torch.Tensor) -> torch.Tensor:
+    r"""Mean over positions of :math:`-\sum_j \log P_j(c_j)`, the target's digits taken as independent.
+
+    Parameters
+    ----------
+    log_probabilities : sequence of Tensor, shape [P, codes of the digit] each
+        From :class:`DigitHeads`.
+    codes : Tensor of int64, shape [P, digits]
+        Of the targets.
+    """
+    digits = zip(log_probabilities, codes.T, strict=True)
+    return torch.stack([functional.nll_loss(found, code) for found, code in digits]).sum()
+
+
+#: Scores worked on at once, beside the result: 32 MB in float32.
+_BLOCK = 2**23
+
+
+def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Sum each item's values over its digits; nothing of the size users x items x digits is made.
+
+    Parameters
+    ----------
+    values : Tensor, shape [batch, sum of codebook sizes]
+        What each code of each digit is worth to each user, digit after digit.
+    rows : Tensor of int64, shape [n_items, digits]
+        Columns of `values` that an item's digits are.
+
+    Returns
+    -------
+    Tensor, shape [batch, n_items]
+        Items of equal digits have equal scores, to the last bit.
+    """
+    table = values.T.contiguous()  # [sum of sizes, batch]: a digit is then a row to add
+    scores = values.new_empty(len(values), len(rows))
+    step = max(1, _BLOCK // max(len(values), 1))
+    for start in range(0, len(rows), step):
+        part = functional.embedding_bag(rows[start : start + step], table, mode="sum")  # [step, batch]
+        scores[:, start : start + step] = part.T
+    return scores
 
 
 class RPG(UniSID):

@@ -13,9 +13,8 @@ from recbole.evaluator import Collector
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.distributed import gather_rows
-from recbole_unisid.evaluation.candidates import seen_pairs
-from recbole_unisid.evaluation.negatives import sample_negatives
-from recbole_unisid.evaluation.rank import ranks_among_sampled, ranks_from_scores
+from recbole_unisid.evaluation.candidates import sample_negatives, seen_pairs
+from recbole_unisid.evaluation.ranks import ranks_among_sampled, ranks_from_scores
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
 
 

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.config.rules import as_list
-from recbole_unisid.embeddings.encode import encode_with
-from recbole_unisid.embeddings.encoder import open_encoder
+from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
-from recbole_unisid.embeddings.vector_file import is_vector_file, read_vectors
+from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import one_line
 from recbole_unisid.recbole_adapter.config import UniSIDConfig

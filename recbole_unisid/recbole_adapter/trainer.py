@@ -15,7 +15,7 @@ from tqdm import tqdm
 from recbole_unisid import distributed
 from recbole_unisid.data.split import VALID
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.negatives import sample_negatives
+from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.interruption import heed
 from recbole_unisid.plugins.loading import is_reference
 from recbole_unisid.recbole_adapter.averaging import WeightAverage

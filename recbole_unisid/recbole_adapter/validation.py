@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.evaluation.metrics import per_user_metric
-from recbole_unisid.evaluation.rank import ranks_among_sampled
+from recbole_unisid.evaluation.ranks import ranks_among_sampled
 
 #: Candidate sets that validation may rank, beside RecBole's own way (``full_unfiltered``).
 CANDIDATES = ("full", "sampled99")
@@ -54,7 +54,7 @@ def sampled_ranks(model: Any, valid_data: Any, negatives: Tensor) -> NDArray[np.
     valid_data : HistoryLoader
         Of all users.
     negatives : Tensor of int64, shape [users, 99]
-        The protocol's (:func:`~recbole_unisid.evaluation.negatives.sample_negatives`).
+        The protocol's (:func:`~recbole_unisid.evaluation.candidates.sample_negatives`).
 
     Returns
     -------

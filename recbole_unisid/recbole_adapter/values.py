@@ -9,9 +9,8 @@ from typing import Any
 
 from recbole_unisid.config.rules import COUNT, FLAG, TEXT, Choice, Kind, Listed, Number, Rule, rule_of
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.tokens.estimators import ESTIMATORS
 from recbole_unisid.tokens.quantiser import CODE_LENGTHS, DISTANCES
-from recbole_unisid.tokens.residual_quantiser import LEARNING
+from recbole_unisid.tokens.residual_quantiser import ESTIMATORS, LEARNING
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.bootstrap import Interval, bootstrap_mean
-from recbole_unisid.evaluation.statistics import metric_over_seeds
+from recbole_unisid.evaluation.statistics import Interval, bootstrap_mean, metric_over_seeds
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.report.examples import Examples, read_examples
 from recbole_unisid.report.item_names import ItemNames, find_item_file, read_item_names

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.candidates import PROTOCOL_SEED
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.evaluation.negatives import PROTOCOL_SEED
 from recbole_unisid.evaluation.statistics import Comparison, Spread, compare_runs, metric_over_seeds
 from recbole_unisid.evaluation.table import RankTable
 

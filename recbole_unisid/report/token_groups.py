@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.report.wording import listed
-from recbole_unisid.tokens.fidelity import prefix_purity
-from recbole_unisid.tokens.health import tuple_groups
+from recbole_unisid.tokens.health import prefix_purity, tuple_groups
 
 
 @dataclass(frozen=True)

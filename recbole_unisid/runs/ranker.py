@@ -10,7 +10,7 @@ import torch
 from recbole_unisid.data.split import TEST
 from recbole_unisid.distributed import gather_rows
 from recbole_unisid.evaluation.candidates import seen_pairs
-from recbole_unisid.models.generative.beam import share_of_top
+from recbole_unisid.models.tiger.scoring import share_of_top
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader

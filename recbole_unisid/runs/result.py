@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST, TRAIN
-from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note
+from recbole_unisid.evaluation.controls import control_metrics, control_ranks, nearest_text_ranks, order_note
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.evaluation.nearest_text import nearest_text_ranks
 from recbole_unisid.evaluation.slices import make_slices, slice_metrics
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.recbole_adapter.config import UniSIDConfig

@@ -3,9 +3,8 @@
 from recbole_unisid.tokens.health import health_table
 from recbole_unisid.tokens.registry import TOKENIZERS, build_tokenizer, load_tokenizer
 from recbole_unisid.tokens.residual_quantiser import QuantiserOutput, ResidualQuantiser
-from recbole_unisid.tokens.tokenization import Tokenization, tokenize_items
-from recbole_unisid.tokens.tokenize_dataset import tokenize_dataset
-from recbole_unisid.tokens.tokenizer import Tokenizer
+from recbole_unisid.tokens.tokenization import Tokenization, tokenize_dataset, tokenize_items
+from recbole_unisid.tokens.tokenizer import Tokenizer, additive_codebooks
 from recbole_unisid.tokens.tokens_file import CodeTable, read_codes, write_index_json, write_tokens_tsv
 
 __all__ = [
@@ -15,6 +14,7 @@ __all__ = [
     "ResidualQuantiser",
     "Tokenization",
     "Tokenizer",
+    "additive_codebooks",
     "build_tokenizer",
     "health_table",
     "load_tokenizer",

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.tokens.additive import additive_codebooks
-from recbole_unisid.tokens.tokenizer import Tokenizer
+from recbole_unisid.tokens.tokenizer import Tokenizer, additive_codebooks
 
 
 class RandomCodes(Tokenizer):

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.array_file import Arrays
 from recbole_unisid.errors import UserError
-from recbole_unisid.tokens.additive import additive_codebooks
-from recbole_unisid.tokens.tokenizer import Tokenizer
+from recbole_unisid.tokens.tokenizer import Tokenizer, additive_codebooks
 from recbole_unisid.tokens.tokens_file import CodeTable, level_tags, read_codes
 
 logger = logging.getLogger(__name__)

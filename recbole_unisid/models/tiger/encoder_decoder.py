@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,83 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recbole_unisid.models.generative.code_decoder import Places, follow
-from recbole_unisid.models.generative.code_tokens import CodeVocabulary
+from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
+
+
+class CodeVocabulary(nn.Module):
+    """Token numbers of padding, of hashed users and of the codes of every level (TIGER, section 3.2).
+
+    Token 0 pads and begins every answer; tokens 1 .. users are users; the codes follow, level by level.
+
+    Parameters
+    ----------
+    codes : Tensor of int64, shape [n_items + 1, levels]
+        Codes of every item; row 0 (padding) is not used.
+    sizes : list of int
+        Codes of each level.
+    users : int
+        Buckets that users are hashed into; 0 for none.
+    """
+
+    def __init__(self, codes: torch.Tensor, sizes: list[int], users: int) -> None:
+        super().__init__()
+        self.sizes, self.users, self.levels = list(sizes), users, len(sizes)
+        self.starts = [1 + users + before for before in itertools.accumulate([0, *sizes[:-1]])]
+        self.size = 1 + users + sum(sizes)
+        tokens = codes + torch.tensor(self.starts)
+        tokens[0] = 0
+        self.register_buffer("tokens", tokens, persistent=True)
+        self.tokens: torch.Tensor
+
+    def histories(self, items: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
+        """Write histories as tokens.
+
+        Parameters
+        ----------
+        items : Tensor of int64, shape [batch, length]
+            Item numbers, oldest first; 0 pads on the right.
+        users : Tensor of int64, shape [batch], or None
+            User numbers; None leaves the user's token out.
+
+        Returns
+        -------
+        Tensor of int64, shape [batch, length * levels], with a user's token in front one more
+        """
+        tokens = self.tokens[items].flatten(1)
+        if not self.users or users is None:
+            return tokens
+        return torch.cat([1 + users[:, None] % self.users, tokens], dim=1)
+
+
+def prefix_histories(
+    inputs: torch.Tensor, targets: torch.Tensor, max_len: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Take a batch of whole sequences apart: one history a target, for models that read one at a time.
+
+    Parameters
+    ----------
+    inputs, targets : Tensor of int64, shape [batch, length]
+        Item numbers, padded with 0 on the right; a target of 0 is not asked for.
+    max_len : int
+        Items of a history at most.
+
+    Returns
+    -------
+    histories : Tensor of int64, shape [targets, longest]
+        What stands before each target, oldest first, padded on the right.
+    wanted : Tensor of int64, shape [targets]
+    rows : Tensor of int64, shape [targets]
+        The sequence each comes from.
+    """
+    rows, places = (targets > 0).nonzero(as_tuple=True)  # [targets]
+    lengths = (places + 1).clamp(max=max_len)
+    window = torch.arange(int(lengths.max()) if len(lengths) else 0, device=inputs.device)
+    source = (places + 1 - lengths)[:, None] + window  # [targets, longest]
+    inside = window < lengths[:, None]
+    histories = torch.where(inside, inputs[rows[:, None], source.clamp(max=inputs.shape[1] - 1)], 0)
+    return histories, targets[rows, places], rows
+
 
 #: Keys and values of one layer.
 _Pair = tuple[torch.Tensor, torch.Tensor]
@@ -119,7 +195,7 @@ class CodeTransformer(nn.Module):
     def step(
         self, state: DecoderState, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
     ) -> DecoderState:
-        """One code more; see :class:`~recbole_unisid.models.generative.code_decoder.CodeDecoder`."""
+        """One code more; see :class:`~recbole_unisid.models.tiger.decoder.CodeDecoder`."""
         words = self.vocabulary
         if codes is None or origin is None:
             tokens = torch.zeros(len(state.hidden), 1, dtype=torch.int64, device=state.hidden.device)
@@ -145,13 +221,62 @@ class CodeTransformer(nn.Module):
         return DecoderState(state.hidden, state.history, written, states)
 
     def score(self, state: DecoderState, level: int, places: Places) -> torch.Tensor:
-        """Scores of a level's codes; see :class:`~recbole_unisid.models.generative.code_decoder.CodeDecoder`."""
+        """Scores of a level's codes; see :class:`~recbole_unisid.models.tiger.decoder.CodeDecoder`."""
         assert state.states is not None
         logits = self.t5.lm_head(state.states[places]).float() / self.temperature
         start = self.vocabulary.starts[level]
         likely = logits[..., start : start + self.vocabulary.sizes[level]]
         found: torch.Tensor = likely - logits.logsumexp(-1, keepdim=True)
         return found
+
+
+class EncoderDecoder(CodeWriter):
+    """TIGER as published: an encoder reads the history's codes, a decoder writes the next item's.
+
+    Parameters
+    ----------
+    vocabulary : CodeVocabulary
+        Tokens of items and users.
+    transformer : CodeTransformer
+        Over the vocabulary.
+    max_len : int
+        Items of a history at most.
+    """
+
+    decoder: CodeTransformer
+
+    def __init__(self, vocabulary: CodeVocabulary, transformer: CodeTransformer, max_len: int) -> None:
+        super().__init__()
+        self.vocabulary, self.decoder, self.max_len = vocabulary, transformer, max_len
+
+    @property
+    def items(self) -> ItemRepresentation:  # type: ignore[override]
+        """The sum of the embeddings of an item's codes."""
+        words, embedding = self.vocabulary, self.decoder.t5.shared
+        codes = words.tokens - torch.tensor(words.starts, device=words.tokens.device)
+        tokens = SemanticTokens(codes.clamp(min=0), words.sizes, embedding.embedding_dim)
+        tokens.to(embedding.weight.device).table.weight.data.copy_(embedding.weight[words.starts[0] :])
+        return ItemRepresentation(len(codes) - 1, tokens, embedding.embedding_dim, 0)
+
+    def loss(
+        self, inputs: torch.Tensor, targets: torch.Tensor, users: torch.Tensor | None, smoothing: float
+    ) -> torch.Tensor:
+        """See :meth:`CodeWriter.loss`; every target is a row of its own with the history before it."""
+        histories, wanted, rows = prefix_histories(inputs, targets, self.max_len)
+        answers = self.vocabulary.tokens[wanted]  # [P, levels]
+        tokens = self.vocabulary.histories(histories, None if users is None else users[rows])
+        logits = self.decoder(tokens, answers)  # [P, levels, tokens]
+        mean = functional.cross_entropy(logits.flatten(0, 1), answers.flatten(), label_smoothing=smoothing)
+        nats: torch.Tensor = mean * self.vocabulary.levels
+        return nats
+
+    def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:
+        """See :meth:`CodeWriter.begin`."""
+        if inputs.shape[1] > self.max_len:
+            place = (lengths - self.max_len).clamp(min=0)[:, None]
+            place = place + torch.arange(self.max_len, device=inputs.device)
+            inputs = inputs.gather(1, place)
+        return self.decoder.begin(self.vocabulary.histories(inputs, users))
 
 
 def _heads(states: torch.Tensor, heads: int) -> torch.Tensor:

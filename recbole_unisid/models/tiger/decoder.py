@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
+from torch import nn
+
+from recbole_unisid.items.representation import ItemRepresentation
 
 #: Which prefixes of which histories: two tensors of int64 that index [batch, prefixes] together.
 Places = tuple[torch.Tensor, torch.Tensor]
@@ -84,3 +87,38 @@ def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
     if kept.shape[1] == 1:
         return kept.expand(-1, origin.shape[1], *kept.shape[2:])
     return kept[torch.arange(len(kept), device=kept.device)[:, None], origin]
+
+
+class CodeWriter(nn.Module):
+    """A model of the next item's codes.
+
+    Attributes
+    ----------
+    decoder : CodeDecoder
+        Goes on from what :meth:`begin` gives.
+    items : ItemRepresentation
+        What an item is to the model, for the report's neighbours.
+    """
+
+    decoder: CodeDecoder
+    items: ItemRepresentation
+
+    def loss(
+        self, inputs: torch.Tensor, targets: torch.Tensor, users: torch.Tensor | None, smoothing: float
+    ) -> torch.Tensor:
+        """Mean over targets of an item's negative log-likelihood, in nats.
+
+        Parameters
+        ----------
+        inputs, targets : Tensor of int64, shape [batch, length]
+            Whole sequences, padded with 0 on the right; a target of 0 is not asked for.
+        users : Tensor of int64, shape [batch], or None
+            User numbers, for architectures that read them.
+        smoothing : float
+            Label smoothing.
+        """
+        raise NotImplementedError
+
+    def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:
+        """Read histories once, int64 [batch, length]; returns the decoder's state of the empty prefix."""
+        raise NotImplementedError

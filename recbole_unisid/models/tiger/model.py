@@ -16,12 +16,15 @@ from recbole_unisid.items.representation import with_padding
 from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.backbones.transformer import CausalTransformer, initialise
 from recbole_unisid.models.code_tables import start_code_table
-from recbole_unisid.models.generative.beam import beam_search, spread_over_items
-from recbole_unisid.models.generative.code_head import CodeHead
-from recbole_unisid.models.generative.code_tokens import CodeVocabulary
-from recbole_unisid.models.generative.code_writers import CausalItems, CodeWriter, EncoderDecoder
-from recbole_unisid.models.generative.encoder_decoder import CodeTransformer
-from recbole_unisid.models.generative.exact import score_candidates, score_catalogue
+from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
+from recbole_unisid.models.tiger.decoder import CodeWriter
+from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, EncoderDecoder
+from recbole_unisid.models.tiger.scoring import (
+    beam_search,
+    score_candidates,
+    score_catalogue,
+    spread_over_items,
+)
 from recbole_unisid.recbole_adapter.loaders import inputs_and_targets
 
 ARCHITECTURES = ("causal_items", "encoder_decoder")

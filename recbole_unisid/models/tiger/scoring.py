@@ -1,4 +1,4 @@
-"""Exact likelihoods of items: of the whole catalogue with shared prefixes, or of some candidates."""
+"""Beam search and exact likelihoods over the tree of existing items."""
 
 from __future__ import annotations
 
@@ -7,9 +7,136 @@ from typing import Any
 
 import torch
 
-from recbole_unisid.items.trie import CodeTrie
-from recbole_unisid.models.generative.code_decoder import CodeDecoder
-from recbole_unisid.models.generative.families import family_scores, log_softmax_of_families
+from recbole_unisid.items.trie import CodeTrie, TrieLevel
+from recbole_unisid.models.tiger.decoder import CodeDecoder
+
+
+def family_scores(
+    decoder: CodeDecoder, state: Any, number: int, level: TrieLevel, nodes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score the children of each prefix.
+
+    Among children, one without siblings is certain: the decoder is not even asked for it. So the deep
+    levels of a catalogue, where few prefixes branch, cost little.
+
+    Parameters
+    ----------
+    decoder : CodeDecoder
+        Tells how likely each code is.
+    state : object
+        Of the step to this level.
+    number : int
+        The level, from 0.
+    level : TrieLevel
+        The same, in the tree.
+    nodes : Tensor of int64, shape [batch, prefixes]
+        Where the prefixes stand.
+
+    Returns
+    -------
+    children : Tensor of int64, shape [batch, prefixes, most children]
+    scores : Tensor, the same shape
+        Log-likelihoods of their codes; ``-inf`` where a prefix has fewer children.
+    """
+    children, real = level.children(nodes)
+    asked = real.sum(-1) > 1 if decoder.among_children else torch.ones_like(nodes, dtype=torch.bool)
+    scores = torch.zeros(real.shape, device=nodes.device).masked_fill(~real, -torch.inf)
+    places = asked.nonzero(as_tuple=True)
+    likely = decoder.score(state, number, (places[0], places[1]))  # [asked, codes]
+    found = likely.gather(1, level.code[children[places]]).masked_fill(~real[places], -torch.inf)
+    scores[places] = found.log_softmax(-1) if decoder.among_children else found
+    return children, scores
+
+
+def log_softmax_of_families(logits: torch.Tensor, parent: torch.Tensor, parents: int) -> torch.Tensor:
+    """Log-probabilities among children of one parent.
+
+    Parameters
+    ----------
+    logits : Tensor, shape [batch, children]
+    parent : Tensor of int64, shape [children]
+        Numbers below `parents`.
+    parents : int
+
+    Returns
+    -------
+    Tensor, shape [batch, children]
+    """
+    families = parent.expand(len(logits), -1)
+    largest = logits.new_full((len(logits), parents), -torch.inf)
+    largest = largest.scatter_reduce(1, families, logits, "amax")
+    sums = torch.zeros_like(largest).index_add(1, parent, (logits - largest[:, parent]).exp())
+    return logits - (largest + sums.log())[:, parent]
+
+
+def beam_search(
+    decoder: CodeDecoder, state: Any, batch: int, trie: CodeTrie, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find likely items, code by code, all users and beams at once.
+
+    Parameters
+    ----------
+    decoder : CodeDecoder
+        Tells how likely each next code is.
+    state : object
+        What the decoder needs of the histories, computed once.
+    batch : int
+        Histories.
+    trie : CodeTrie
+        Existing items: no beam can leave it.
+    width : int
+        Beams a history.
+
+    Returns
+    -------
+    items : Tensor of int64, shape [batch, width or less]
+        Item numbers, most likely first; 0 where a history has fewer beams than the others.
+    scores : Tensor of float, same shape
+        Log-likelihoods; ``-inf`` where there is no item.
+    """
+    device = trie.items.device
+    scores = torch.zeros(batch, 1, device=device)
+    nodes = torch.zeros(batch, 1, dtype=torch.int64, device=device)
+    codes: torch.Tensor | None = None
+    origin: torch.Tensor | None = None
+    for number, level in enumerate(trie.levels):
+        state = decoder.step(state, number, codes, origin)
+        children, steps = family_scores(decoder, state, number, level, nodes)
+        reached = (scores[..., None] + steps).flatten(1)  # [batch, beams * most children]
+        scores, chosen = reached.topk(min(width, reached.shape[1]), dim=1)
+        nodes, origin = children.flatten(1).gather(1, chosen), chosen // steps.shape[2]
+        codes = level.code[nodes]
+    items = torch.where(scores > -torch.inf, trie.items[nodes], 0)
+    return items, scores
+
+
+def spread_over_items(items: torch.Tensor, scores: torch.Tensor, n_items: int) -> torch.Tensor:
+    """Lay lists out as scores of all items, shape [batch, n_items + 1]; what is not listed is at ``-inf``."""
+    spread = scores.new_full((len(items), n_items + 1), -torch.inf)
+    spread.scatter_(1, items, scores)  # places without an item write -inf into column 0, padding
+    return spread
+
+
+def share_of_top(listed: torch.Tensor, exact: torch.Tensor, k: int = 10) -> float:
+    """Tell how much of the true best k lists hold, whatever their order.
+
+    Parameters
+    ----------
+    listed, exact : Tensor, shape [batch, n_items + 1]
+        Scores of lists (``-inf`` for what they lack) and of all items; items that are no candidates are
+        at ``-inf`` in `exact`.
+    k : int
+        Items asked for.
+
+    Returns
+    -------
+    float
+        Between 0 and 1, a mean over the users.
+    """
+    best, items = exact.topk(min(k, exact.shape[1]), dim=1)
+    asked = best > -torch.inf
+    held = (listed.gather(1, items) > -torch.inf) & asked
+    return float((held.sum(1) / asked.sum(1).clamp(min=1)).mean())
 
 
 @dataclass

@@ -1,1 +1,0 @@
-"""Generative recommendation: codes of the next item, written one by one."""

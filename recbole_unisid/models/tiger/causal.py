@@ -1,0 +1,241 @@
+"""Histories to items written code by code: the architectures behind one interface."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.items.trie import CodeTrie, TrieLevel
+from recbole_unisid.models.backbones.transformer import CausalTransformer
+from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
+
+
+@dataclass(frozen=True)
+class HeadState:
+    """What the head knows of some prefixes.
+
+    Attributes
+    ----------
+    states : Tensor, shape [batch, width]
+        Of the histories.
+    table : Tensor, shape [codes of all levels, width]
+        Code vectors.
+    prefixes : Tensor, shape [batch, prefixes, width]
+        Sum of the code vectors of each prefix.
+    """
+
+    states: torch.Tensor
+    table: torch.Tensor
+    prefixes: torch.Tensor
+
+
+class CodeHead(nn.Module):
+    r"""Codes of the next item, each given the history and the codes before it.
+
+    .. math:: p(c_l \mid h, c_{<l}) = \mathrm{softmax}_k \langle h + f_l(h, \textstyle\sum_{j<l} e_j(c_j)),
+              e_l(k) \rangle + b_l(k)
+
+    f is a layer of its own for each level. The vectors e are those that the history is read with: an
+    item's logits would be UniSID's score, cut into its levels, if f were zero. The softmax is over all codes
+    of the level, or over those that lead on to an item: then the items' likelihoods sum to 1.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Codes of each level.
+    width : int
+        Width of states and of code vectors.
+    inner : int
+        Width of the hidden layer of f.
+    dropout : float
+        Share of hidden units dropped in training.
+    temperature : float
+        Logits are divided by it.
+    among_children : bool
+        Whether the softmax is over codes that lead on to an item.
+    """
+
+    def __init__(
+        self,
+        sizes: list[int],
+        width: int,
+        inner: int,
+        dropout: float,
+        temperature: float,
+        among_children: bool = True,
+    ) -> None:
+        super().__init__()
+        self.among_children = among_children
+        self.starts = [*itertools.accumulate(sizes, initial=0)]
+        self.widest, self.temperature = max(*sizes, inner), temperature
+        self.from_state = nn.ModuleList(nn.Linear(width, inner) for _ in sizes)
+        self.from_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in sizes)
+        self.out = nn.ModuleList(nn.Linear(inner, width) for _ in sizes)
+        self.bias = nn.Parameter(torch.zeros(sum(sizes)))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, level: int, states: torch.Tensor, prefixes: torch.Tensor, table: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits of one level after known prefixes (teacher forcing).
+
+        Parameters
+        ----------
+        level : int
+            From 0.
+        states : Tensor, shape [positions, width]
+            Of the histories.
+        prefixes : Tensor, shape [positions, width]
+            Sums of the code vectors of the levels before.
+        table : Tensor, shape [codes of all levels, width]
+            Code vectors.
+
+        Returns
+        -------
+        Tensor, shape [positions, codes of the level]
+        """
+        return self._logits(level, states, self.from_state[level](states), prefixes, table)
+
+    def begin(self, states: torch.Tensor, table: torch.Tensor) -> HeadState:
+        """The empty prefix of every history, states [batch, width]."""
+        return HeadState(states, table, torch.zeros_like(states)[:, None])
+
+    def step(
+        self, state: HeadState, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None
+    ) -> HeadState:
+        """One code more; see :class:`~recbole_unisid.models.tiger.decoder.CodeDecoder`."""
+        if codes is None or origin is None:
+            return state
+        last = state.table[self.starts[level - 1] + codes]  # [batch, prefixes, width]
+        return HeadState(state.states, state.table, follow(state.prefixes, origin) + last)
+
+    def score(self, state: HeadState, level: int, places: Places) -> torch.Tensor:
+        """Scores of a level's codes; see :class:`~recbole_unisid.models.tiger.decoder.CodeDecoder`."""
+        hidden = self.from_state[level](state.states)  # [batch, inner]: once a history
+        users = places[0]
+        logits = self._logits(level, state.states[users], hidden[users], state.prefixes[places], state.table)
+        logits = logits.float() / self.temperature
+        return logits if self.among_children else functional.log_softmax(logits, dim=-1)
+
+    def _logits(
+        self,
+        level: int,
+        states: torch.Tensor,
+        hidden: torch.Tensor,
+        prefixes: torch.Tensor,
+        table: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits of a level, [..., width] -> [..., codes]; `hidden` is the states' part, [..., inner]."""
+        inner = functional.gelu(self.from_prefix[level](prefixes) + hidden)
+        query = states + self.out[level](self.dropout(inner))
+        codes = slice(self.starts[level], self.starts[level + 1])
+        logits: torch.Tensor = query @ table[codes].T + self.bias[codes]
+        return logits
+
+
+def children_loss(
+    level: TrieLevel, nodes: torch.Tensor, wanted: torch.Tensor, logits: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """Summed cross-entropy of a code among those that lead on to an item, shape [].
+
+    Parameters
+    ----------
+    level : TrieLevel
+        The level asked for.
+    nodes, wanted : Tensor of int64, shape [positions]
+        Where each prefix stands, and the child that is the answer.
+    logits : Tensor, shape [positions, codes of the level]
+    smoothing : float
+        Share of the answer's probability given to all children.
+    """
+    children, real = level.children(nodes)  # [positions, most children]
+    family = logits.gather(1, level.code[children])
+    total = family.masked_fill(~real, -torch.inf).logsumexp(1)
+    answer = logits.gather(1, level.code[wanted][:, None])[:, 0]
+    if smoothing:
+        mean = family.masked_fill(~real, 0.0).sum(1) / real.sum(1)
+        answer = (1 - smoothing) * answer + smoothing * mean
+    return (total - answer).sum()
+
+
+class CausalItems(CodeWriter):
+    """A causal transformer over item vectors, whose state at every position a small head turns into codes.
+
+    One pass trains all positions, a history costs one vector an item instead of one a code, and beams
+    run the head alone. This is not TIGER's architecture but its task: the likelihood of codes.
+
+    Parameters
+    ----------
+    codes : Tensor of int64, shape [n_items + 1, levels]
+        Codes of every item; row 0 (padding) is not used.
+    sizes : list of int
+        Codes of each level.
+    trie : CodeTrie
+        Of these codes.
+    transformer : CausalTransformer
+        Of the width of the code vectors.
+    head : CodeHead
+        Likewise.
+    width : int
+        Of the code vectors.
+    """
+
+    decoder: CodeHead
+
+    def __init__(
+        self,
+        codes: torch.Tensor,
+        sizes: list[int],
+        trie: CodeTrie,
+        transformer: CausalTransformer,
+        head: CodeHead,
+        width: int,
+    ) -> None:
+        super().__init__()
+        self.tokens = SemanticTokens(codes, sizes, width)
+        self.items = ItemRepresentation(len(codes) - 1, self.tokens, width, 0)
+        self.transformer, self.decoder, self.trie = transformer, head, trie
+
+    def loss(
+        self, inputs: torch.Tensor, targets: torch.Tensor, users: torch.Tensor | None, smoothing: float
+    ) -> torch.Tensor:
+        """See :meth:`CodeWriter.loss`; users are not read."""
+        asked = targets > 0
+        wanted, trie = targets[asked], self.trie  # [P]
+        states = self.transformer(self._vectors(inputs))[asked]  # [P, width]
+        table = self.tokens.table.weight
+        vectors = table[self.tokens.rows[wanted]]  # [P, levels, width]
+        prefixes = vectors.cumsum(1) - vectors
+        losses = []
+        for number, level in enumerate(trie.levels):
+            child, nodes = trie.paths[wanted, number], trie.prefixes(wanted, number)
+            given = states, prefixes[:, number]
+            if self.decoder.among_children:
+                # A code without an alternative costs nothing and teaches nothing.
+                branching = level.start[nodes + 1] - level.start[nodes] > 1
+                logits = self.decoder(number, *(each[branching] for each in given), table)
+                losses.append(children_loss(level, nodes[branching], child[branching], logits, smoothing))
+            else:
+                logits = self.decoder(number, *given, table)
+                code = level.code[child]
+                losses.append(
+                    functional.cross_entropy(logits, code, reduction="sum", label_smoothing=smoothing)
+                )
+        return torch.stack(losses).sum() / len(wanted)
+
+    def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:
+        """See :meth:`CodeWriter.begin`; users are not read."""
+        states = self.transformer(self._vectors(inputs))
+        last = states[torch.arange(len(states), device=states.device), lengths - 1]
+        return self.decoder.begin(last, self.tokens.table.weight)
+
+    def _vectors(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Item vectors of histories, [batch, length] -> [batch, length, width]."""
+        vectors: torch.Tensor = self.items(inputs.flatten())
+        return vectors.view(*inputs.shape, -1)
