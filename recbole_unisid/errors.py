@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class UserError(ValueError):
@@ -37,3 +37,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_fold = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), by_fold, n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(by_fold[fold] for fold in near)}?" if near else ""
+
+
+def check_choice(setting: str, value: str, known: Collection[str]) -> None:
+    """Refuse a value that is none of those a setting may have.
+
+    Raises
+    ------
+    UserError
+    """
+    if value not in known:
+        raise UserError(f"{setting}={value!r} is none of {', '.join(known)}.{did_you_mean(value, known)}")

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch._dynamo  # which Adam imports when first used; once for all children
 import recbole_unisid.embeddings.encode as encode
 from recbole_unisid.array_file import load_arrays
-from recbole_unisid.tokens.tokenization import tokenize_dataset
+from recbole_unisid.text import item_categories, item_texts, item_titles, read_item_file
+from recbole_unisid.tokens.tokenization import tokenize_items, write_tokenization
 
 folder, tokenizer = Path(sys.argv[1]), sys.argv[2]
 encode.SHARD_TEXTS = 16
@@ -27,9 +28,14 @@ for n in range(50):
 options = {"rqvae": {"epochs": 2, "hidden": [8], "latent_width": 4}}.get(tokenizer, {})
 
 def run(place):
-    tokenize_dataset(
-        folder / "x.item", place / "out", place / "cache", encoder="lsa", tokenizer=tokenizer,
-        codebook_sizes=[4, 4, 4], collisions="balanced", tokenizer_options=options, show_progress=False)
+    table, cache = read_item_file(folder / "x.item"), place / "cache"
+    texts = item_texts(table, table.ids)
+    vectors = encode.encode_texts(texts, "lsa", cache / "embeddings", show_progress=False)
+    shown = {"titles": item_titles(table, table.ids), "categories": item_categories(table, table.ids)}
+    tokens = tokenize_items(
+        vectors, table.ids, tokenizer, [4, 4, 4], collisions="balanced", cache_dir=cache / "tokens", **shown,
+        **options, show_progress=False)
+    write_tokenization(tokens, place / "out")
 
 steps, limit = 0, None
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_unisid.text import item_texts, read_item_file
-from recbole_unisid.tokens import load_tokenizer
-from recbole_unisid.tokens.tokenization import tokenize_dataset
+from recbole_unisid.embeddings import encode_texts
+from recbole_unisid.text import item_categories, item_texts, read_item_file
+from recbole_unisid.tokens import load_tokenizer, tokenize_items
+from recbole_unisid.tokens.tokenization import write_tokenization
 from recbole_unisid.tokens.tokens_file import read_codes, write_index_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,13 +37,15 @@ def test_item_files(name, items):
 
 def test_the_whole_step_without_a_model(tmp_path):
     """Scientific with LSA vectors: every code used, balanced tuples all distinct at little cost."""
-    folder = data("amazon-scientific-18")
+    table = read_item_file(data("amazon-scientific-18") / "amazon-scientific-18.item")
+    texts, categories = item_texts(table, table.ids), item_categories(table, table.ids)
+    vectors = encode_texts(texts, "lsa", tmp_path / "embeddings", show_progress=False)
 
     def run(collisions):
-        return tokenize_dataset(
-            folder / "amazon-scientific-18.item", tmp_path / collisions, tmp_path / "cache", encoder="lsa",
-            collisions=collisions, show_progress=False,
-        )  # fmt: skip
+        settings = {"collisions": collisions, "cache_dir": tmp_path / "tokens", "categories": categories}
+        tokens = tokenize_items(vectors, table.ids, **settings, show_progress=False)
+        write_tokenization(tokens, tmp_path / collisions)
+        return tokens
 
     plain, balanced = run("none"), run("balanced")
     assert [level["used"] for level in plain.health["levels"]] == [256, 256, 256]

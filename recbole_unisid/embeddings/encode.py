@@ -66,7 +66,7 @@ def open_encoder(
     corpus : sequence of str
         What ``lsa`` learns its terms from.
     batch_size, device, max_length, prompt, processes
-        As in :func:`recbole_unisid.embeddings.encode_texts`.
+        As in :func:`encode_texts`.
 
     Raises
     ------
@@ -108,15 +108,17 @@ def encode_texts(
     show_progress: bool = True,
     corpus: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
-    """Encode texts, or fetch their vectors from the cache or a file.
+    """Encode texts, or fetch their vectors from the cache or a file; float32 [texts, width].
+
+    A text that is empty (or blank) has the zero vector, whatever the encoder: no encoder knows
+    anything of it, and all such items are alike.
 
     Parameters
     ----------
     texts : sequence of str
         One an item; '' for an item without text.
     encoder : str
-        ``offline`` (all-MiniLM-L6-v2 from a package), ``lsa`` (TF-IDF and SVD, no model), a
-        sentence-transformers name or folder, ``module:Class`` of the user's own, or a file of vectors
+        As :func:`open_encoder` takes it, or a file of vectors
         (:func:`recbole_unisid.embeddings.vectors.read_vectors`), for which the texts do not matter.
     cache_dir : Path
         Where vectors are kept, by encoder, weights, limit, prompt and text.
@@ -132,17 +134,9 @@ def encode_texts(
         Put before every text.
     processes : int
         Processes that encode.
-    show_progress : bool
-        Whether a progress bar is shown.
     corpus : sequence of str, optional
         For ``lsa``: the texts it learns from, by default `texts`. Give the texts of the first time to
         encode new items as then.
-
-    Returns
-    -------
-    ndarray of float32, shape [texts, width]
-        A text that is empty (or blank) has the zero vector, whatever the encoder: no encoder knows
-        anything of it, and all such items are alike.
 
     Raises
     ------
@@ -161,18 +155,7 @@ def encode_texts(
 def encode_with(
     model: TextEncoder, texts: Sequence[str], cache_dir: Path, show_progress: bool = True
 ) -> NDArray[np.float32]:
-    """Encode texts with an encoder at hand, or fetch their vectors from the cache; the encoder is closed.
-
-    Parameters
-    ----------
-    model : TextEncoder
-        Opened (:func:`~recbole_unisid.embeddings.encode.open_encoder`).
-    texts, cache_dir, show_progress
-        As in :func:`encode_texts`.
-
-    Returns
-    -------
-    ndarray of float32, shape [texts, width]
+    """Encode texts with an open encoder, or fetch their vectors from the cache; the encoder is closed.
 
     Raises
     ------

@@ -19,16 +19,9 @@ MAX_TERMS = 50_000
 class LsaEncoder:
     """TF-IDF of words and word pairs, reduced by a truncated SVD to unit vectors.
 
-    Parameters
-    ----------
-    corpus : sequence of str
-        The texts whose terms, weights and directions are learned, when first needed. Texts encoded later
-        do not change them.
-
-    Notes
-    -----
-    Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990. Deterministic: the randomised
-    SVD (Halko et al., arXiv 0909.4061) draws from a fixed seed.
+    Terms, weights and directions are learned from the corpus when first needed; texts encoded later do not
+    change them. Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990. Deterministic: the
+    randomised SVD (Halko et al., arXiv 0909.4061) draws from a fixed seed.
     """
 
     token_limit: int | None = None

@@ -44,22 +44,10 @@ def offline_model_folder() -> Path:
 
 
 class SentenceEncoder:
-    """A sentence-transformers model by name or folder.
+    """A sentence-transformers model by folder or by its name on the Hugging Face hub.
 
-    Parameters
-    ----------
-    model : str
-        A folder, or a name on the Hugging Face hub.
-    batch_size : int
-        Texts a forward pass.
-    device : str
-        Where the model runs, ``cpu``, ``cuda``, ``cuda:1``, ...
-    max_length : int, optional
-        Tokens read of a text; by default the model's own limit.
-    prompt : str, optional
-        Put before every text.
-    processes : int
-        With more than one, copies of the model in as many processes.
+    The other parameters are those of :func:`recbole_unisid.embeddings.encode_texts`; with more than one
+    process, copies of the model work in as many.
 
     Raises
     ------

@@ -17,33 +17,17 @@ from recbole_unisid.errors import UserError
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """Columns of the items' table, how they are joined, and which encoder reads the result.
+    """Columns of the items' table, how they are joined, and which encoder reads the result."""
 
-    Attributes
-    ----------
-    encoder : str
-        As the setting ``text_encoder`` names it.
-    key : str or None
-        The encoder's identity: its weights, limit and prompt; None for vectors out of a file.
-    width : int
-        Numbers a vector.
-    fields : list of str
-        Columns that are read, in their order; empty for vectors out of a file.
-    template : str or None
-        How they are joined; None for ``"; "``.
-    roots : dict of str
-        What is left out at the front of each column of categories.
-    max_length, prompt
-        As in :func:`recbole_unisid.embeddings.encode_texts`.
-    """
-
-    encoder: str
-    key: str | None
-    width: int
+    encoder: str  # as the setting ``text_encoder`` names it
+    key: str | None  # the encoder's identity (weights, limit, prompt); None for vectors out of a file
+    width: int  # numbers a vector
+    #: columns that are read, in their order; none for vectors out of a file
     fields: list[str] = field(default_factory=list)
-    template: str | None = None
+    template: str | None = None  # how they are joined; None for "; "
+    #: what is left out at the front of each column of categories
     roots: dict[str, str] = field(default_factory=dict)
-    max_length: int | None = None
+    max_length: int | None = None  # this and the prompt as in :func:`recbole_unisid.embeddings.encode_texts`
     prompt: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -65,26 +49,14 @@ class TextRecipe:
         batch_size: int = 256,
         show_progress: bool = True,
     ) -> NDArray[np.float32]:
-        """Encode the texts of further items as those of the run were.
+        """Encode the texts of further items as those of the run were; float32 [texts, width].
 
         Parameters
         ----------
-        texts, item_ids : sequence of str
-            Of the further items.
         corpus : sequence of str
             Texts of the run's own items: ``lsa`` learned its terms from them.
-        cache_dir : Path
-            Where vectors are kept.
         vector_file : str, optional
             A file with the items' vectors, for runs whose own vectors came from one.
-        batch_size : int
-            Texts a forward pass.
-        show_progress : bool
-            Whether a progress bar is shown.
-
-        Returns
-        -------
-        ndarray of float32, shape [texts, width]
 
         Raises
         ------

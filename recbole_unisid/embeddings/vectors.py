@@ -26,21 +26,11 @@ def is_vector_file(encoder: str) -> bool:
 
 
 def read_vectors(path: Path, item_ids: Sequence[str]) -> NDArray[np.float32]:
-    """Vectors of items from ``X.npy`` or ``X.safetensors`` and ``X.ids.txt`` beside it.
+    """Vectors of items from ``X.npy`` or ``X.safetensors`` and ``X.ids.txt`` beside it; [items, width].
 
-    Parameters
-    ----------
-    path : Path
-        An .npy file with an array [rows, width], or a .safetensors file with one such array, or with
-        several of which one is called ``vectors``. The file of the same name with the ending ``.ids.txt``
-        holds the items' tokens, one a line (UTF-8), in the order of the rows.
-    item_ids : sequence of str
-        The items wanted.
-
-    Returns
-    -------
-    ndarray of float32, shape [items, width]
-        Zeros for an item that the file lacks (a warning tells how many).
+    The array is [rows, width]; of several in a .safetensors file it is the one called ``vectors``. The file
+    with the ending ``.ids.txt`` holds the items' tokens, one a line (UTF-8), in the order of the rows. An
+    item that it lacks has zeros (a warning tells how many).
 
     Raises
     ------
@@ -101,35 +91,19 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True)
 class Shard:
-    """Some texts' vectors.
+    """Some texts' vectors."""
 
-    Attributes
-    ----------
-    digests : list of bytes
-        Hash of each text.
-    vectors : ndarray of float32, shape [texts, width]
-    token_counts : ndarray of int64, shape [texts]
-        How long each text is, uncut.
-    token_limit : int or None
-        How much of a text the encoder read.
-    """
-
-    digests: list[bytes]
-    vectors: NDArray[np.float32]
-    token_counts: NDArray[np.int64]
-    token_limit: int | None
+    digests: list[bytes]  # hash of each text
+    vectors: NDArray[np.float32]  # [texts, width]
+    token_counts: NDArray[np.int64]  # [texts]: how long each is, uncut
+    token_limit: int | None  # how much of a text the encoder read
 
 
 class VectorStore:
-    """Vectors of one encoder, under one folder.
+    """Vectors of one encoder with one set of weights and settings, under one folder.
 
     Every shard is one file, written atomically and named by the texts in it. So a process may be killed at
     any moment, and several may write at once. A damaged shard is dropped with a warning.
-
-    Parameters
-    ----------
-    folder : Path
-        Belongs to one encoder with one set of weights and settings.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -11,20 +11,7 @@ from recbole_unisid.data.sequences import UserSequences
 
 
 def history_lengths(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count what stands before each target in its user's sequence.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    positions : ndarray of int64, shape [cases]
-        Flat positions of the targets.
-
-    Returns
-    -------
-    ndarray of int64, shape [cases]
-        Interactions, repeats counted.
-    """
+    """Count what stands before each target [cases] in its user's sequence, repeats counted."""
     return positions - sequences.offsets[sequences.owners(positions)]
 
 
@@ -35,8 +22,6 @@ def seen_pairs(
 
     Parameters
     ----------
-    sequences : UserSequences
-        All interactions.
     positions : ndarray of int64, shape [cases]
         Flat positions of the targets. Pass them in chunks: the answer is as long as all histories.
 
@@ -72,15 +57,15 @@ def sample_negatives(
 
     A user has one set for validation and for test. The set depends on `seed`, on the user's row and
     on the user's items only: asking for some users gives the rows that asking for all would give.
+    The protocol is S3-Rec's (Zhou et al., CIKM 2020); sampling without replacement is Floyd's
+    algorithm (Bentley and Floyd, "A sample of brilliance", CACM 1987).
 
     Parameters
     ----------
-    sequences : UserSequences
-        All interactions.
     count : int
         Negatives a user.
     seed : int
-        The protocol's seed.
+        The protocol's.
     users : ndarray of int64, shape [n], optional
         0-based rows to draw for, ascending and distinct; all users by default.
 
@@ -89,11 +74,6 @@ def sample_negatives(
     ndarray of int64, shape [n, count]
         Item numbers, ascending. A user with fewer than `count` other items gets all of them after
         zeros: 0 is padding, no candidate, and ranking passes over it.
-
-    References
-    ----------
-    The protocol is S3-Rec's (Zhou et al., CIKM 2020); sampling without replacement is Floyd's
-    algorithm (Bentley and Floyd, "A sample of brilliance", CACM 1987).
     """
     rows = np.arange(sequences.n_users) if users is None else np.asarray(users, dtype=np.int64)
     if len(rows) and (rows[0] < 0 or rows[-1] >= sequences.n_users or (np.diff(rows) <= 0).any()):

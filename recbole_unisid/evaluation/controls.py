@@ -23,30 +23,18 @@ from recbole_unisid.evaluation.ranks import ranks_from_scores
 #: Cases treated at a time: bounds the memory that their histories take.
 _CHUNK = 1 << 16
 
+#: Ranks [cases] by control, then candidate set.
+ControlRanks = dict[str, dict[str, NDArray[np.int64]]]
 #: Given items, targets and the users' last items: does the rule prefer the item, or tie?
 _Rule = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 
-def control_ranks(
-    sequences: UserSequences, split: Split, phase: int = TEST
-) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """Rank the targets of one phase by four rules.
+def control_ranks(sequences: UserSequences, split: Split, phase: int = TEST) -> ControlRanks:
+    """Rank the targets of one phase by four rules; int64 [cases] by control, then candidate set.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    split : Split
-        Their phases.
-    phase : int
-        Which targets to rank.
-
-    Returns
-    -------
-    dict of dict of ndarray of int64, shape [cases]
-        ``popularity`` (training counts), ``next_id`` (the identifiers above the last item's, nearest
-        first), ``previous_id`` (its mirror) and ``repeat_last`` (the last item alone), each with
-        ``full_unfiltered`` and ``full``. What a rule does not list ties for the last place.
+    ``popularity`` (training counts), ``next_id`` (the identifiers above the last item's, nearest
+    first), ``previous_id`` (its mirror) and ``repeat_last`` (the last item alone), each with
+    ``full_unfiltered`` and ``full``. What a rule does not list ties for the last place.
     """
     positions = split.targets(phase)
     targets, last = sequences.items[positions], sequences.items[positions - 1]
@@ -84,42 +72,19 @@ def _comes_first(
     return (target <= last) | ((last < item) & (item < target))
 
 
-def control_metrics(
-    ranks: dict[str, dict[str, NDArray[np.int64]]],
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Means over cases: ``controls`` of ``result.json``.
-
-    Parameters
-    ----------
-    ranks : dict of dict of ndarray
-        As :func:`control_ranks` gives them.
-
-    Returns
-    -------
-    dict of dict of dict of float
-        By control, then candidate set, then metric.
-    """
+def control_metrics(ranks: ControlRanks) -> dict[str, dict[str, dict[str, float]]]:
+    """Means over cases by control, then candidate set, then metric: ``controls`` of ``result.json``."""
     return {
         name: {candidates: metrics_from_ranks(values) for candidates, values in sets.items()}
         for name, sets in ranks.items()
     }
 
 
-def order_leak(ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
-    """Say whether the next identifiers find more targets than the previous ones do.
+def order_leak(ranks: ControlRanks) -> str | None:
+    """A line to warn with where the next identifiers find more targets than the previous ones do, or fewer.
 
     Without a leak the two rules are alike, so among the targets that either finds in its first 10
-    each finds half, with the spread of a binomial.
-
-    Parameters
-    ----------
-    ranks : dict of dict of ndarray
-        As :func:`control_ranks` gives them.
-
-    Returns
-    -------
-    str or None
-        One line to warn with; None where the difference is within three standard deviations.
+    each finds half, with the spread of a binomial: None within three standard deviations of it.
     """
     found = {
         name: int(per_user_metric(ranks[name]["full_unfiltered"], "recall@10").sum())
@@ -135,21 +100,11 @@ def order_leak(ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
     )
 
 
-def order_note(sequences: UserSequences, ranks: dict[str, dict[str, NDArray[np.int64]]]) -> str | None:
-    """Say what the ID controls of a data set tell: the line to print below them.
+def order_note(sequences: UserSequences, ranks: ControlRanks) -> str | None:
+    """The line to print below the ID controls of a data set; None where they tell nothing.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    ranks : dict of dict of ndarray
-        As :func:`control_ranks` gives them.
-
-    Returns
-    -------
-    str or None
-        That they mean nothing, where the items were numbered by first appearance; else the warning
-        of :func:`order_leak`, or None.
+    It says that they mean nothing, where the items were numbered by first appearance; else it is that of
+    :func:`order_leak`.
     """
     return numbered_by_appearance(sequences) or order_leak(ranks)
 
@@ -161,23 +116,10 @@ _RANKED = 512
 def nearest_text_ranks(
     vectors: NDArray[np.float32], sequences: UserSequences, split: Split, phase: int = TEST
 ) -> dict[str, NDArray[np.int64]]:
-    """Rank every target by the cosine of its text and the text of the item before it.
+    """Rank every target by the cosine of its text and the text of the item before it: no sequence model.
 
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape [n_items, d]
-        Text embeddings, item 1 first.
-    sequences : UserSequences
-        All interactions.
-    split : Split
-        Their phases.
-    phase : int
-        Whose targets.
-
-    Returns
-    -------
-    dict of ndarray of int64, shape [cases]
-        Ranks in ``full`` and ``full_unfiltered``, the targets in ascending position.
+    `vectors` are text embeddings [n_items, d], item 1 first. The ranks are those in ``full`` and
+    ``full_unfiltered``, the targets in ascending position.
     """
     norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     unit = torch.from_numpy(np.concatenate([np.zeros_like(vectors[:1]), vectors / norms]))  # [n_items + 1, d]

@@ -14,19 +14,10 @@ SAMPLED_CUTOFFS = (1, 5, 10)
 
 
 def per_user_metric(ranks: NDArray[np.int64], name: str) -> NDArray[np.float64]:
-    """Value of one metric for every case.
+    """Value of one metric for every case, from 1-based ranks of the targets; a case is a user in leave-one-out.
 
-    Parameters
-    ----------
-    ranks : ndarray of int64, shape [cases]
-        1-based ranks of the targets; a case is a user in a leave-one-out split.
-    name : str
-        ``recall@k`` or ``hit@k`` (equal with one target a case), ``ndcg@k``, or ``mrr`` (no cutoff).
-
-    Returns
-    -------
-    ndarray of float64, shape [cases]
-        With one target a case: recall is 1 within the cutoff, NDCG is ``1 / log2(rank + 1)`` within it.
+    `name` is ``recall@k`` or ``hit@k`` (equal with one target a case: 1 within the cutoff), ``ndcg@k``
+    (``1 / log2(rank + 1)`` within it), or ``mrr`` (no cutoff).
 
     Raises
     ------
@@ -55,16 +46,11 @@ def metrics_from_ranks(
     Parameters
     ----------
     ranks : ndarray of int64, shape [cases]
-        1-based ranks.
+        1-based.
     cutoffs : tuple of int
         Where the lists end. NDCG at 1 is left out: it equals the hit.
     hit_name : {"recall", "hit"}
         ``recall`` for the whole catalogue, ``hit`` for sampled candidates, as the literature writes.
-
-    Returns
-    -------
-    dict of float
-        ``<hit_name>@k`` and ``ndcg@k`` for every cutoff, and ``mrr``.
 
     Raises
     ------
@@ -86,17 +72,9 @@ def metrics_from_ranks(
 
 
 def protocol_metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
-    """Apply :func:`metrics_from_ranks` with each candidate set's own cutoffs and names.
+    """Apply :func:`metrics_from_ranks` to each candidate set, with its own cutoffs and names.
 
-    Parameters
-    ----------
-    ranks : dict of ndarray
-        As :func:`recbole_unisid.evaluation.ranks.ranks_from_scores` gives them.
-
-    Returns
-    -------
-    dict of dict of float
-        Per candidate set: recall, NDCG at 5, 10, 20 and MRR; for sampled sets hits at 1, 5, 10.
+    Recall, NDCG at 5, 10, 20 and MRR; for sampled sets hits at 1, 5, 10.
     """
     return {
         name: metrics_from_ranks(values, SAMPLED_CUTOFFS, "hit")

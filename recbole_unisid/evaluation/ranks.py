@@ -77,23 +77,15 @@ def ranks_from_scores(
 def ranks_among_sampled(
     own: Tensor, others: Tensor, targets: Tensor, negatives: Tensor
 ) -> dict[str, NDArray[np.int64]]:
-    """Rank targets among sampled candidates whose scores are known, by comparison as above.
+    """Rank targets among sampled candidates whose scores are known, as above: ``sampled<count>``.
 
     Parameters
     ----------
-    own : Tensor of float, shape [B]
-        Scores of the targets.
-    others : Tensor of float, shape [B, count]
-        Scores of the candidates.
+    own, others : Tensor of float, shapes [B] and [B, count]
+        Scores of the targets and of the candidates.
     targets : Tensor of int64, shape [B]
-        Item numbers from 1.
     negatives : Tensor of int64, shape [B, count]
         The candidates; 0 is no candidate, nor is the target itself.
-
-    Returns
-    -------
-    dict of ndarray of int64, shape [B]
-        ``sampled<count>``.
 
     Raises
     ------

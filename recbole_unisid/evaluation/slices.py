@@ -13,8 +13,6 @@ from recbole_unisid.evaluation.statistics import bootstrap_mean
 
 #: Slices with fewer cases are shown in grey and never claimed upon.
 FEWEST_CASES = 200
-#: LLM-ESR's thresholds (Liu et al., NeurIPS 2024): a target with fewer training interactions is tail.
-LLM_ESR_TAIL_BELOW = {"yelp": 13, "amazon-beauty": 4}
 #: Shares of the training interactions at which the most popular items end to be head, and mid.
 _HEAD_SHARE, _MID_SHARE = 0.2, 0.8
 
@@ -33,61 +31,30 @@ SliceFigures = TypedDict(
 
 @dataclass(frozen=True)
 class Slice:
-    """A range of the target's popularity or of the history's length, both ends included.
+    """A range of the target's popularity or of the history's length, both ends included; None for no end."""
 
-    Attributes
-    ----------
-    name : str
-        ``head``, ``mid``, ``tail``, ``cold0``, ``cold1_5``, ``short`` or ``long``.
-    rule : str
-        The range in words, with its numbers.
-    measure : {"target_popularity", "history_length"}
-        What is compared.
-    low, high : int or None
-        The ends; None where the range has none.
-    """
-
-    name: str
-    rule: str
-    measure: str
+    name: str  # head, mid, tail, cold0, cold1_5, short or long
+    rule: str  # the range in words, with its numbers
+    measure: str  # what is compared: target_popularity or history_length
     low: int | None = None
     high: int | None = None
 
     def holds(self, values: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which cases fall into the slice.
-
-        Parameters
-        ----------
-        values : ndarray of int64, shape [cases]
-            Their `measure`.
-
-        Returns
-        -------
-        ndarray of bool, shape [cases]
-            Those between the ends.
-        """
-        inside = np.ones(len(values), dtype=bool)
-        if self.low is not None:
-            inside &= values >= self.low
-        if self.high is not None:
-            inside &= values <= self.high
-        return inside
+        """Tell which cases fall into the slice, from their `measure` [cases]."""
+        low = -np.inf if self.low is None else self.low
+        return (values >= low) & (values <= (np.inf if self.high is None else self.high))
 
 
 def popularity_thresholds(training_counts: NDArray[np.int64]) -> tuple[int, int]:
     """Find the popularity from which an item is head, and from which it is mid.
 
+    The counts of the items with which the most popular items first hold 20 % and 80 % of the
+    training interactions. All items of one count are in one slice.
+
     Parameters
     ----------
     training_counts : ndarray of int64, shape [n_items + 1]
         Training interactions of each item; entry 0 is padding.
-
-    Returns
-    -------
-    head_from : int
-    mid_from : int
-        The counts of the items with which the most popular items first hold 20 % and 80 % of the
-        training interactions. All items of one count are in one slice.
     """
     counts = np.sort(training_counts[1:])[::-1]
     share = np.cumsum(counts) / max(1, counts.sum())
@@ -95,12 +62,8 @@ def popularity_thresholds(training_counts: NDArray[np.int64]) -> tuple[int, int]
     return int(counts[head]), int(counts[mid])
 
 
-def make_slices(
-    training_counts: NDArray[np.int64],
-    history_length: NDArray[np.int64],
-    tail_below: int | None = None,
-) -> list[Slice]:
-    """State the slices of a data set and split.
+def make_slices(training_counts: NDArray[np.int64], history_length: NDArray[np.int64]) -> list[Slice]:
+    """State the slices of a data set and split: popularity slices, then cold ones, then history ones.
 
     Parameters
     ----------
@@ -108,30 +71,13 @@ def make_slices(
         Training interactions of each item; entry 0 is padding.
     history_length : ndarray of int64, shape [cases]
         Interactions before each target; short and long part at their median.
-    tail_below : int, optional
-        LLM-ESR's way (:data:`LLM_ESR_TAIL_BELOW`): two slices, tail below this popularity and head
-        from it on, instead of head, mid and tail.
-
-    Returns
-    -------
-    list of Slice
-        Popularity slices, then cold ones, then history ones.
     """
-    if tail_below is None:
-        head, mid = popularity_thresholds(training_counts)
-        popularity = [
-            _popular("head", f">= {head} (most popular items, first 20 % of training interactions)", head),
-            _popular("mid", f"{mid} .. {head - 1} (next 60 % of training interactions)", mid, head - 1),
-            _popular("tail", f"< {mid} (last 20 % of training interactions)", None, mid - 1),
-        ]
-    else:
-        popularity = [
-            _popular("head", f">= {tail_below} (LLM-ESR)", tail_below),
-            _popular("tail", f"< {tail_below} (LLM-ESR)", None, tail_below - 1),
-        ]
     middle = int(np.median(history_length)) if len(history_length) else 0
+    head, mid = popularity_thresholds(training_counts)
     return [
-        *popularity,
+        _popular("head", f">= {head} (most popular items, first 20 % of training interactions)", head),
+        _popular("mid", f"{mid} .. {head - 1} (next 60 % of training interactions)", mid, head - 1),
+        _popular("tail", f"< {mid} (last 20 % of training interactions)", None, mid - 1),
         _popular("cold0", "0", 0, 0),
         _popular("cold1_5", "1 .. 5", 1, 5),
         Slice("short", f"history length <= {middle} (median)", "history_length", None, middle),
@@ -152,27 +98,19 @@ def slice_metrics(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, SliceFigures]:
-    """Recall and NDCG at 10 in every slice, each with a 95 % bootstrap interval.
+    """Recall and NDCG at 10 by slice, each with a 95 % bootstrap interval.
 
     Parameters
     ----------
     ranks : ndarray of int64, shape [cases]
         1-based ranks under one candidate set.
-    target_popularity : ndarray of int64, shape [cases]
-        Training interactions of each target.
-    history_length : ndarray of int64, shape [cases]
-        Interactions before each target.
+    target_popularity, history_length : ndarray of int64, shape [cases]
+        Training interactions of each target, and interactions before it.
     slices : list of Slice
-        As :func:`make_slices` states them.
     users : ndarray of int64 or str, shape [cases], optional
         Whose case it is; by default each is another user's.
     resamples, seed : int
         Of the bootstrap.
-
-    Returns
-    -------
-    dict of SliceFigures
-        By the slice's name.
     """
     measures = {"target_popularity": target_popularity, "history_length": history_length}
     table: dict[str, SliceFigures] = {}

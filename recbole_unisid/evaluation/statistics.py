@@ -35,7 +35,8 @@ def bootstrap_mean(
 ) -> Interval:
     """Percentile interval of the mean over cases, with whole users drawn again.
 
-    For a paired comparison pass the differences, averaged over seeds.
+    For a paired comparison pass the differences, averaged over seeds. Efron and Tibshirani, "An Introduction to
+    the Bootstrap" (1993), chapters 13 and 16; the p-value is Davison and Hinkley's (1997), equation 4.11.
 
     Parameters
     ----------
@@ -44,22 +45,16 @@ def bootstrap_mean(
     users : ndarray of int64 or str, shape [cases], optional
         Whose case it is; a user's cases are drawn together. By default each case is its own user.
     resamples : int
-        Number of bootstrap samples.
     level : float
         Coverage of the interval.
     seed : int
-        Of the resampling; the same seed gives the same interval.
+        The same seed gives the same interval.
 
     Returns
     -------
     Interval
         ``p_value`` is ``2 (1 + b) / (1 + resamples)``, `b` counting the samples on the rarer side of
         0 (those at 0 stand on both), at most 1.
-
-    References
-    ----------
-    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 13 and 16; the p-value
-    with 1 added is Davison and Hinkley's (1997), equation 4.11.
     """
     if len(values) == 0:
         raise ValueError("there is nothing to resample: no case")
@@ -102,50 +97,20 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model against the reference under one metric.
-
-    Attributes
-    ----------
-    model, reference : str
-        Names.
-    difference : Interval
-        Model minus reference with its 95 % interval and p-value, before correction.
-    relative : float or None
-        The difference as a share of the reference's mean; None where that is 0.
-    p_holm : float
-        The p-value after Holm's correction over all models compared.
-    significant : bool
-        The corrected p-value is below 5 %. Then the interval excludes 0 too: both count the same resamples.
-    """
+    """One model against the reference under one metric."""
 
     model: str
     reference: str
-    difference: Interval
-    relative: float | None
-    p_holm: float
-    significant: bool
+    difference: Interval  # model minus reference with its 95 % interval and p-value, before correction
+    relative: float | None  # the difference as a share of the reference's mean; None where that is 0
+    p_holm: float  # the p-value after Holm's correction over all models compared
+    significant: bool  # p_holm < 0.05; then the interval excludes 0 too: both count the same resamples
 
 
 def metric_over_seeds(
     tables: Sequence[RankTable], candidates: str, metric: str
 ) -> tuple[NDArray[np.float64], Spread]:
-    """Average a metric over a model's seeds, case by case.
-
-    Parameters
-    ----------
-    tables : sequence of RankTable
-        One a seed, all of the same cases.
-    candidates : str
-        Which candidate set: ``full``, ``full_unfiltered``, ``sampled99``.
-    metric : str
-        As :func:`recbole_unisid.evaluation.metrics.per_user_metric` names it.
-
-    Returns
-    -------
-    values : ndarray of float64, shape [cases]
-        Mean over seeds.
-    spread : Spread
-        Of the seeds' means over cases.
+    """Average a metric over a model's tables, one a seed: by case [cases], and the spread of the seeds' means.
 
     Raises
     ------
@@ -188,27 +153,16 @@ def compare_runs(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Compare every model with one of them, paired user by user.
+    """Compare every model with one of them, paired user by user; models in their order, the reference left out.
 
     A metric is averaged over a model's seeds first, then users are resampled, once for each pair;
-    the spread over seeds is shown beside (:class:`Spread`) and is no part of the interval.
+    the spread over seeds is shown beside (:class:`Spread`) and is no part of the interval. Models without the
+    candidate set are left out; without it in the reference there is nothing to compare.
 
     Parameters
     ----------
     runs : mapping of sequences of RankTable
         By model, one table a seed.
-    reference : str
-        The model to compare with.
-    candidates, metric : str
-        What to compare under. Models without this candidate set are left out.
-    resamples, seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    list of Comparison
-        In the order of `runs`, the reference left out. Empty where the reference lacks the
-        candidate set.
 
     Raises
     ------
@@ -244,21 +198,10 @@ def compare_runs(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number by Holm's step-down method.
+    """Correct p-values for their number by Holm's step-down method, in the same order.
 
-    Parameters
-    ----------
-    p_values : sequence of float
-        One a comparison.
-
-    Returns
-    -------
-    list of float
-        Corrected, in the same order: below 0.05 where the family-wise error rate stays below it.
-
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure" (Scand. J. Statist. 1979).
+    Below 0.05 where the family-wise error rate stays below it. Holm, "A simple sequentially rejective multiple
+    test procedure" (Scand. J. Statist. 1979).
 
     Examples
     --------

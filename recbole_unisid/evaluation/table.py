@@ -20,25 +20,13 @@ _PREFIX = "rank_"
 
 @dataclass(frozen=True)
 class RankTable:
-    """What every test figure follows from.
+    """What every test figure follows from; one entry a case."""
 
-    Attributes
-    ----------
-    user, target : ndarray of str, shape [cases]
-        Names of the users and of their target items, as the files have them.
-    ranks : dict of ndarray of int64, shape [cases]
-        1-based ranks by candidate set: ``full``, ``full_unfiltered``, ``sampled99``.
-    history_length : ndarray of int64, shape [cases]
-        Interactions before each target.
-    target_popularity : ndarray of int64, shape [cases]
-        Training interactions of each target.
-    """
-
-    user: NDArray[np.str_]
+    user: NDArray[np.str_]  # names of the users and of their target items, as the files have them
     target: NDArray[np.str_]
-    ranks: dict[str, NDArray[np.int64]]
-    history_length: NDArray[np.int64]
-    target_popularity: NDArray[np.int64]
+    ranks: dict[str, NDArray[np.int64]]  # 1-based, by candidate set: full, full_unfiltered, sampled99
+    history_length: NDArray[np.int64]  # interactions before each target
+    target_popularity: NDArray[np.int64]  # training interactions of each target
 
     @staticmethod
     def of_cases(
@@ -47,24 +35,7 @@ class RankTable:
         positions: NDArray[np.int64],
         ranks: dict[str, NDArray[np.int64]],
     ) -> RankTable:
-        """Put names, history lengths and popularity beside the ranks of some targets.
-
-        Parameters
-        ----------
-        sequences : UserSequences
-            All interactions.
-        split : Split
-            Their phases; popularity is counted in its training part.
-        positions : ndarray of int64, shape [cases]
-            Flat positions of the targets in ``sequences.items``.
-        ranks : dict of ndarray of int64, shape [cases]
-            By candidate set.
-
-        Returns
-        -------
-        RankTable
-            In the order of `positions`.
-        """
+        """Put names, history lengths and training popularity beside the ranks of targets at flat positions."""
         targets = sequences.items[positions]
         return RankTable(
             sequences.user_ids[sequences.owners(positions)],
@@ -74,35 +45,8 @@ class RankTable:
             split.training_counts(sequences)[targets],
         )
 
-    def select(self, cases: NDArray[np.bool_]) -> RankTable:
-        """Keep some cases, for instance to compare models on the tail alone.
-
-        Parameters
-        ----------
-        cases : ndarray of bool, shape [cases]
-            Which.
-
-        Returns
-        -------
-        RankTable
-            These, in the same order.
-        """
-        return RankTable(
-            self.user[cases],
-            self.target[cases],
-            {name: ranks[cases] for name, ranks in self.ranks.items()},
-            self.history_length[cases],
-            self.target_popularity[cases],
-        )
-
     def save(self, path: str | Path) -> None:
-        """Write ``ranks.npz``, atomically; the same table gives the same bytes.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file. It holds no pickles.
-        """
+        """Write ``ranks.npz``, atomically and without pickles; the same table gives the same bytes."""
         columns = {
             "user": self.user,
             "target": self.target,
@@ -116,16 +60,6 @@ class RankTable:
     @staticmethod
     def load(path: str | Path) -> RankTable:
         """Read ``ranks.npz``; a candidate set that is all zeros (no rank) is one that the run lacks.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file.
-
-        Returns
-        -------
-        RankTable
-            What :meth:`save` wrote.
 
         Raises
         ------

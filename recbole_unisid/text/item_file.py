@@ -11,63 +11,37 @@ from recbole_unisid.errors import UserError, did_you_mean
 
 @dataclass(frozen=True)
 class ItemTable:
-    """The items of a dataset and their columns, all as text.
+    """The items of a dataset and their columns, all as text."""
 
-    Attributes
-    ----------
-    ids : list of str
-        Item tokens in the file's order, each once.
-    columns : dict of str to list of str
-        Every other column by its name, aligned with `ids`; '' where the file has nothing.
-    types : dict of str to str
-        RecBole's type of each column of `columns`: token, token_seq, float or float_seq.
-    """
-
-    ids: list[str]
+    ids: list[str]  # item tokens in the file's order, each once
+    #: every other column by its name, aligned with `ids`; '' where the file has nothing
     columns: dict[str, list[str]]
-    types: dict[str, str]
+    types: dict[str, str]  # RecBole's type of each of these: token, token_seq, float or float_seq
 
 
 def read_item_file(
     path: Path, separator: str = "\t", encoding: str = "utf-8", id_field: str = "item_id"
 ) -> ItemTable:
-    """Read an ``.item`` file whose first line names the columns as ``name:type``.
+    r"""Read an ``.item`` file whose first line names the columns as ``name:type``.
 
     RecBole itself reads with pandas, to which a ``"`` at the start of a field opens a quotation that may
-    swallow lines, and to which ``NA``, ``null`` and ``None`` are missing. Here they are ordinary text.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    separator : str
-        What stands between columns (RecBole's ``field_separator``).
-    encoding : str
-        How the file is encoded.
-    id_field : str
-        The column of item tokens (RecBole's ``ITEM_ID_FIELD``).
-
-    Returns
-    -------
-    ItemTable
+    swallow lines, and to which ``NA``, ``null`` and ``None`` are missing. Here they are ordinary text. Lines
+    end at ``\n`` or ``\r\n`` only: ``str.splitlines`` would also cut at U+2028, U+0085 and others, which real
+    titles hold. Empty lines are skipped.
 
     Raises
     ------
     UserError
         When the file is missing, empty, wrongly encoded, has a bad header, a line with the wrong number of
         columns, an item twice, or no item at all.
-
-    Notes
-    -----
-    Lines end at ``\\n`` or ``\\r\\n`` only: ``str.splitlines`` would also cut at U+2028, U+0085 and others,
-    which real titles hold. Empty lines are skipped.
     """
     path = Path(path)
     lines = _lines(path, encoding)
     types = parse_header(lines[0], separator, path)
     names = list(types)
     if id_field not in names:
-        raise UserError(f"{path}: no column {id_field!r}; it has {', '.join(names)}.{_hint(id_field, names)}")
+        hint = did_you_mean(id_field, names) or " Name it with ITEM_ID_FIELD."
+        raise UserError(f"{path}: no column {id_field!r}; it has {', '.join(names)}.{hint}")
     rows: list[list[str]] = []
     seen: dict[str, int] = {}
     id_column = names.index(id_field)
@@ -112,7 +86,3 @@ def _lines(path: Path, encoding: str) -> list[str]:
     if not text.strip():
         raise UserError(f"{path} is empty; its first line must name the columns as name:type.")
     return [line.removesuffix("\r") for line in text.split("\n")]
-
-
-def _hint(name: str, known: list[str]) -> str:
-    return did_you_mean(name, known) or " Name it with ITEM_ID_FIELD."

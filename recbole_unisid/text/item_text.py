@@ -58,14 +58,15 @@ def item_texts(
     template: str | None = None,
     roots: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """The text of each item.
+    """The text of each item; '' for one that the table lacks or whose fields are all empty.
+
+    Categories are written ``a; b; c`` without the root that nearly all items share (method: the text of an
+    item is title; price; brand; category; category; ...).
 
     Parameters
     ----------
     table : ItemTable
-        The items' columns.
     item_ids : sequence of str
-        Which items, in which order.
     fields : sequence of str, optional
         Columns to use, joined by ``"; "``, empty ones left out. By default :func:`default_fields`.
     template : str, optional
@@ -75,20 +76,10 @@ def item_texts(
         The root to leave out of each column of categories, as :func:`category_roots` found it in another
         table; by default it is found in this one.
 
-    Returns
-    -------
-    list of str
-        Aligned with `item_ids`; '' for an item that the table lacks or whose fields are all empty.
-
     Raises
     ------
     UserError
         When a field or a name in the template is no column, or the template is malformed.
-
-    Notes
-    -----
-    Categories are written ``a; b; c`` without the root that nearly all items share (method: the text of an
-    item is title; price; brand; category; category; ...).
     """
     pieces = _template_pieces(template) if template is not None else []
     names = text_columns(table, fields, template)
@@ -121,14 +112,9 @@ def text_columns(
 
 
 def category_roots(table: ItemTable, names: Sequence[str]) -> dict[str, str]:
-    """The root that nearly all items share in each column of categories; '' where there is none.
+    """The root that nearly all items share in each of these columns of categories; '' where there is none.
 
-    Parameters
-    ----------
-    table : ItemTable
-        The items' columns.
-    names : sequence of str
-        Columns that are used; those without categories are passed over.
+    Columns without categories are passed over.
     """
     return {
         name: _shared_root([_split(cell) for cell in table.columns[name]])

@@ -3,7 +3,7 @@
 from recbole_unisid.tokens.health import health_table
 from recbole_unisid.tokens.registry import TOKENIZERS, build_tokenizer, load_tokenizer
 from recbole_unisid.tokens.residual_quantiser import QuantiserOutput, ResidualQuantiser
-from recbole_unisid.tokens.tokenization import Tokenization, tokenize_dataset, tokenize_items
+from recbole_unisid.tokens.tokenization import Tokenization, tokenize_items
 from recbole_unisid.tokens.tokenizer import Tokenizer, additive_codebooks
 from recbole_unisid.tokens.tokens_file import CodeTable, read_codes, write_index_json, write_tokens_tsv
 
@@ -19,7 +19,6 @@ __all__ = [
     "health_table",
     "load_tokenizer",
     "read_codes",
-    "tokenize_dataset",
     "tokenize_items",
     "write_index_json",
     "write_tokens_tsv",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError
 from recbole_unisid.tokens.health import tuple_groups
 from recbole_unisid.tokens.quantiser import code_distances, decode, squared_distances
 from recbole_unisid.tokens.tokenizer import Tokenizer
@@ -21,6 +21,7 @@ from recbole_unisid.tokens.tokenizer import Tokenizer
 #: Items whose latents are held at once.
 _CHUNK = 8192
 
+#: From prefix to last codes in use.
 Taken = dict[tuple[int, ...], set[int]]
 
 
@@ -41,14 +42,9 @@ def balance(
     latents : callable
         From row numbers [m] to the latents of these items, float32 [m, width].
     codes : ndarray of int64, shape [items, levels]
-        As the tokenizer gives them.
     codebooks : sequence of ndarray of float32, shape [codes, width] each
     distances : sequence of str
         Of each level; tells which prefixes are near.
-
-    Returns
-    -------
-    ndarray of int64, shape [items, levels]
 
     Raises
     ------
@@ -93,15 +89,6 @@ def free_tuple(
     latent: Tensor, codebooks: Sequence[Tensor], distances: Sequence[str], taken: Taken
 ) -> list[int]:
     """The nearest prefix with a free last code, and the best of its free codes; both are then taken.
-
-    Parameters
-    ----------
-    latent : Tensor, shape [width]
-    codebooks : sequence of Tensor, shape [codes, width] each
-    distances : sequence of str
-        Of each level.
-    taken : dict
-        From prefix to last codes in use; changed.
 
     Raises
     ------
@@ -166,55 +153,23 @@ STRATEGIES = ("none", "suffix", "balanced")
 
 @dataclass(frozen=True)
 class Resolved:
-    """Codes after a strategy.
+    """Codes after a strategy."""
 
-    Attributes
-    ----------
-    codes : ndarray of int64, shape [items, levels] or, with a suffix, [items, levels + 1]
-    suffix_size : int
-        Codes of the suffix level; 0 where there is none.
-    changes : dict
-        The strategy's name and what it changed, for the health report.
-    """
-
-    codes: NDArray[np.int64]
-    suffix_size: int
-    changes: dict[str, Any]
-
-
-def check_strategy(strategy: str) -> None:
-    """Refuse an unknown strategy.
-
-    Raises
-    ------
-    UserError
-    """
-    if strategy not in STRATEGIES:
-        raise UserError(
-            f"collisions={strategy!r} is none of {', '.join(STRATEGIES)}.{did_you_mean(strategy, STRATEGIES)}"
-        )
+    codes: NDArray[np.int64]  # int64 [items, levels], with a suffix [items, levels + 1]
+    suffix_size: int  # codes of the suffix level; 0 where there is none
+    changes: dict[str, Any]  # the strategy's name and what it changed, for the health report
 
 
 def resolve_collisions(
     strategy: str, codes: NDArray[np.int64], vectors: NDArray[np.float32], tokenizer: Tokenizer
 ) -> Resolved:
-    """Apply a strategy to the codes of all items.
-
-    Parameters
-    ----------
-    strategy : {"none", "suffix", "balanced"}
-    codes : ndarray of int64, shape [items, levels]
-        As `tokenizer` gives them.
-    vectors : ndarray of float32, shape [items, width]
-    tokenizer : Tokenizer
-        Fitted.
+    """Apply a strategy to the codes of all items, as a fitted tokenizer gives them.
 
     Raises
     ------
     UserError
-        When the strategy is unknown, or there are more items than tuples to balance them over.
+        When there are more items than tuples to balance them over.
     """
-    check_strategy(strategy)
     if strategy == "suffix":
         suffix = occurrence_numbers(codes)
         size = int(suffix.max()) + 1
@@ -252,7 +207,10 @@ def place_new_items(
     suffix_size: int,
     tokenizer: Tokenizer,
 ) -> NDArray[np.int64]:
-    """Apply a strategy to new items while the known ones keep their codes.
+    """Apply a strategy to new items' codes while the known ones keep theirs.
+
+    New items beyond the suffixes of a tuple share the last suffix: a model's table of suffixes does not grow.
+    A balanced new item whose tuple is taken gets the best free one, in the order of the items.
 
     Parameters
     ----------
@@ -263,14 +221,8 @@ def place_new_items(
     known : ndarray of int64, shape [items, levels or levels + 1]
         Codes of the known items after the strategy.
     suffix_size : int
-        Codes of the suffix level. New items beyond it share its last code: a model's table of suffixes
-        does not grow.
+        Codes of the suffix level.
     tokenizer : Tokenizer
-
-    Returns
-    -------
-    ndarray of int64, shape [new, as known]
-        A balanced new item whose tuple is taken gets the best free one, in the order of the items.
     """
     levels = codes.shape[1]
     if strategy == "suffix":

@@ -17,11 +17,6 @@ class RandomCodes(Tokenizer):
 
     The draw of an item is seeded by the bytes of its vector, so that a new item has its codes too and
     equal items have equal ones.
-
-    Parameters
-    ----------
-    codebook_sizes, distances, seed
-        As in :class:`Tokenizer`; the distances do not matter.
     """
 
     name = "random"
@@ -47,17 +42,7 @@ class HyperplaneHashing(Tokenizer):
     """Locality-sensitive hashing: a level's code is on which sides of random hyperplanes a vector lies.
 
     A level of ``2^b`` codes has ``b`` hyperplanes through the items' mean (Charikar, STOC 2002): near vectors
-    often agree, but nothing is fitted to the items.
-
-    Parameters
-    ----------
-    codebook_sizes, distances, seed
-        As in :class:`Tokenizer`; sizes must be powers of two, the distances do not matter.
-
-    Raises
-    ------
-    UserError
-        When a size is no power of two.
+    often agree, but nothing is fitted to the items. Sizes must be powers of two.
     """
 
     name = "lsh"

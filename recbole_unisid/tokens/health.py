@@ -13,20 +13,10 @@ from recbole_unisid.tokens.quantiser import directions
 
 
 def code_usage(codes: NDArray[np.int64], size: int) -> tuple[int, float]:
-    """How many codes of one level are in use, and their perplexity.
+    """How many codes of one level [items] are in use, and their perplexity.
 
-    Parameters
-    ----------
-    codes : ndarray of int64, shape [items]
-    size : int
-        Codes of the level's codebook.
-
-    Returns
-    -------
-    used : int
-    perplexity : float
-        ``exp`` of the entropy of the code frequencies: `size` when all are equally frequent, 1 when one
-        code has all items.
+    The perplexity is ``exp`` of the entropy of the code frequencies: `size` when all are equally frequent, 1
+    when one code has all items.
     """
     counts = np.bincount(codes, minlength=size)
     shares = counts[counts > 0] / max(len(codes), 1)
@@ -35,10 +25,6 @@ def code_usage(codes: NDArray[np.int64], size: int) -> tuple[int, float]:
 
 def tuple_groups(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which items share a whole code tuple.
-
-    Parameters
-    ----------
-    codes : ndarray of int64, shape [items, levels]
 
     Returns
     -------
@@ -54,16 +40,7 @@ def tuple_groups(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def collision_health(
     codes: NDArray[np.int64], item_ids: Sequence[str], titles: Sequence[str] | None = None, listed: int = 10
 ) -> dict[str, Any]:
-    """Distinct tuples, items alone in theirs, and the largest collision.
-
-    Parameters
-    ----------
-    codes : ndarray of int64, shape [items, levels]
-    item_ids : sequence of str
-    titles : sequence of str, optional
-        Texts by which a reader knows the items.
-    listed : int
-        Items of the largest collision that are listed at most.
+    """Distinct tuples, items alone in theirs, and the largest collision with at most `listed` of its items.
 
     Returns
     -------
@@ -153,20 +130,10 @@ def reconstruction_error(vectors: NDArray[np.float32], decoded: NDArray[np.float
 def neighbours_kept(
     vectors: NDArray[np.float32], decoded: NDArray[np.float32], rng: np.random.Generator, k: int = 10
 ) -> float:
-    """How many of an item's nearest items are nearest still after decoding.
+    """How many of an item's `k` nearest items are nearest still after decoding.
 
-    Parameters
-    ----------
-    vectors, decoded : ndarray of float32, shape [items, width]
-    rng : numpy.random.Generator
-        Draws the items where there are more than 20,000, and 1,000 of them to ask for.
-    k : int
-        Neighbours an item.
-
-    Returns
-    -------
-    float
-        Mean share of the `k` nearest by the cosine of centred vectors; 1 for a single item.
+    The mean share over items, by the cosine of centred vectors; 1 for a single item. `rng` draws the items
+    where there are more than 20,000, and 1,000 of them to ask for.
     """
     n = len(vectors)
     rows = np.sort(rng.choice(n, min(n, _NEIGHBOUR_ITEMS), replace=False))
@@ -188,15 +155,7 @@ def neighbours_kept(
 def prefix_purity(
     codes: NDArray[np.int64], categories: Sequence[str], rng: np.random.Generator
 ) -> list[dict[str, float]]:
-    """How well the first codes of an item tell its category.
-
-    Parameters
-    ----------
-    codes : ndarray of int64, shape [items, levels]
-    categories : sequence of str
-        One an item; items with '' are left out.
-    rng : numpy.random.Generator
-        Shuffles.
+    """How well the first codes of an item tell its category; items whose category is '' are left out.
 
     Returns
     -------

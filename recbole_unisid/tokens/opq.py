@@ -19,18 +19,8 @@ class OptimisedProductQuantiser(Tokenizer):
     Ge et al., "Optimized product quantization", CVPR 2013; as a tokenizer in VQ-Rec (arXiv 2210.12316).
     The parts are orthogonal, so a code's vector, rotated back to full width, leaves the other parts alone:
     residual Euclidean quantisation with these codebooks is product quantisation, and `encode` and
-    `decode` are those of every tokenizer.
-
-    Parameters
-    ----------
-    codebook_sizes, distances, seed
-        As in :class:`Tokenizer`; all sizes equal one power of two, the distances do not matter.
-
-    Raises
-    ------
-    UserError
-        When sizes are unequal or no power of two, the vectors' width is no multiple of the levels, there are
-        fewer items than codes, or faiss is not installed.
+    `decode` are those of every tokenizer. All sizes are one power of two, the vectors' width a multiple of the
+    levels, and the items at least as many as the codes.
     """
 
     name = "opq"

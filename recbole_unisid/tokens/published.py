@@ -23,20 +23,8 @@ class PublishedCodes(Tokenizer):
     """Codes from a file: LETTER's ``.index.json``, or ``.tsv`` (:func:`read_codes`).
 
     The items of the file have its codes. Each code is given the mean vector that it explains
-    (:func:`additive_codebooks`); an item that the file lacks gets the nearest codes among these.
-
-    Parameters
-    ----------
-    codebook_sizes, distances, seed
-        As in :class:`Tokenizer`, but without effect: a level has as many codes as the largest in the
-        file tells, and new items choose by Euclidean distance.
-    path : str
-        The file.
-
-    Raises
-    ------
-    UserError
-        When the file is missing or malformed, or has none of the items.
+    (:func:`additive_codebooks`); an item that the file lacks gets the nearest codes among these, by Euclidean
+    distance. Sizes and distances have no effect: a level has as many codes as the largest in the file tells.
     """
 
     name = "file"

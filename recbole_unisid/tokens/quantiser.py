@@ -42,13 +42,7 @@ _CHUNK = 8192
 
 
 def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, ...]:
-    """The distance of every level: as given, or UniSID's, cosine in all but the last.
-
-    Parameters
-    ----------
-    levels : int
-    distances : sequence of {"cosine", "euclidean"}, optional
-        One a level.
+    """The distance of every level: as given, one a level, or UniSID's, cosine in all but the last.
 
     Raises
     ------
@@ -72,20 +66,11 @@ def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, 
 
 
 class Quantised(NamedTuple):
-    """What the residual quantiser makes of vectors.
+    """What the residual quantiser makes of vectors."""
 
-    Attributes
-    ----------
-    codes : Tensor of int64, shape [n, levels]
-    quantised : Tensor, shape [n, levels, width]
-        ``q_l``, the chosen code of each level.
-    residuals : Tensor, shape [n, levels + 1, width]
-        ``r_1`` (the input) to ``r_(L+1)`` (what no code explains).
-    """
-
-    codes: Tensor
-    quantised: Tensor
-    residuals: Tensor
+    codes: Tensor  # int64 [n, levels]
+    quantised: Tensor  # [n, levels, width]: q_l, the chosen code of each level
+    residuals: Tensor  # [n, levels + 1, width]: r_1 (the input) to r_(L+1) (what no code explains)
 
 
 def directions(vectors: Tensor) -> Tensor:
@@ -104,18 +89,7 @@ def squared_distances(points: Tensor, codes: Tensor) -> Tensor:
 
 
 def code_distances(residuals: Tensor, codebook: Tensor, distance: str) -> Tensor:
-    """What a level compares: the squared distance to each code, between directions at a cosine level.
-
-    Parameters
-    ----------
-    residuals : Tensor, shape [n, width]
-    codebook : Tensor, shape [codes, width]
-    distance : {"cosine", "euclidean"}
-
-    Returns
-    -------
-    Tensor, shape [n, codes]
-    """
+    """Squared distances of residuals [n, width] to codes, between directions at a cosine level; [n, codes]."""
     if distance == "cosine":
         residuals, codebook = directions(residuals), directions(codebook)
     return squared_distances(residuals, codebook)
@@ -123,22 +97,12 @@ def code_distances(residuals: Tensor, codebook: Tensor, distance: str) -> Tensor
 
 @torch.no_grad()
 def nearest_codes(residuals: Tensor, codebook: Tensor, distance: str) -> Tensor:
-    """The code of each vector at one level; of tied codes the lowest.
+    """The code of each residual [n, width] at one level, int64 [n]; of tied codes the lowest.
 
     The fast formula of :func:`squared_distances` loses digits where distances are small beside the norms.
     It runs in float64, and wherever two codes are nearer to each other than its rounding, the
-    distances of that row are computed again as sums of squared differences.
-
-    Parameters
-    ----------
-    residuals : Tensor, shape [n, width]
-    codebook : Tensor, shape [codes, width]
-    distance : {"cosine", "euclidean"}
-
-    Returns
-    -------
-    Tensor of int64, shape [n]
-        A zero vector at a cosine level is equally far from all codes and gets code 0.
+    distances of that row are computed again as sums of squared differences. A zero vector at a cosine level is
+    equally far from all codes and gets code 0.
     """
     codes = codebook.double()
     codes = directions(codes) if distance == "cosine" else codes
@@ -160,20 +124,9 @@ def nearest_codes(residuals: Tensor, codebook: Tensor, distance: str) -> Tensor:
 
 
 def quantise(vectors: Tensor, codebooks: Sequence[Tensor], distances: Sequence[str]) -> Quantised:
-    """Run the whole recursion above, keeping every level's part.
+    """Run the whole recursion above on vectors [n, width], keeping every level's part.
 
-    Parameters
-    ----------
-    vectors : Tensor, shape [n, width]
-        ``z``.
-    codebooks : sequence of Tensor, shape [codes of the level, width] each
-    distances : sequence of {"cosine", "euclidean"}
-        One a level.
-
-    Returns
-    -------
-    Quantised
-        Its codes carry no gradient; `residuals` carries that of `vectors`: ``r_(l+1) = r_l - sg(q_l)``.
+    The codes carry no gradient; `residuals` carries that of `vectors`: ``r_(l+1) = r_l - sg(q_l)``.
     """
     codes, quantised, residuals = [], [], [vectors]
     for codebook, distance in zip(codebooks, distances, strict=True):
@@ -193,21 +146,10 @@ def decode(codes: Tensor, codebooks: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def fitted_lengths(residuals: Tensor, codebook: Tensor) -> Tensor:
-    """Give each code of a cosine level the length that serves its members best.
+    """Give each code of a cosine level the length that serves its members best; same directions, same shape.
 
-    Of all lengths g, ``sum |r - g c/|c||^2`` over the vectors r that choose the code is least at the mean
-    of ``<r, c/|c|>``.
-
-    Parameters
-    ----------
-    residuals : Tensor, shape [n, width]
-        What the level is fitted on.
-    codebook : Tensor, shape [codes, width]
-
-    Returns
-    -------
-    Tensor, shape [codes, width]
-        The same directions. A code without members gets the mean length of all.
+    Of all lengths g, ``sum |r - g c/|c||^2`` over the residuals r that choose the code is least at the mean
+    of ``<r, c/|c|>``. A code without members gets the mean length of all.
     """
     unit = directions(codebook)
     codes = nearest_codes(residuals, unit, "cosine")

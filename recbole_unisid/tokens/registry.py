@@ -56,18 +56,8 @@ def build_tokenizer(
 ) -> Tokenizer:
     """Make a tokenizer that is yet to be fitted.
 
-    Parameters
-    ----------
-    name : str
-        One of `TOKENIZERS`, or ``module:Class`` of the user's own, in use (:func:`recbole_unisid.use`).
-    codebook_sizes : sequence of int
-        Codes of each level.
-    distances : sequence of str, optional
-        ``cosine`` or ``euclidean`` for each level; by default cosine for all but the last.
-    seed : int
-        Of everything random.
-    **options
-        Further settings of that tokenizer.
+    `name` is one of `TOKENIZERS`, or ``module:Class`` of the user's own, in use (:func:`recbole_unisid.use`);
+    `options` are further settings of that tokenizer, the others those of :class:`Tokenizer`.
 
     Raises
     ------
@@ -103,11 +93,6 @@ def build_tokenizer(
 
 def check_option_names(options: Iterable[Any]) -> None:
     """Refuse further settings of a tokenizer that are settings of every one.
-
-    Parameters
-    ----------
-    options : iterable of str
-        Their names.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from sklearn.cluster import kmeans_plusplus
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError, check_choice
 from recbole_unisid.tokens.quantiser import (
     CODE_LENGTHS,
     directions,
@@ -30,50 +30,29 @@ _SINKHORN_ROUNDS = 30
 
 
 class KMeans(NamedTuple):
-    """How a codebook is fitted.
+    """How a codebook is fitted."""
 
-    Attributes
-    ----------
-    iterations : int
-        Assignments and means in turn, at most; fewer when nothing moves any more.
-    restarts : int
-        Fits from different seeds, of which the one with the smallest error is kept.
-    balance : float
-        0 is plain k-means. Above, all codes get about as many points in each iteration
-        (:func:`balanced_codes`, whose softness this is), and one plain iteration follows.
-    """
-
-    iterations: int = 100
-    restarts: int = 1
+    iterations: int = 100  # assignments and means in turn, at most; fewer when nothing moves any more
+    restarts: int = 1  # fits from different seeds, of which the one with the smallest error is kept
+    #: 0 is plain k-means. Above, all codes get about as many points in each iteration
+    #: (:func:`balanced_codes`, whose softness this is), and one plain iteration follows.
     balance: float = 0.0
 
     def fit(
         self, points: NDArray[np.float32], size: int, distance: str, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Fit a codebook to points.
+        """Fit a codebook of `size` codes to points [n, width].
 
-        Parameters
-        ----------
-        points : ndarray of float32, shape [n, width]
-        size : int
-            Codes of the codebook.
-        distance : {"cosine", "euclidean"}
-            With cosine the points are compared by direction (spherical k-means: Dhillon & Modha 2001)
-            and the codes have length 1.
-        rng : numpy.random.Generator
-            Draws the seeds.
+        Seeds by k-means++ (Arthur & Vassilvitskii 2007). With cosine the points are compared by direction
+        (spherical k-means: Dhillon & Modha 2001) and the codes have length 1. A code that loses all its points
+        moves to the point that is worst served. The last iteration is always plain, each point with its nearest
+        code, so that a Euclidean codebook never has a larger error than no codebook.
 
         Returns
         -------
         ndarray of float32, shape [size, width]
             With at least `size` distinct points every code is nearest to one of them. With fewer, each
             distinct point is a code, and the codes left over repeat them.
-
-        Notes
-        -----
-        Seeds by k-means++ (Arthur & Vassilvitskii 2007). A code that loses all its points moves to the
-        point that is worst served. The last iteration is always plain, each point with its nearest code,
-        so that a Euclidean codebook never has a larger error than no codebook.
         """
         tensor = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
         tensor = directions(tensor) if distance == "cosine" else tensor
@@ -94,7 +73,7 @@ class KMeans(NamedTuple):
 
 
 def balanced_codes(distances: Tensor, softness: float) -> Tensor:
-    """Assign points to codes so that all codes get about as many.
+    """Assign points to codes so that all codes get about as many; int64 [n].
 
     Entropic optimal transport from points to equally frequent codes, by Sinkhorn's iteration (Cuturi 2013);
     each point then takes its likeliest code.
@@ -105,10 +84,6 @@ def balanced_codes(distances: Tensor, softness: float) -> Tensor:
         Squared distances.
     softness : float
         The entropy's weight, in units of the mean squared distance to the nearest code.
-
-    Returns
-    -------
-    Tensor of int64, shape [n]
     """
     least = distances.min(dim=1, keepdim=True).values
     scale = softness * least.mean().clamp(min=1e-12)
@@ -164,13 +139,11 @@ class ResidualKMeans(Tokenizer):
         As in :class:`Tokenizer`.
     code_length : {"fitted", "unit"}
         Of a cosine level's codes: the mean projection of their members, or 1 (the paper).
-    iterations : int
-        Assignments and means of a level at most (as many as in faiss by default).
-    restarts : int
-        Fits of a level from different seeds, of which the best is kept.
+    iterations, restarts
+        Of :class:`KMeans`; as many iterations as in faiss by default.
     balance : float
         How much equal use of the codes counts while a level is fitted; 0 is plain k-means. It makes more
-        tuples distinct at about the same error (results/tokenizers.md).
+        tuples distinct at about the same error (results/tokenizer-refinements.md).
     centre : bool
         Whether the items' mean is taken off first. Text vectors share a large mean; a cosine
         level would otherwise spend its codes on it.
@@ -193,11 +166,7 @@ class ResidualKMeans(Tokenizer):
         points_per_code: int = 256,
     ) -> None:
         super().__init__(codebook_sizes, distances, seed)
-        if code_length not in CODE_LENGTHS:
-            raise UserError(
-                f"code_length={code_length!r} is none of {', '.join(CODE_LENGTHS)}."
-                f"{did_you_mean(code_length, CODE_LENGTHS)}"
-            )
+        check_choice("code_length", code_length, CODE_LENGTHS)
         if min(iterations, restarts, points_per_code) < 1:
             raise UserError("iterations, restarts and points_per_code of residual_kmeans must be 1 or more.")
         self.code_length, self.centre = code_length, centre

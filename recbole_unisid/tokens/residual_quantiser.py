@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError, check_choice
 from recbole_unisid.tokens.quantiser import CODE_LENGTHS, directions, fitted_lengths, nearest_codes, quantise
 from recbole_unisid.tokens.residual_kmeans import KMeans
 
@@ -72,22 +72,11 @@ class Codebook(nn.Module):
         Of the moving averages.
     dead_below : float
         A code whose moving number of inputs falls below this is replaced by one of them.
-
-    Attributes
-    ----------
-    weight : Tensor, shape [size, width]
-        The codes before :meth:`forward` sets their length.
-    counts : Tensor, shape [size]
-        Moving number of inputs a batch.
-    sums : Tensor, shape [size, width]
-        Moving sum of the inputs, of their directions at a cosine level.
-    projections : Tensor, shape [size]
-        Moving sum of the inputs' projections on the code's direction.
     """
 
-    counts: Tensor
-    sums: Tensor
-    projections: Tensor
+    counts: Tensor  # [size]: moving number of inputs a batch
+    sums: Tensor  # [size, width]: moving sum of the inputs, of their directions at a cosine level
+    projections: Tensor  # [size]: moving sum of the inputs' projections on the code's direction
 
     def __init__(
         self,
@@ -188,23 +177,12 @@ LEARNING = ("ema", "gradient")
 
 
 class QuantiserOutput(NamedTuple):
-    """What the layer gives.
+    """What the layer gives."""
 
-    Attributes
-    ----------
-    quantised : Tensor, shape [n, width]
-        ``q = q_1 + ... + q_L``, with a gradient to the input by the chosen estimator.
-    codes : Tensor of int64, shape [n, levels]
-    commitment_loss : Tensor, scalar
-        ``sum_l MSE(sg(q_l), r_l)``: draws the inputs to their codes.
-    codebook_loss : Tensor, scalar
-        ``sum_l MSE(q_l, sg(r_l))``: draws gradient codebooks to their inputs; 0 with EMA.
-    """
-
-    quantised: Tensor
-    codes: Tensor
-    commitment_loss: Tensor
-    codebook_loss: Tensor
+    quantised: Tensor  # [n, width]: q_1 + ... + q_L, with a gradient to the input by the chosen estimator
+    codes: Tensor  # int64 [n, levels]
+    commitment_loss: Tensor  # sum_l MSE(sg(q_l), r_l): draws the inputs to their codes
+    codebook_loss: Tensor  # sum_l MSE(q_l, sg(r_l)): draws gradient codebooks to their inputs; 0 with EMA
 
 
 class ResidualQuantiser(nn.Module):
@@ -216,19 +194,14 @@ class ResidualQuantiser(nn.Module):
     Parameters
     ----------
     width : int
-        Numbers a vector.
-    codebook_sizes : sequence of int
-        Codes of each level.
-    distances : sequence of {"cosine", "euclidean"}
+    codebook_sizes, distances : sequence
         One a level.
-    learning : {"ema", "gradient"}
-        How codebooks learn; see :class:`Codebook`.
+    learning
+        Of each :class:`Codebook`.
     estimator : {"straight_through", "rotation"}
         How the gradient passes the quantiser.
-    code_length : {"unit", "fitted"}
-        Of a cosine level's codes.
-    decay, dead_below : float
-        Of the moving averages; below how many inputs a batch a code is dead. 0 never replaces any.
+    code_length, decay, dead_below
+        Of each :class:`Codebook`; ``dead_below=0`` never replaces a code.
     kmeans_iterations : int
         Of the start.
     seed : int
@@ -256,9 +229,9 @@ class ResidualQuantiser(nn.Module):
         direct: bool = False,
     ) -> None:
         super().__init__()
-        _check_name("learning", learning, LEARNING)
-        _check_name("estimator", estimator, tuple(ESTIMATORS))
-        _check_name("code_length", code_length, CODE_LENGTHS)
+        check_choice("learning", learning, LEARNING)
+        check_choice("estimator", estimator, ESTIMATORS)
+        check_choice("code_length", code_length, CODE_LENGTHS)
         if not 0 <= decay < 1 or dead_below < 0:
             raise UserError(f"decay={decay} must be in [0, 1) and dead_below={dead_below} at least 0.")
         if direct and learning != "gradient":
@@ -299,16 +272,11 @@ class ResidualQuantiser(nn.Module):
         Parameters
         ----------
         inputs : Tensor, shape [n, width]
-            ``z``.
         weights : Tensor, shape [n], optional
             How often each vector occurs, 1 by default: a batch of distinct items with weights counts and
             costs what the batch with all repetitions would.
         counted : Tensor, shape [n], optional
             How much each vector counts in the losses, where that is not how often it occurs.
-
-        Returns
-        -------
-        QuantiserOutput
         """
         given = weights
         weights = torch.ones_like(inputs[:, 0]) if weights is None else weights.to(inputs)
@@ -357,8 +325,3 @@ def _weighted_mse(values: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Mean squared difference over vectors, each as often as its weight, and over their numbers; 0 of none."""
     squared = (values - targets).square().mean(dim=1)  # [n]
     return (squared * weights).sum() / weights.sum().clamp(min=1e-12)
-
-
-def _check_name(setting: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"{setting}={value!r} is none of {', '.join(known)}.{did_you_mean(value, known)}")

@@ -28,16 +28,10 @@ class Rqvae(Tokenizer):
 
     Parameters
     ----------
-    codebook_sizes, distances, seed
-        As in :class:`Tokenizer`.
     latent_width : int
         Width of ``z``.
     hidden : sequence of int
         Widths between the vectors' and ``z``'s; the decoder mirrors them.
-    epochs, batch_size, learning_rate
-        Of Adam.
-    commitment : float
-        Weight of the commitment loss.
     learning, estimator, code_length, decay, dead_below
         Of the quantiser; see :class:`ResidualQuantiser`.
     """
@@ -86,14 +80,8 @@ class Rqvae(Tokenizer):
     ) -> Rqvae:
         """The tokenizer that networks are which were trained elsewhere, on vectors that were not centred.
 
-        Parameters
-        ----------
-        encoder, decoder : Sequential
-            As :func:`mlp` makes them.
-        quantiser : ResidualQuantiser
-            Between them.
-        seed : int
-            Of the training.
+        `encoder` and `decoder` are as :func:`mlp` makes them, `quantiser` stands between them; `seed` is that
+        of the training.
         """
         widths = [layer.in_features for layer in encoder if isinstance(layer, nn.Linear)]
         books = [book.detach().cpu().numpy().copy() for book in quantiser.codebooks()]

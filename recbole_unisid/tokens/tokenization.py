@@ -12,13 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
-from recbole_unisid.embeddings import encode_texts
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, check_choice
 from recbole_unisid.files import fingerprint, write_json
 from recbole_unisid.plugins.loading import code_of, is_reference, short_name
-from recbole_unisid.text import item_categories, item_texts, item_titles, read_item_file
 from recbole_unisid.tokens.checks import check_copy, check_each_by_itself
-from recbole_unisid.tokens.collisions import Resolved, check_strategy, place_new_items, resolve_collisions
+from recbole_unisid.tokens.collisions import STRATEGIES, Resolved, place_new_items, resolve_collisions
 from recbole_unisid.tokens.health import (
     collision_health,
     level_health,
@@ -36,29 +34,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tokenization:
-    """All items' codes, and what gives codes to further items.
-
-    Attributes
-    ----------
-    item_ids : list of str
-    codes : ndarray of int64, shape [items, levels]
-        With a suffix one level more than the tokenizer has.
-    codebooks : list of ndarray of float32, shape [codes, latent width] each
-        One a level of `codes`; that of a suffix is zeros.
-    tokenizer : Tokenizer
-        Fitted.
-    health : dict
-        The ``tokenizer`` part of result.json and more, JSON-like.
-    collisions : str
-        The strategy.
-    """
+    """All items' codes, and what gives codes to further items."""
 
     item_ids: list[str]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int64]  # int64 [items, levels]; with a suffix one level more than the tokenizer has
+    #: [codes, latent width] each, one a level of `codes`; that of a suffix is zeros
     codebooks: list[NDArray[np.float32]]
-    tokenizer: Tokenizer
-    health: dict[str, Any]
-    collisions: str
+    tokenizer: Tokenizer  # fitted
+    health: dict[str, Any]  # the ``tokenizer`` part of result.json and more, JSON-like
+    collisions: str  # the strategy
 
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Codes of new items' vectors, shape [new, levels]; those of the known items stay.
@@ -99,21 +83,13 @@ def tokenize_items(
     item_ids : sequence of str
         The items' tokens, aligned.
     tokenizer, codebook_sizes, distances, seed
-        As in :func:`build_tokenizer`.
+        As in :func:`build_tokenizer`, and `options` too.
     collisions : {"none", "suffix", "balanced"}
         What becomes of items that share a tuple.
     cache_dir : Path, optional
         Where results are kept, under a hash of everything they depend on.
     titles, categories : sequence of str, optional
         Of the items, for the health report.
-    show_progress : bool
-        Whether progress bars are shown.
-    **options
-        Further settings of the tokenizer.
-
-    Returns
-    -------
-    Tokenization
 
     Raises
     ------
@@ -123,7 +99,7 @@ def tokenize_items(
     vectors = check_vectors(vectors)
     if len(vectors) != len(item_ids):
         raise UserError(f"{len(vectors)} vectors for {len(item_ids)} items; give one an item.")
-    check_strategy(collisions)
+    check_choice("collisions", collisions, STRATEGIES)
     model = build_tokenizer(tokenizer, codebook_sizes, distances, seed, **options)
     code = code_of([model.name]).values()
     key = fingerprint("tokens 1", model.depends_on(), vectors, list(item_ids), *code)
@@ -153,17 +129,7 @@ def tokenization_of(
     titles: Sequence[str] | None = None,
     categories: Sequence[str] | None = None,
 ) -> Tokenization:
-    """Codes that a tokenizer trained elsewhere has given to items, with their health.
-
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-        Fitted.
-    codes : ndarray of int64, shape [items, levels]
-        Its codes of the items.
-    vectors, item_ids, titles, categories
-        Of the items, as in :func:`tokenize_items`.
-    """
+    """Codes [items, levels] that a tokenizer trained elsewhere has given to items, with their health."""
     resolved = Resolved(codes, 0, {"strategy": "none"})
     health = _health(tokenizer, vectors, resolved, item_ids, titles, categories)
     return Tokenization(list(item_ids), codes, list(tokenizer.codebooks), tokenizer, health, "none")
@@ -229,95 +195,8 @@ def _cached_tokenizer(folder: Path | None) -> Tokenizer | None:
         return None
 
 
-def tokenize_dataset(
-    item_file: Path,
-    output_dir: Path,
-    cache_dir: Path,
-    item_ids: Sequence[str] | None = None,
-    text_fields: Sequence[str] | None = None,
-    text_template: str | None = None,
-    item_file_format: dict[str, str] | None = None,
-    encoder: str = "offline",
-    encoder_options: dict[str, Any] | None = None,
-    tokenizer: str = "residual_kmeans",
-    codebook_sizes: Sequence[int] = (256, 256, 256),
-    distances: Sequence[str] | None = None,
-    seed: int = 2020,
-    collisions: str = "none",
-    tokenizer_options: dict[str, Any] | None = None,
-    show_progress: bool = True,
-) -> Tokenization:
-    """Read items, encode their texts, tokenize them, and write the result.
-
-    Parameters
-    ----------
-    item_file : Path
-        RecBole's ``.item`` file.
-    output_dir : Path
-        Gets ``tokens.tsv``, ``index.json`` (LETTER's form), ``health.json`` and ``tokenizer.safetensors``.
-    cache_dir : Path
-        Keeps vectors and codes for the next time.
-    item_ids : sequence of str, optional
-        The items to tokenize, by default all of the file.
-    text_fields, text_template
-        As in :func:`recbole_unisid.text.item_texts`.
-    item_file_format : dict, optional
-        ``separator``, ``encoding``, ``id_field`` of :func:`recbole_unisid.text.read_item_file`.
-    encoder : str
-    encoder_options : dict, optional
-        ``batch_size``, ``device``, ``max_length``, ``prompt``, ``processes`` of
-        :func:`recbole_unisid.embeddings.encode_texts`.
-    tokenizer, codebook_sizes, distances, seed, collisions
-        As in :func:`tokenize_items`.
-    tokenizer_options : dict, optional
-        Further settings of the tokenizer.
-    show_progress : bool
-        Whether progress bars are shown.
-
-    Returns
-    -------
-    Tokenization
-
-    Raises
-    ------
-    UserError
-        When anything that was given is wrong; nothing is written then.
-    """
-    table = read_item_file(Path(item_file), **(item_file_format or {}))
-    items = list(table.ids if item_ids is None else item_ids)
-    texts = item_texts(table, items, text_fields, text_template)
-    cache, show = Path(cache_dir), show_progress
-    vectors = encode_texts(
-        texts, encoder, cache / "embeddings", items, show_progress=show, **(encoder_options or {})
-    )
-    result = tokenize_items(
-        vectors,
-        items,
-        tokenizer,
-        codebook_sizes,
-        distances,
-        seed,
-        collisions,
-        cache_dir=cache / "tokens",
-        titles=item_titles(table, items),
-        categories=item_categories(table, items),
-        show_progress=show,
-        **(tokenizer_options or {}),
-    )
-    write_tokenization(result, Path(output_dir))
-    return result
-
-
 def write_tokenization(result: Tokenization, folder: Path) -> None:
-    """Write ``tokens.tsv``, ``index.json`` (LETTER's form), ``health.json`` and the tokenizer.
-
-    Parameters
-    ----------
-    result : Tokenization
-        What to write.
-    folder : Path
-        Where; it is made.
-    """
+    """Write ``tokens.tsv``, ``index.json`` (LETTER's form), ``health.json`` and the tokenizer to a folder."""
     write_tokens_tsv(folder / "tokens.tsv", result.item_ids, result.codes)
     tags = output_tags(result.tokenizer, result.codes.shape[1])
     write_index_json(folder / "index.json", result.item_ids, result.codes, tags)

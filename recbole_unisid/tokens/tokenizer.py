@@ -35,13 +35,6 @@ class Tokenizer(ABC):
         How each level chooses; by default UniSID's, cosine at all levels but the last.
     seed : int
         Of everything random in `fit`.
-
-    Attributes
-    ----------
-    codebooks : list of ndarray of float32, shape [codes, latent width] each
-        After `fit`. Their chosen rows add up to the quantised latent.
-    mean : ndarray of float32, shape [width]
-        Taken off every vector before anything else.
     """
 
     name: ClassVar[str]
@@ -56,7 +49,9 @@ class Tokenizer(ABC):
         own = self.only_distance
         self.distances = level_distances(levels, distances) if own is None else (own,) * levels
         self.seed = seed
+        #: After `fit`, [codes, latent width] each; their chosen rows add up to the quantised latent.
         self.codebooks: list[NDArray[np.float32]] = []
+        #: Taken off every vector before anything else, [width].
         self.mean: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         if not self.codebook_sizes or any(type(size) is not int or size < 1 for size in self.codebook_sizes):
             raise UserError(
@@ -66,20 +61,9 @@ class Tokenizer(ABC):
     def fit(
         self, vectors: NDArray[np.float32], show_progress: bool = True, item_ids: Sequence[str] | None = None
     ) -> Self:
-        """Learn from the vectors of all items.
+        """Learn from the vectors of all items, float32 [items, width]; returns itself.
 
-        Parameters
-        ----------
-        vectors : ndarray of float32, shape [items, width]
-        show_progress : bool
-            Whether a progress bar is shown.
-        item_ids : sequence of str, optional
-            The items' tokens, by which published codes are found; row numbers by default.
-
-        Returns
-        -------
-        Tokenizer
-            Itself.
+        `item_ids` are the items' tokens, by which published codes are found; row numbers by default.
 
         Raises
         ------

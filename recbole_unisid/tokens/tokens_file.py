@@ -22,31 +22,15 @@ _PLAIN = re.compile(r"()(0|[1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class CodeTable:
-    """Items and their codes as a file has them.
+    """Items and their codes as a file has them."""
 
-    Attributes
-    ----------
-    item_ids : list of str
-        In the file's order, each once.
-    codes : ndarray of int64, shape [items, levels]
-    tags : list of str
-        The letters of each level (``a`` in ``<a_114>``); a, b, c, ... where the file has plain numbers.
-    """
-
-    item_ids: list[str]
-    codes: NDArray[np.int64]
-    tags: list[str]
+    item_ids: list[str]  # in the file's order, each once
+    codes: NDArray[np.int64]  # int64 [items, levels]
+    tags: list[str]  # the letters of each level (a in <a_114>); a, b, c, ... where the file has plain numbers
 
 
 def write_tokens_tsv(path: Path, item_ids: Sequence[str], codes: NDArray[np.int64]) -> None:
-    """Write one line an item: its token, a tab, its codes with blanks between; atomically.
-
-    Parameters
-    ----------
-    path : Path
-    item_ids : sequence of str
-    codes : ndarray of int64, shape [items, levels]
-    """
+    """Write one line an item: its token, a tab, its codes with blanks between; atomically."""
     rows = (f"{item}\t{' '.join(map(str, row))}" for item, row in zip(item_ids, codes.tolist(), strict=True))
     write_text(path, "\n".join([HEADER, *rows]) + "\n")
 
@@ -56,13 +40,7 @@ def write_index_json(
 ) -> None:
     """Write LETTER's ``.index.json``: ``{"item": ["<a_114>", "<b_32>", ...], ...}``; atomically.
 
-    Parameters
-    ----------
-    path : Path
-    item_ids : sequence of str
-    codes : ndarray of int64, shape [items, levels]
-    tags : sequence of str, optional
-        The letters of each level, a, b, c, ... by default.
+    `tags` are the letters of each level, a, b, c, ... by default.
     """
     tags = level_tags(codes.shape[1]) if tags is None else tags
     index = {
