@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_material import Material
 
-from recbole_unisid.report.charts.axis import linear_axis, log_axis
-from recbole_unisid.report.charts.heat_map import heat_map
+from recbole_unisid.report.charts import heat_map, linear_axis, log_axis
 from recbole_unisid.report.examples import (
     choose_examples,
     neighbour_examples,
@@ -19,11 +18,10 @@ from recbole_unisid.report.examples import (
     read_examples,
     write_examples,
 )
-from recbole_unisid.report.gather import gather_report
-from recbole_unisid.report.item_names import ItemNames
-from recbole_unisid.report.latex import to_latex
+from recbole_unisid.report.gather import ItemNames, gather_report
 from recbole_unisid.report.markup import clean_text, foreign, tag
-from recbole_unisid.report.sections.explorer import payload
+from recbole_unisid.report.sections.tokens import payload
+from recbole_unisid.report.tables import to_latex
 from recbole_unisid.report.token_groups import TokenView
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from recbole_unisid.commands.options import parse_options, refuse_unknown
 from recbole_unisid.errors import UserError
+from recbole_unisid.files import write_text
 from recbole_unisid.report.gather import gather_report
-from recbole_unisid.report.latex import to_latex
-from recbole_unisid.report.page import write_page
+from recbole_unisid.report.page import draw_page
 from recbole_unisid.report.run_files import find_runs
-from recbole_unisid.report.tables import write_leaderboard
+from recbole_unisid.report.tables import to_latex, write_leaderboard
 
 HELP = """\
 usage: recbole-unisid report RUN [RUN ...] [--to=DIR] [--reference=MODEL] [--item_file=F] [--latex]
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     target = Path(options.get("to", "."))
     report = gather_report(runs, options.get("reference"), options.get("item_file"))
-    write_page(report, target / "report.html")
+    write_text(target / "report.html", draw_page(report))
     write_leaderboard(report.board, target)
     if "latex" in options:
         print(to_latex(report.board))

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     # The heavy imports come after --help.
     from recbole_unisid import distributed
-    from recbole_unisid.report.screen import summary_table
+    from recbole_unisid.report.tables import summary_table
     from recbole_unisid.runs.api import run
 
     found = run(config_files=take_config_files(options), config_dict=options)

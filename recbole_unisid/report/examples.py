@@ -25,11 +25,8 @@ class Person:
 
     Attributes
     ----------
-    user : str
     history : list of str
-        The last items before the target, oldest first.
-    history_length : int
-        How many there are in all.
+        The last items before the target, oldest first; ``history_length`` counts all of them.
     target : str
         The item that came next.
     rank : int
@@ -83,26 +80,14 @@ def people_examples(
 
     Parameters
     ----------
-    users : sequence of str
-        Names of the people.
     histories : sequence of ndarray of int64
-        Item numbers before each target, oldest first.
-    targets : sequence of int
-        Item numbers of what came next.
-    ranks : sequence of int
-        The targets' ranks as the evaluation found them.
+        Item numbers before each target, oldest first; the last `shown` are kept.
+    targets, ranks : sequence of int
+        Item numbers of what came next, and their ranks as the evaluation found them.
     item_ids : sequence of str, shape [n_items + 1]
         Names of the items; entry 0 is padding.
     scores : ndarray, shape [people, n_items + 1]
         Of every item; column 0 is ignored, and -inf is an item that the model does not list.
-    k : int
-        How many items are recommended.
-    shown : int
-        How much of each history is kept.
-
-    Returns
-    -------
-    list of Person
 
     Raises
     ------
@@ -126,18 +111,14 @@ def people_examples(
 def neighbour_examples(
     items: Sequence[int], vectors: Mapping[str, NDArray[np.float32]], item_ids: Sequence[str], k: int = 6
 ) -> list[Neighbours]:
-    """Find the items nearest by cosine to some items.
+    """Find the `k` items nearest by cosine to some items, numbered from 1.
 
     Parameters
     ----------
-    items : sequence of int
-        Item numbers from 1.
     vectors : mapping of ndarray of float32, shape [n_items + 1, width]
         By the name of the representation; row 0 is padding. Parts that a model lacks are left out.
     item_ids : sequence of str, shape [n_items + 1]
         Names of the items; entry 0 is padding.
-    k : int
-        Neighbours of each.
     """
     found: list[dict[str, list[str]]] = [{} for _ in items]
     for name, table in vectors.items():
@@ -155,17 +136,7 @@ def write_examples(
     neighbours: Sequence[Neighbours] = (),
     titles: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``examples.json``, atomically.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``examples.json`` in the run's folder.
-    people, neighbours : sequences
-        From :func:`people_examples` and :func:`neighbour_examples`.
-    titles : mapping of str, optional
-        By item; only those of items named here are written.
-    """
+    """Write ``examples.json``, atomically; of `titles` only those of items named here."""
     named = {item for one in people for item in (*one.history, one.target, *one.recommended)}
     named |= {
         item for one in neighbours for item in (one.item, *(near for by in one.by.values() for near in by))

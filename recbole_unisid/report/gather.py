@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recbole_unisid.data.disk import folder_in_recbole
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.statistics import Interval, bootstrap_mean, metric_over_seeds
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.report.examples import Examples, read_examples
-from recbole_unisid.report.item_names import ItemNames, find_item_file, read_item_names
 from recbole_unisid.report.leaderboard import Column, Leaderboard, make_leaderboard, ranker_note
+from recbole_unisid.report.markup import Markup
 from recbole_unisid.report.run_files import RunFiles, differing_settings, load_runs
 from recbole_unisid.report.token_groups import TokenView
+from recbole_unisid.report.wording import figure
+from recbole_unisid.text.item_file import read_item_file
+from recbole_unisid.text.item_text import item_categories, item_titles
 from recbole_unisid.tokens.tokens_file import read_codes
 
 #: Bootstrap samples of the intervals of means; those of differences take more.
@@ -26,19 +30,29 @@ _MOST_TOKENS = 4
 
 
 @dataclass(frozen=True)
+class ItemNames:
+    """What a reader knows items by: titles and the broadest categories, by item; both may be empty."""
+
+    titles: Mapping[str, str] = field(default_factory=dict)
+    categories: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, item: str) -> str:
+        """The item's title, or its name where it has none."""
+        return self.titles.get(item) or item
+
+
+@dataclass(frozen=True)
 class Report:
     """What a page is drawn from.
 
     Attributes
     ----------
-    board : Leaderboard
-        Rows, reference and comparisons.
     runs : dict of list of RunFiles
         By label in the order of the board, seeds ascending.
     intervals : dict of dict of Interval
         By label and column: the mean over seeds with its 95 % interval over users.
     items : ItemNames
-        Titles and categories; empty where the item file is not at hand.
+        Empty where the item file is not at hand.
     tokens : list of TokenView
         Codes of the first seeds of models that have tokens; no more than four different ones.
     examples : dict of Examples
@@ -64,12 +78,21 @@ class Report:
         """The number of a model's colour."""
         return self.labels.index(label)
 
-    def mean(self, label: str, *keys: str) -> float | None:
+    def colour_class(self, label: str) -> str:
+        """A model's colour as the style sheet names it."""
+        return f"c{self.colour(label) % 8}"
+
+    def mean(self, label: str, *keys: str | int) -> float | None:
         """Average a figure of ``result.json`` over a model's seeds; None where a seed lacks it."""
         values = [run.find(*keys) for run in self.runs[label]]
         if any(not isinstance(value, (int, float)) for value in values):
             return None
         return float(np.mean(values))
+
+    def figure(self, label: str, write: Callable[[Any], str], *keys: str | int) -> Markup:
+        """A figure of ``result.json``, mean over a model's seeds, with where it comes from."""
+        value = self.mean(label, *keys)
+        return figure(write(value), value, label, " ".join(map(str, keys)))
 
     def differing(self) -> list[tuple[str, list[Any]]]:
         """Settings in which the models differ, with each model's value."""
@@ -99,10 +122,6 @@ def gather_report(
         The command that made the runs; by default one with their models, data set and seeds.
     notes : sequence of str
         Warnings to print with the tables, beside those that the runs themselves give (``order_note``).
-
-    Returns
-    -------
-    Report
 
     Raises
     ------
@@ -148,9 +167,9 @@ def _item_names(firsts: Sequence[RunFiles], dataset: str, given: str | Path | No
     kept = next(
         (one.folder / CATALOGUE_FILE for one in firsts if (one.folder / CATALOGUE_FILE).is_file()), None
     )
-    path = Path(given) if given is not None else find_item_file(settings, dataset)
+    path = Path(given) if given is not None else _find_item_file(settings, dataset)
     try:
-        of_file = ItemNames() if path is None else read_item_names(path, **_item_format(settings))
+        of_file = ItemNames() if path is None else _read_item_names(path, settings)
     except UserError:
         if given is not None or kept is None:
             raise
@@ -161,11 +180,21 @@ def _item_names(firsts: Sequence[RunFiles], dataset: str, given: str | Path | No
     return ItemNames(dict(zip(catalogue.item_ids[1:], catalogue.titles[1:], strict=True)), of_file.categories)
 
 
-def _item_format(settings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """How the runs read their item file."""
-    keys = {"separator": "field_separator", "encoding": "encoding", "id_field": "ITEM_ID_FIELD"}
-    found = {name: next((one[key] for one in settings if one.get(key)), None) for name, key in keys.items()}
-    return {name: str(value) for name, value in found.items() if value is not None}
+def _find_item_file(settings: Sequence[Mapping[str, Any]], dataset: str) -> Path | None:
+    """The item file that some run has read: its ``data_path`` counts from the current folder."""
+    roots = [Path(str(one["data_path"])) for one in settings if one.get("data_path")]
+    candidates = [root / dataset / f"{dataset}.item" for root in (*roots, folder_in_recbole().parent)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_item_names(path: Path, settings: Sequence[Mapping[str, Any]]) -> ItemNames:
+    """Titles and categories of an item file, read as the runs did."""
+    how = {"field_separator": "\t", "encoding": "utf-8", "ITEM_ID_FIELD": "item_id"}
+    table = read_item_file(
+        path, *(next((one[key] for one in settings if one.get(key)), usual) for key, usual in how.items())
+    )
+    titles, categories = item_titles(table, table.ids), item_categories(table, table.ids)
+    return ItemNames(dict(zip(table.ids, titles, strict=True)), dict(zip(table.ids, categories, strict=True)))
 
 
 def _token_views(firsts: Mapping[str, RunFiles]) -> list[TokenView]:

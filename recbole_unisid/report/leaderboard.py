@@ -29,9 +29,7 @@ COLUMNS = (
 HEADLINE = ("full", "ndcg@10")
 #: Models that know more of an item than its ID: no such model is the default reference.
 CONTENT_MODELS = frozenset(
-    """
-    UniSID SemanticID DenseText TIGER RPG FDSA SASRecF S3Rec GRU4RecF
-    """.split()  # noqa: SIM905 (a list of this length is harder to read)
+    ["UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"]
 )
 #: What tells data sets of one name apart in ``result.json``.
 _SIZES = ("users", "items", "interactions")
@@ -46,13 +44,11 @@ class Run:
 
     Attributes
     ----------
-    result : mapping
-    ranks : RankTable
     variant : str
         The settings that tell it from other runs of its model and recipe, such as ``id_dim=16``; empty
         where there is nothing to tell.
     folder : str
-        Where it lies, to name it in a message.
+        Where it lies, for messages.
     """
 
     result: Mapping[str, Any]
@@ -91,14 +87,10 @@ def ranker_note(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One model of a leaderboard.
+    """One model of a leaderboard, by its label.
 
     Attributes
     ----------
-    model : str
-        Its label.
-    seeds : list of int
-        Of its runs.
     token_parameters : int or None
         Weights that represent the items.
     seconds : float or None
@@ -119,19 +111,22 @@ class Row:
     comparisons: dict[Column, Comparison]
     slices: dict[str, dict[str, Any]]
 
+    def sign(self, column: Column) -> str:
+        """▲ or ▼ where the model is significantly above or below the reference, else nothing."""
+        found = self.comparisons.get(column)
+        if found is None or not found.significant:
+            return ""
+        return "▲" if found.difference.estimate > 0 else "▼"
+
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows in the order of the headline, best first, and what they were measured under.
+    """One row a model in the order of the headline, best first, and what they were measured under.
 
     Attributes
     ----------
-    rows : list of Row
-        One a model.
     reference : str or None
         The model that the others are compared with; None where no model is ID-only.
-    dataset : str
-        Its name.
     protocol, data, controls : dict
         As in ``result.json``; the same for all runs.
     notes : list of str
@@ -151,25 +146,16 @@ class Leaderboard:
         """The columns of the tables: those that some model has."""
         return [column for column in COLUMNS if any(column in row.spreads for row in self.rows)]
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of all runs, each once."""
+        return sorted({seed for row in self.rows for seed in row.seeds})
+
     def bold(self, column: Column) -> str | None:
-        """Name the best model of a column if it is significantly above the reference.
-
-        Parameters
-        ----------
-        column : pair of str
-            Candidate set and metric.
-
-        Returns
-        -------
-        str or None
-            Its label; None where the reference is the best or the difference may be chance.
-        """
+        """The best model of a column; None where it is the reference or the difference may be chance."""
         known = [row for row in self.rows if column in row.spreads]
-        if not known:
-            return None
-        best = max(known, key=lambda row: row.spreads[column].mean)
-        comparison = best.comparisons.get(column)
-        return best.model if comparison is not None and comparison.significant else None
+        best = max(known, key=lambda row: row.spreads[column].mean, default=None)
+        return best.model if best is not None and best.sign(column) else None
 
 
 def make_leaderboard(
@@ -179,8 +165,6 @@ def make_leaderboard(
 
     Parameters
     ----------
-    runs : sequence of Run
-        Any models, any seeds, in any order.
     reference : str, optional
         Label of the model to compare with; by default the ID-only model with the best mean headline
         on the test set, which makes claims over it hardest.
@@ -227,11 +211,6 @@ def make_leaderboard(
 
 def require_one_protocol(runs: Sequence[Run]) -> None:
     """Refuse to put runs side by side that were not measured alike.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-        What is to share a table.
 
     Raises
     ------

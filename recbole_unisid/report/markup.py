@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import TypeAlias
 
+from markupsafe import Markup as Markup
+from markupsafe import escape
+
 #: What may stand inside an element; None leaves nothing.
-Child: TypeAlias = "str | int | Markup | None"
+Child: TypeAlias = "str | int | None"
 
 _VOID = frozenset(["br", "input"])
 #: SVG's shapes have no content, but HTML wants them closed.
@@ -16,35 +19,25 @@ _SHAPES = frozenset(["circle", "line", "path", "polyline", "rect"])
 _CONTROLS = {code: " " for code in (*range(32), 127, *range(128, 160), 0x2028, 0x2029)}
 
 
-class Markup(str):
-    """A string that is HTML already; every other string is text and gets escaped."""
-
-    __slots__ = ()
-
-
 def tag(name: str, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
     """Write one element.
 
     Parameters
     ----------
-    name : str
-        Of the element.
-    *children : str, int, Markup or None
-        Its content; strings that are not :class:`Markup` are escaped.
-    **attributes : str, int, float, bool or None
+    **attributes
         A final underscore is dropped (``class_``), others become hyphens (``aria_label``); None and
         False leave the attribute out, True writes it without a value.
-
-    Returns
-    -------
-    Markup
 
     Examples
     --------
     >>> print(tag("p", "1 < 2", tag("br"), class_="note"))
     <p class="note">1 &lt; 2<br></p>
     """
-    written = "".join(_attribute(key, value) for key, value in attributes.items())
+    written = ""
+    for key, value in attributes.items():
+        if value is not None and value is not False:
+            written += f" {key.rstrip('_').replace('_', '-')}"
+            written += "" if value is True else f'="{escape(str(value))}"'
     if name in _VOID:
         return Markup(f"<{name}{written}>")
     if name in _SHAPES:
@@ -52,27 +45,9 @@ def tag(name: str, *children: Child, **attributes: str | int | float | bool | No
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 
-def _attribute(key: str, value: str | int | float | bool | None) -> str:
-    if value is None or value is False:
-        return ""
-    name = (
-        key.rstrip("_")
-        .replace("_", "-")
-        .replace("viewbox", "viewBox")
-        .replace("preserveaspect", "preserveAspect")
-    )
-    return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
-
-
 def join(children: Iterable[Child]) -> Markup:
     """Put pieces one after the other; text is escaped."""
-    return Markup(
-        "".join(
-            child if isinstance(child, Markup) else escape(str(child))
-            for child in children
-            if child is not None
-        )
-    )
+    return Markup("".join(escape(child) for child in children if child is not None))
 
 
 def clean_text(text: str, longest: int) -> str:
@@ -100,8 +75,6 @@ def table(head: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, 
 
     Parameters
     ----------
-    head : sequence
-        One a column.
     rows : sequence of sequences
         Their first cell is the row's head.
     caption : str
@@ -111,11 +84,50 @@ def table(head: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, 
     """
     top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
-    grid = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", top),
-        tag("tbody", *body),
-        class_="wide" if wide else None,
-    )
+    parts = (tag("caption", caption), tag("thead", top), tag("tbody", *body))
+    grid = tag("table", *parts, class_="wide" if wide else None)
     return tag("div", grid, class_="scroll", role="region", tabindex="0", aria_label=caption)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page: a name for links, a heading, and what stands below it."""
+
+    ident: str
+    title: str
+    body: Markup
+
+    def drawn(self) -> Markup:
+        """The section as HTML."""
+        heading = tag("h2", self.title, id=f"{self.ident}-title")
+        return tag("section", heading, self.body, id=self.ident, aria_labelledby=f"{self.ident}-title")
+
+
+def section(ident: str, title: str, *children: Child) -> Section:
+    """Make a section of its parts."""
+    return Section(ident, title, join(children))
+
+
+def note(text: str) -> Markup:
+    """A small remark."""
+    return tag("p", text, class_="note")
+
+
+def panel(title: Child, *children: Child) -> Markup:
+    """A drawing with its title above."""
+    return tag("figure", tag("figcaption", title), *children)
+
+
+def panels(children: Iterable[Child]) -> Markup:
+    """Drawings side by side where there is room."""
+    return tag("div", *children, class_="panels")
+
+
+def swatch(kind: str) -> Markup:
+    """A spot of a colour, by the class of the style sheet."""
+    return tag("span", class_=f"swatch {kind}", aria_hidden="true")
+
+
+def legend(entries: Iterable[tuple[str, str]]) -> Markup:
+    """Name colours: pairs of a name and the class of its swatch."""
+    return tag("ul", *(tag("li", swatch(kind), name) for name, kind in entries), class_="legend")

@@ -13,29 +13,14 @@ import recbole_unisid
 from recbole_unisid.files import write_text
 from recbole_unisid.report.gather import Report, gather_report
 from recbole_unisid.report.markup import Markup, join, tag
-from recbole_unisid.report.sections import (
-    cases,
-    collisions,
-    controls,
-    cost,
-    differences,
-    explorer,
-    health,
-    leaderboard,
-    learning,
-    people,
-    protocol,
-    purity,
-    size,
-    slices,
-    summary,
-)
+from recbole_unisid.report.sections import overview, people, quality, tokens, training
 from recbole_unisid.report.wording import listed
 
 #: In the order of the page.
 _SECTIONS = (
-    *(summary, protocol, leaderboard, differences, slices, cases, controls, learning, cost, size),
-    *(health, purity, collisions, explorer, people),
+    *(overview.summary, overview.protocol, quality.leaderboard, quality.differences, quality.slices),
+    *(quality.cases, quality.controls, training.learning, training.cost, training.size),
+    *(tokens.health, tokens.purity, tokens.collisions, tokens.explorer, people.people),
 )
 
 
@@ -49,38 +34,18 @@ def write_report(
 ) -> None:
     """Write a page about finished runs of one data set and protocol, whole or not at all.
 
-    Parameters
-    ----------
-    run_dirs : sequence of str or Path
-        Run folders, any models and seeds.
-    path : str or Path
-        The page, ``report.html``.
-    reference, item_file, command, notes
-        As in :func:`recbole_unisid.report.gather.gather_report`.
-
-    Raises
-    ------
-    UserError
-        No run, an unfinished or damaged one, or runs that cannot share a table.
+    The arguments and errors are those of :func:`recbole_unisid.report.gather.gather_report`.
     """
-    write_page(gather_report(run_dirs, reference, item_file, command, notes), path)
-
-
-def write_page(report: Report, path: str | Path) -> None:
-    """Draw a report and write it, whole or not at all."""
-    write_text(path, draw_page(report))
+    write_text(path, draw_page(gather_report(run_dirs, reference, item_file, command, notes)))
 
 
 def draw_page(report: Report) -> str:
-    """Draw a report.
+    """Draw a report as HTML without any reference to another file.
 
-    Returns
-    -------
-    str
-        HTML without any reference to another file. Its content security policy forbids every request,
-        and every script and style but the two in it: a title could not run even if it came in as markup.
+    Its content security policy forbids every request, and every script and style but the two in it: a title
+    could not run even if it came in as markup.
     """
-    drawn = [module.draw(report) for module in _SECTIONS]
+    drawn = [draw(report) for draw in _SECTIONS]
     links = [tag("li", tag("a", one.title.partition(",")[0], href=f"#{one.ident}")) for one in drawn]
     style, script = _asset("page.css"), _asset("page.js") + _asset("explorer.js")
     models = listed(report.labels)

@@ -28,10 +28,6 @@ class RunFiles:
 
     Attributes
     ----------
-    folder : Path
-        Its run folder.
-    run : Run
-        ``result.json`` and ``ranks.npz``.
     settings : dict
         ``config.yaml``; empty where there is none.
     """
@@ -45,28 +41,19 @@ class RunFiles:
         """What ``result.json`` holds."""
         return self.run.result
 
-    def find(self, *keys: str) -> Any:
-        """Follow `keys` into ``result.json``; None where the way ends."""
+    def find(self, *keys: str | int) -> Any:
+        """Follow keys, and places in lists, into ``result.json``; None where the way ends."""
         value: Any = self.result
         for key in keys:
-            if not isinstance(value, Mapping) or value.get(key) is None:
+            try:
+                value = value[key]
+            except (LookupError, TypeError):
                 return None
-            value = value[key]
         return value
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
-    """Find complete runs.
-
-    Parameters
-    ----------
-    places : iterable of str or Path
-        Run folders, or folders that have run folders somewhere below.
-
-    Returns
-    -------
-    list of Path
-        Run folders, sorted, each once. Unfinished runs below a folder are passed over.
+    """Find complete runs: run folders, and those somewhere below other folders; sorted, each once.
 
     Raises
     ------
@@ -84,17 +71,7 @@ def find_runs(places: Iterable[str | Path]) -> list[Path]:
 
 
 def load_runs(folders: Sequence[str | Path]) -> list[RunFiles]:
-    """Read finished runs, and name what tells runs of one model apart.
-
-    Parameters
-    ----------
-    folders : sequence of str or Path
-        Run folders.
-
-    Returns
-    -------
-    list of RunFiles
-        In the order given.
+    """Read finished runs in the order given, and name what tells runs of one model apart.
 
     Raises
     ------

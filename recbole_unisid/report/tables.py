@@ -1,100 +1,57 @@
-"""A leaderboard as Markdown, as CSV and as a table on screen."""
+"""A leaderboard as Markdown, CSV, LaTeX and a table on screen; and the figures of one run on screen."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
 
 from recbole_unisid.evaluation.slices import FEWEST_CASES
-from recbole_unisid.evaluation.statistics import Comparison
 from recbole_unisid.files import write_text
-from recbole_unisid.report.candidate_sets import CANDIDATES, METRIC_NAMES
 from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
+from recbole_unisid.report.wording import (
+    CANDIDATES,
+    CANDIDATES_LATEX,
+    CANDIDATES_SHORT,
+    METRIC_NAMES,
+    count,
+    decimal,
+)
 
-#: Writes one figure of a row.
-_Figure = Callable[[Leaderboard, Row, Column], str]
 _CSV_FIELDS = (
     *("dataset", "split", "order", "ties", "model", "seeds", "candidates", "metric", "mean", "deviation"),
     *("reference", "difference", "low", "high", "relative", "p", "p_holm", "significant"),
 )
+_STATISTICS = (
+    "Differences of means over seeds, user by user; the interval is a paired bootstrap over users (10,000 "
+    "samples), not corrected; p is corrected by Holm's method over the models of a column. A difference is "
+    "significant (▲ ▼) where the corrected p is below .05 and the interval excludes 0."
+)
 
 
 def write_leaderboard(board: Leaderboard, folder: str | Path) -> None:
-    """Write ``leaderboard.md`` and ``leaderboard.csv``, each whole or not at all.
-
-    Parameters
-    ----------
-    board : Leaderboard
-        What to write.
-    folder : str or Path
-        Where; it is made.
-    """
+    """Write ``leaderboard.md`` and ``leaderboard.csv``, each whole or not at all."""
     write_text(Path(folder) / "leaderboard.md", to_markdown(board))
     write_text(Path(folder) / "leaderboard.csv", to_csv(board))
 
 
-def to_markdown(board: Leaderboard) -> str:
-    """Lay a leaderboard out in Markdown: figures, differences, slices, and the protocol of them all.
-
-    Parameters
-    ----------
-    board : Leaderboard
-        What to lay out.
-
-    Returns
-    -------
-    str
-        The text of ``leaderboard.md``.
-    """
-    data = board.data
-    columns = [f"{METRIC_NAMES[metric]} {candidates}" for candidates, metric in board.columns]
-    head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
-    parts = [
-        f"# {board.dataset}",
-        f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions. "
-        f"{_protocol(board)}",
-        _grid(head, [_cells(board, row, _markdown_cell) for row in board.rows]),
-        " ".join([*_legend(board), "± is the standard deviation over seeds."]),
-    ]
-    if board.reference is not None and len(board.rows) > 1:
-        parts += ["The best of a column is bold where it is ▲."]
-        parts += [f"## Against {board.reference}", _grid(_DIFFERENCE_HEAD, _differences(board)), _STATISTICS]
-    slices = [row for row in board.rows if row.slices]
-    if slices:
-        parts += ["## NDCG@10 full, in slices", _slice_grid(slices), _slice_rules(slices[0])]
-    if board.controls:
-        parts += [
-            "## Leak controls",
-            _grid(["Control", "R@10 full_unfiltered", "R@10 full"], _controls(board)),
-        ]
-    parts += [f"> {note}" for note in board.notes]
-    return "\n\n".join(parts) + "\n"
+# --- CSV ----------------------------------------------------------------------------------------------
 
 
 def to_csv(board: Leaderboard) -> str:
-    """Lay a leaderboard out as CSV, one line for each model, candidate set and metric.
-
-    Parameters
-    ----------
-    board : Leaderboard
-        What to lay out.
-
-    Returns
-    -------
-    str
-        The text of ``leaderboard.csv``; what has no value is empty.
-    """
+    """One line for each model, candidate set and metric; what has no value is empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
-    shared = {"dataset": board.dataset} | {
-        name: board.protocol.get(name) for name in ("split", "order", "ties")
-    }
+    shared = {name: board.protocol.get(name) for name in ("split", "order", "ties")}
     for row in board.rows:
         for (candidates, metric), spread in row.spreads.items():
-            line = shared | {"model": row.model, "candidates": candidates, "metric": metric}
+            line = {"dataset": board.dataset, **shared, "model": row.model}
+            line |= {"candidates": candidates, "metric": metric}
             line |= {"mean": spread.mean, "deviation": spread.deviation, "seeds": spread.seeds}
             found = row.comparisons.get((candidates, metric))
             if found is not None:
@@ -106,146 +63,32 @@ def to_csv(board: Leaderboard) -> str:
     return out.getvalue()
 
 
-def to_screen(board: Leaderboard) -> str:
-    """Lay a leaderboard out in columns for a terminal; spreads and intervals are left to the files.
+# --- Markdown -----------------------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    board : Leaderboard
-        What to lay out.
 
-    Returns
-    -------
-    str
-        Lines of about a hundred columns.
-    """
-    columns = board.columns
-    head = [
-        ["", "", "Token", *(candidates for candidates, _ in columns), "Training"],
-        ["Model", "Seeds", "parameters", *(METRIC_NAMES[metric] for _, metric in columns), "seconds"],
+def to_markdown(board: Leaderboard) -> str:
+    """Figures, differences, slices, and the protocol of them all."""
+    data = board.data
+    columns = [f"{METRIC_NAMES[metric]} {candidates}" for candidates, metric in board.columns]
+    head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
+    parts = [
+        f"# {board.dataset}",
+        f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions. "
+        f"{_protocol(board)}",
+        _grid(head, _lines(board, lambda row, column: _with_deviation(board, row, column))),
+        " ".join([*_legend(board), "± is the standard deviation over seeds."]),
     ]
-    lines = head + [_cells(board, row, _screen_cell) for row in board.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    body = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    ]
-    title = f"{board.dataset}. {_protocol(board)}"
-    return "\n".join([title, "", *body, "", *_legend(board), *board.notes]) + "\n"
-
-
-_DIFFERENCE_HEAD = [
-    "Model",
-    "Candidates",
-    "Metric",
-    "Difference",
-    "95 % interval",
-    "Relative",
-    "p (Holm)",
-    "",
-]
-_STATISTICS = (
-    "Differences of means over seeds, user by user; the interval is a paired bootstrap over users (10,000 "
-    "samples), not corrected; p is corrected by Holm's method over the models of a column. A difference is "
-    "significant (▲ ▼) where the corrected p is below .05 and the interval excludes 0."
-)
-
-
-def _cells(board: Leaderboard, row: Row, figure: _Figure) -> list[str]:
-    """One model's line of the main table."""
-    figures = [figure(board, row, column) if column in row.spreads else "–" for column in board.columns]
-    seconds = None if row.seconds is None else round(row.seconds)
-    return [row.model, str(len(row.seeds)), _number(row.token_parameters), *figures, _number(seconds)]
-
-
-def _screen_cell(board: Leaderboard, row: Row, column: Column) -> str:
-    """The mean, and room for a mark so that the digits of a column stand below one another."""
-    return f"{_decimal(row.spreads[column].mean)} {_mark(row.comparisons.get(column)) or ' '}"
-
-
-def _markdown_cell(board: Leaderboard, row: Row, column: Column) -> str:
-    """The mean, bold or not, with its deviation over seeds and its mark."""
-    spread = row.spreads[column]
-    mean = _decimal(spread.mean)
-    text = f"**{mean}**" if board.bold(column) == row.model else mean
-    deviation = "" if spread.deviation is None else f"± {_decimal(spread.deviation)}"
-    return " ".join(filter(None, [text, deviation, _mark(row.comparisons.get(column))]))
-
-
-def _mark(found: Comparison | None) -> str:
-    """▲ or ▼ where a model is significantly above or below the reference."""
-    if found is None or not found.significant:
-        return ""
-    return "▲" if found.difference.estimate > 0 else "▼"
-
-
-def _differences(board: Leaderboard) -> list[list[str]]:
-    lines = []
-    for row in board.rows:
-        for (candidates, metric), found in row.comparisons.items():
-            low, high = found.difference.low, found.difference.high
-            lines.append(
-                [
-                    row.model,
-                    candidates,
-                    metric,
-                    _signed(found.difference.estimate),
-                    f"{_signed(low)} .. {_signed(high)}",
-                    "–" if found.relative is None else f"{100 * found.relative:+.1f} %",
-                    f"{found.p_holm:.4f}",
-                    _mark(found),
-                ]
-            )
-    return lines
-
-
-def _slice_grid(rows: Sequence[Row]) -> str:
-    names = list(rows[0].slices)
-    head = ["Model", *(f"{name} ({rows[0].slices[name]['n']:,})" for name in names)]
-    return _grid(head, [[row.model, *(_slice_cell(row.slices[name]) for name in names)] for row in rows])
-
-
-def _slice_cell(figures: dict[str, object]) -> str:
-    value, cases = figures["ndcg@10"], figures["n"]
-    if not isinstance(value, float) or not isinstance(cases, int):
-        return "–"
-    return _decimal(value) if cases >= FEWEST_CASES else f"({_decimal(value)})"
-
-
-def _slice_rules(row: Row) -> str:
-    rules = "; ".join(f"{name}: {figures['rule']}" for name, figures in row.slices.items())
-    return (
-        f"Means over seeds. {rules}. Fewer than {FEWEST_CASES} cases: in parentheses, no ground for claims."
-    )
-
-
-def _controls(board: Leaderboard) -> list[list[str]]:
-    lines = []
-    for name, sets in board.controls.items():
-        values = [(sets.get(candidates) or {}).get("recall@10") for candidates in ("full_unfiltered", "full")]
-        lines.append([name, *("–" if value is None else _decimal(value) for value in values)])
-    return lines
-
-
-def _protocol(board: Leaderboard) -> str:
-    protocol = board.protocol
-    seeds = sorted({seed for row in board.rows for seed in row.seeds})
-    return (
-        f"Split {protocol.get('split')}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
-        f"model chosen by validation {protocol.get('valid_metric')}; "
-        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
-    )
-
-
-def _legend(board: Leaderboard) -> list[str]:
-    sets = dict.fromkeys(candidates for candidates, _ in board.columns)
-    lines = [f"{name}: {CANDIDATES[name]}." for name in sets]
-    lines.append("Equal scores count against the model.")
-    if board.reference is None:
-        lines.append("No model here is ID-only, so nothing is compared: name a reference.")
-    elif len(board.rows) > 1:
-        lines.append(f"▲ ▼ significantly above, below {board.reference} (Holm, 5 %).")
-    return lines
+    if board.reference is not None and len(board.rows) > 1:
+        head = ["Model", "Candidates", "Metric", "Difference", "95 % interval", "Relative", "p (Holm)", ""]
+        parts += ["The best of a column is bold where it is ▲."]
+        parts += [f"## Against {board.reference}", _grid(head, _differences(board)), _STATISTICS]
+    if any(row.slices for row in board.rows):
+        parts += ["## NDCG@10 full, in slices", *_slices([row for row in board.rows if row.slices])]
+    if board.controls:
+        head = ["Control", "R@10 full_unfiltered", "R@10 full"]
+        parts += ["## Leak controls", _grid(head, [_control(*one) for one in board.controls.items()])]
+    parts += [f"> {note}" for note in board.notes]
+    return "\n\n".join(parts) + "\n"
 
 
 def _grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -256,13 +99,227 @@ def _grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _decimal(value: float) -> str:
-    return f"{value:.4f}"
+def _lines(board: Leaderboard, figure: Callable[[Row, Column], str]) -> list[list[str]]:
+    """The models' lines of the main table."""
+    lines = []
+    for row in board.rows:
+        figures = [figure(row, column) if column in row.spreads else "–" for column in board.columns]
+        lines.append(
+            [row.model, str(len(row.seeds)), count(row.token_parameters), *figures, count(row.seconds)]
+        )
+    return lines
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.4f}"
+def _with_deviation(board: Leaderboard, row: Row, column: Column) -> str:
+    """The mean, bold or not, with its deviation over seeds and its mark."""
+    spread = row.spreads[column]
+    mean = decimal(spread.mean)
+    text = f"**{mean}**" if board.bold(column) == row.model else mean
+    deviation = "" if spread.deviation is None else f"± {decimal(spread.deviation)}"
+    return " ".join(filter(None, [text, deviation, row.sign(column)]))
 
 
-def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
+def _differences(board: Leaderboard) -> list[list[str]]:
+    return [
+        [
+            row.model,
+            *column,
+            f"{found.difference.estimate:+.4f}",
+            f"{found.difference.low:+.4f} .. {found.difference.high:+.4f}",
+            "–" if found.relative is None else f"{100 * found.relative:+.1f} %",
+            f"{found.p_holm:.4f}",
+            row.sign(column),
+        ]
+        for row in board.rows
+        for column, found in row.comparisons.items()
+    ]
+
+
+def _slices(rows: Sequence[Row]) -> Iterator[str]:
+    first = rows[0].slices
+    head = ["Model", *(f"{name} ({figures['n']:,})" for name, figures in first.items())]
+    yield _grid(head, [[row.model, *(_slice_cell(row.slices[name]) for name in first)] for row in rows])
+    rules = "; ".join(f"{name}: {figures['rule']}" for name, figures in first.items())
+    yield (
+        f"Means over seeds. {rules}. Fewer than {FEWEST_CASES} cases: in parentheses, no ground for claims."
+    )
+
+
+def _slice_cell(figures: Mapping[str, Any]) -> str:
+    shown = decimal(figures["ndcg@10"])
+    return shown if figures["ndcg@10"] is None or figures["n"] >= FEWEST_CASES else f"({shown})"
+
+
+def _control(name: str, sets: Mapping[str, Any]) -> list[str]:
+    return [name, *(decimal((sets.get(one) or {}).get("recall@10")) for one in ("full_unfiltered", "full"))]
+
+
+def _protocol(board: Leaderboard) -> str:
+    protocol, seeds = board.protocol, board.seeds
+    return (
+        f"Split {protocol.get('split')}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
+        f"model chosen by validation {protocol.get('valid_metric')}; "
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
+    )
+
+
+def _legend(board: Leaderboard) -> list[str]:
+    lines = [f"{name}: {CANDIDATES[name]}." for name in _sets(board)]
+    lines.append("Equal scores count against the model.")
+    if board.reference is None:
+        lines.append("No model here is ID-only, so nothing is compared: name a reference.")
+    elif len(board.rows) > 1:
+        lines.append(f"▲ ▼ significantly above, below {board.reference} (Holm, 5 %).")
+    return lines
+
+
+def _sets(board: Leaderboard) -> list[str]:
+    """The candidate sets of the columns, each once."""
+    return list(dict.fromkeys(candidates for candidates, _ in board.columns))
+
+
+# --- screen -------------------------------------------------------------------------------------------
+
+
+def to_screen(board: Leaderboard) -> str:
+    """Lay a leaderboard out in about a hundred columns; spreads and intervals are left to the files."""
+
+    def figure(row: Row, column: Column) -> str:  # room for a mark: digits stand below one another
+        return f"{decimal(row.spreads[column].mean)} {row.sign(column) or ' '}"
+
+    columns = board.columns
+    lines = [
+        ["", "", "Token", *(candidates for candidates, _ in columns), "Training"],
+        ["Model", "Seeds", "parameters", *(METRIC_NAMES[metric] for _, metric in columns), "seconds"],
+        *_lines(board, figure),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    body = [
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip()
+        for name, *cells in lines
+    ]
+    title = f"{board.dataset}. {_protocol(board)}"
+    return "\n".join([title, "", *body, "", *_legend(board), *board.notes]) + "\n"
+
+
+_COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
+
+
+def summary_table(result: Mapping[str, Any]) -> str:
+    """The test figures of one run, one line a candidate set, with the protocol above and the folder below.
+
+    Parameters
+    ----------
+    result : mapping
+        As ``result.json`` holds it, with ``run_dir``.
+    """
+    data, protocol, tokens = result["data"], result["protocol"], result["parameters"]["tokens"]
+    # With one target a user, a hit is a recall of 1: one name for both.
+    rows = {
+        title: {key.replace("hit@", "recall@"): value for key, value in result["test"][name].items()}
+        for name, title in CANDIDATES_SHORT.items()
+        if result["test"].get(name)
+    }
+    used = [column for column in _COLUMNS if any(column in row for row in rows.values())]
+    grid = [[title, *(row.get(column) for column in used)] for title, row in rows.items()]
+    size = "" if tokens is None else f", {tokens:,} token parameters"
+    trained = f"{result['epochs']} epochs in {result['seconds']['training']:.0f} s{size}"
+    return "\n".join(
+        [
+            "",
+            f"{result['dataset']}: {data['users']:,} users, {data['items']:,} items, "
+            f"{data['interactions']:,} interactions",
+            f"test of the {protocol['split'].replace('_', '-')} split, ties {protocol['ties']}; "
+            f"best epoch by validation {protocol['valid_metric']}",
+            "",
+            tabulate(grid, ["candidates", *used], floatfmt=".4f", missingval=""),
+            *(["", f"note: {result['order_note']}"] if result.get("order_note") else []),
+            "",
+            f"{result['model']} ({result['seed']}): {trained} -> {result['run_dir']}",
+        ]
+    )
+
+
+# --- LaTeX --------------------------------------------------------------------------------------------
+
+_SPECIAL = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+}
+_DAGGERS = {"": "", "▲": r"^{\dagger}", "▼": r"^{\ddagger}"}
+
+
+def to_latex(board: Leaderboard) -> str:
+    """Lay a leaderboard out as a LaTeX ``table`` (package booktabs).
+
+    The deviation over seeds is an index; bold is as in the other forms, a dagger stands where a model is
+    significantly above the reference, a double dagger where it is below.
+    """
+    sets = [candidates for candidates, _ in board.columns]
+    groups, rules, first = [], [], 2  # the first column is the model's name
+    for name in _sets(board):
+        width = sets.count(name)
+        title = CANDIDATES_LATEX.get(name, _plain(name))
+        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    head = [
+        "Model",
+        *(METRIC_NAMES.get(metric, _plain(metric)) for _, metric in board.columns),
+        "Token param.",
+    ]
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_caption(board)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(sets) + 1)}}}",
+        r"    \toprule",
+        f"    {' & '.join(['', *groups, ''])} \\\\",
+        f"    {' '.join(rules)}",
+        f"    {' & '.join(head)} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(_latex_line(board, row))} \\\\" for row in board.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caption(board: Leaderboard) -> str:
+    seeds, protocol = len(board.seeds), board.protocol
+    told = "; ".join(
+        f"{CANDIDATES_LATEX.get(name, name).lower()}: {CANDIDATES[name]}" for name in _sets(board)
+    )
+    marks = ""
+    if board.reference is not None:
+        marks = (
+            rf" $\dagger$, $\ddagger$: significantly above, below {_plain(board.reference)} (paired bootstrap over "
+            "users, Holm, 5\\,\\%)."
+        )
+    return (
+        f"{_plain(board.dataset)}, {str(protocol.get('split')).replace('_', '-')} split, ties "
+        f"{_plain(str(protocol.get('ties')))}; mean and standard deviation over {seeds} seed{'s'[: seeds > 1]}. "
+        f"{_plain(told)}. Equal scores count against the model.{marks}"
+    )
+
+
+def _latex_line(board: Leaderboard, row: Row) -> list[str]:
+    tokens = "--" if row.token_parameters is None else f"{row.token_parameters:,}".replace(",", "\\,")
+    return [_plain(row.model), *(_latex_cell(board, row, column) for column in board.columns), tokens]
+
+
+def _latex_cell(board: Leaderboard, row: Row, column: Column) -> str:
+    spread = row.spreads.get(column)
+    if spread is None:
+        return "--"
+    mean = f"{spread.mean:.4f}"
+    shown = rf"\textbf{{{mean}}}" if board.bold(column) == row.model else mean
+    deviation = "" if spread.deviation is None else rf"_{{\pm {spread.deviation:.4f}}}"
+    mark = _DAGGERS[row.sign(column)]
+    return f"{shown}${deviation}{mark}$" if deviation or mark else shown
+
+
+def _plain(text: str) -> str:
+    """Text without meaning to LaTeX."""
+    return "".join(_SPECIAL.get(char, char) for char in text)

@@ -21,12 +21,7 @@ class TokenView:
     ----------
     labels : list of str
         The models that have these codes, by their names on the leaderboard.
-    seed : int
-        Of the run.
-    item_ids : list of str
-        Names of the items.
     codes : ndarray of int64, shape [items, levels]
-        Their codes.
     health : mapping
         ``tokenizer`` of ``result.json``.
     """

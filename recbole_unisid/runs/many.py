@@ -9,11 +9,11 @@ from typing import Any
 
 from recbole_unisid import distributed
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import fingerprint
+from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.plugins.loading import failed_in
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.report.gather import gather_report
-from recbole_unisid.report.page import write_page
+from recbole_unisid.report.page import draw_page
 from recbole_unisid.report.tables import to_screen, write_leaderboard
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import run_single
@@ -74,7 +74,7 @@ def _write_report(results: Sequence[dict[str, Any]], verbose: bool) -> None:
     folder = benchmark_folder(results)
     report = gather_report([result["run_dir"] for result in results])
     write_leaderboard(report.board, folder)
-    write_page(report, folder / "report.html")
+    write_text(folder / "report.html", draw_page(report))
     if verbose:
         print("\n" + to_screen(report.board))
         print(f"\n-> {folder / 'report.html'}")

@@ -1,1 +1,1 @@
-"""The sections of the page, one a file, in the order in which they are read."""
+"""The sections of the page."""

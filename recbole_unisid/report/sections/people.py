@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from recbole_unisid.report.examples import Examples, Person
 from recbole_unisid.report.gather import Report
-from recbole_unisid.report.markup import Markup, foreign, tag
-from recbole_unisid.report.sections.section import Section, section
+from recbole_unisid.report.markup import Markup, Section, foreign, note, section, swatch, tag
 from recbole_unisid.report.wording import count
 
 _WAYS = {"unified": "by the whole vector", "tokens": "by tokens", "text": "by text", "ID": "by ID"}
@@ -16,8 +15,8 @@ _MOST_MODELS = 6
 _OPEN = 2
 
 
-def draw(report: Report) -> Section:
-    """Draw the section."""
+def people(report: Report) -> Section:
+    """Some test users' histories and lists, and some items' neighbours."""
     known = dict(list(report.examples.items())[:_MOST_MODELS])
     if not known:
         return section("people", "People", tag("p", _NO_EXAMPLES))
@@ -56,9 +55,9 @@ def _recommended(report: Report, label: str, known: Examples, person: Person) ->
         hit = item == person.target
         mark = tag("b", "✓ ", title="the item that came next") if hit else None
         lines.append(tag("li", mark, _title(report, known, item), class_="truth" if hit else None))
-    swatch = tag("span", class_=f"swatch c{report.colour(label) % 8}", aria_hidden="true")
-    rank = tag("p", f"truth at rank {count(person.rank)}", class_="note")
-    return tag("div", tag("h4", swatch, label), tag("ol", *lines, class_="titles"), rank)
+    head = tag("h4", swatch(report.colour_class(label)), label)
+    rank = note(f"truth at rank {count(person.rank)}")
+    return tag("div", head, tag("ol", *lines, class_="titles"), rank)
 
 
 def _neighbours(report: Report, label: str, known: Examples) -> Markup:

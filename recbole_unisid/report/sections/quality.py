@@ -1,0 +1,204 @@
+"""How good the models are: every figure, differences, slices of the test cases, and controls."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.evaluation.slices import FEWEST_CASES
+from recbole_unisid.report import markup
+from recbole_unisid.report.charts import Mark, row_plot
+from recbole_unisid.report.gather import Report
+from recbole_unisid.report.leaderboard import Column, Row
+from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
+from recbole_unisid.report.wording import column_name, count, decimal, duration, figure, signed
+
+_LEGEND = (
+    "Means over seeds; ± is the standard deviation over seeds, brackets hold the 95 % interval over users. "
+    "▲ ▼ significantly above, below the reference; the best is bold where it is ▲."
+)
+_DIFFERENCES = (
+    "Differences of means over seeds, user by user, with the 95 % interval of a paired bootstrap over users. "
+    "Filled dots are significant: p below .05 after Holm's correction over the models, and the interval excludes 0."
+)
+_SLICES = (
+    "NDCG@10 over all items but those seen, by the test case's target or history. Means over seeds; intervals "
+    f"are 95 % over users, their ends averaged over seeds. Slices of fewer than {FEWEST_CASES} cases are grey: "
+    "no ground for claims. Scales differ from slice to slice."
+)
+_SLICE_TITLES = {
+    "head": "Popular targets (head)",
+    "mid": "Middling targets (mid)",
+    "tail": "Rare targets (tail)",
+    "cold0": "Targets never seen in training",
+    "cold1_5": "Targets seen 1 to 5 times",
+    "short": "Short histories",
+    "long": "Long histories",
+}
+_CASES = "Shares of the test cases. recbole-unisid inspect tells more about the data: ties, duplicates, text, leaks."
+#: First value of each bar; the last one is open.
+_LENGTHS = (0, 3, 6, 11, 21, 51, 101)
+_COUNTS = (0, 1, 6, 21, 51, 101, 501)
+_CONTROLS = (
+    "Next and previous by ID recommend the neighbours of the last item in the order of the files. Where they "
+    "differ by much, the order of equal times leaks; they mean something only where IDs come from the source."
+)
+_RULES = {
+    "popularity": "most popular first",
+    "next_id": "next by ID",
+    "previous_id": "previous by ID",
+    "repeat_last": "the last item again",
+    "nearest_text": "nearest text to the last item",
+}
+
+
+def leaderboard(report: Report) -> Section:
+    """Every figure with its spread over seeds and its interval over users."""
+    board = report.board
+    head = ["Model", "Seeds", *map(column_name, board.columns), "Token parameters", "Training"]
+    rows = [_cells(report, row) for row in board.rows]
+    grid = markup.table(head, rows, f"Leaderboard of {board.dataset}", wide=True)
+    reference = "" if board.reference is None else f" Reference: {board.reference}."
+    return section("leaderboard", "Leaderboard", grid, note(_LEGEND + reference))
+
+
+def _cells(report: Report, row: Row) -> list[Markup | str]:
+    mark = tag("small", " reference") if row.model == report.board.reference else None
+    return [
+        join([markup.swatch(report.colour_class(row.model)), row.model, mark]),
+        str(len(row.seeds)),
+        *(_cell(report, row, column) for column in report.board.columns),
+        report.figure(row.model, count, "parameters", "tokens"),
+        report.figure(row.model, duration, "seconds", "training"),
+    ]
+
+
+def _cell(report: Report, row: Row, column: Column) -> Markup | str:
+    spread = row.spreads.get(column)
+    if spread is None:
+        return "–"
+    shown = figure(decimal(spread.mean), spread.mean, row.model, f"test {column[0]} {column[1]}")
+    best = report.board.bold(column) == row.model
+    sign, interval = row.sign(column), report.intervals[row.model][column]
+    deviation = None if spread.deviation is None else tag("small", f"± {decimal(spread.deviation)}")
+    ends = tag("small", f"[{decimal(interval.low)}, {decimal(interval.high)}]")
+    return join([tag("b", shown) if best else shown, f" {sign}" if sign else None, deviation, ends])
+
+
+def differences(report: Report) -> Section:
+    """Forest plots: how far each model is from the reference, metric by metric."""
+    title, reference = "Differences to the reference", report.board.reference
+    if reference is None or len(report.board.rows) < 2:
+        reason = (
+            "There is nothing to compare: it takes an ID-only model, or a named reference, and another model."
+        )
+        return section("differences", title, tag("p", reason))
+    drawn = [_forest(report, column) for column in report.board.columns]
+    return section("differences", f"{title}, {reference}", panels(drawn), note(_DIFFERENCES))
+
+
+def _forest(report: Report, column: Column) -> Markup | None:
+    marks = []
+    for row in report.board.rows:
+        one = row.comparisons.get(column)
+        if one is None:
+            continue
+        model, found = row.model, one.difference
+        change = "" if one.relative is None else f"{100 * one.relative:+.0f} %".replace("-", "−")
+        interval = f"{signed(found.low)} to {signed(found.high)}"
+        verdict = "significant" if one.significant else "not significant"
+        spoken = f"{model} against {one.reference}: {signed(found.estimate)} ({interval}), {verdict}"
+        text, ends = join([signed(found.estimate), tag("small", change)]), (found.low, found.high)
+        marks.append(
+            Mark(model, report.colour(model), found.estimate, text, spoken, ends, not one.significant)
+        )
+    plot = row_plot(marks, lambda value: f"{value:+g}" if value else "0")
+    return panel(column_name(column), plot) if marks else None
+
+
+def slices(report: Report) -> Section:
+    """Where models win: popular and rare targets, short and long histories."""
+    first = next(iter(report.runs.values()))[0].find("test", "slices") or {}
+    drawn = [_slice(report, name, figures) for name, figures in first.items()]
+    if not drawn:
+        return section("slices", "Slices", tag("p", "These runs have no slices."))
+    return section("slices", "Slices", panels(drawn), note(_SLICES))
+
+
+def _slice(report: Report, name: str, figures: dict[str, object]) -> Markup:
+    cases = int(str(figures["n"]))
+    about = [tag("small", f" n = {count(cases)}"), tag("small", str(figures["rule"]), class_="rule")]
+    title = join([_SLICE_TITLES.get(name, name), *about])
+    if cases == 0:
+        return panel(title, note("No test case falls into this slice."))
+    return panel(
+        title, row_plot([_slice_mark(report, label, name, cases < FEWEST_CASES) for label in report.labels])
+    )
+
+
+def _slice_mark(report: Report, label: str, name: str, faint: bool) -> Mark:
+    way = ("test", "slices", name)
+    mean = report.mean(label, *way, "ndcg@10")
+    ends = [run.find(*way, "interval", "ndcg@10") for run in report.runs[label]]
+    interval, words = None, ""
+    if all(isinstance(one, list) for one in ends):
+        low, high = np.mean(ends, axis=0).tolist()
+        interval, words = (low, high), f", interval {decimal(low)} to {decimal(high)}"
+    text, spoken = report.figure(label, decimal, *way, "ndcg@10"), f"{label}: {decimal(mean)}{words}"
+    return Mark(label, report.colour(label), mean, text, spoken, interval, faint)
+
+
+def cases(report: Report) -> Section:
+    """What was tested: how long the histories are, and how popular the targets."""
+    ranks = report.runs[report.labels[0]][0].run.ranks
+    told = f"{len(ranks.user):,} test cases"
+    lengths = _shares(ranks.history_length, _LENGTHS, f"{told}, history length")
+    counts = _shares(ranks.target_popularity, _COUNTS, told)
+    drawn = [panel("Items in the history", lengths), panel("Training interactions of the target", counts)]
+    return section("cases", "Test cases", panels(drawn), note(_CASES))
+
+
+def _shares(values: NDArray[np.int64], firsts: tuple[int, ...], spoken: str) -> Markup:
+    """Shares of the values by range."""
+    counts = np.bincount(np.searchsorted(firsts, values, side="right") - 1, minlength=len(firsts))
+    marks = []
+    for low, following, share in zip(firsts, (*firsts[1:], None), counts / len(values), strict=True):
+        name = f"{low} to {(following or 0) - 1}" if following != low + 1 else str(low)
+        name = f"{low} or more" if following is None else name
+        marks.append(Mark(name, None, float(share), f"{share:.1%}", f"{spoken}, {name}: {share:.1%}"))
+    return row_plot(marks, "{:.0%}".format, bars=True)
+
+
+def controls(report: Report) -> Section:
+    """Rules without any model beside the models: what has to be beaten, and what would betray a leak."""
+    drawn = [_beside_rules(report, candidates) for candidates in ("full", "full_unfiltered")]
+    if not any(drawn):
+        return section("controls", "Controls", tag("p", "These runs have no controls."))
+    return section("controls", "Controls", panels(drawn), note(_CONTROLS))
+
+
+def _beside_rules(report: Report, candidates: str) -> Markup | None:
+    column = (candidates, "recall@10")
+    # A model that reads no text has no control by text.
+    found = {name for group in report.runs.values() for name in group[0].find("controls") or {}}
+    names = [*(name for name in _RULES if name in found), *sorted(found - set(_RULES))]
+    rules = [mark for name in names if (mark := _rule(report, name, column)) is not None]
+    marks = []
+    for row in report.board.rows:
+        if column in row.spreads:
+            mean = row.spreads[column].mean
+            text = figure(decimal(mean), mean, row.model, f"test {candidates} recall@10")
+            spoken = f"{row.model}: {decimal(mean)}"
+            marks.append(Mark(row.model, report.colour(row.model), mean, text, spoken))
+    return panel(column_name(column), row_plot([*marks, *rules], bars=True)) if rules else None
+
+
+def _rule(report: Report, name: str, column: Column) -> Mark | None:
+    """One control's line, from the first model whose runs have it; it is the same for all."""
+    words = _RULES.get(name, name)
+    for label in report.labels:
+        value = report.mean(label, "controls", name, *column)
+        if value is not None:
+            text = report.figure(label, decimal, "controls", name, *column)
+            return Mark(words, None, value, text, f"control, {words}: {decimal(value)}")
+    return None
