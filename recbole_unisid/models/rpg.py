@@ -43,18 +43,9 @@ class DigitHeads(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, states: torch.Tensor, table: torch.Tensor) -> list[torch.Tensor]:
-        """Log-probabilities of codes.
+        """Log-probabilities of codes, [P, codes of the digit] each.
 
-        Parameters
-        ----------
-        states : Tensor, shape [P, width]
-            One a position.
-        table : Tensor, shape [sum of sizes, width]
-            Code vectors, digit after digit.
-
-        Returns
-        -------
-        list of Tensor, shape [P, codes of the digit] each
+        `states` are [P, width], one a position; `table` holds the code vectors, digit after digit.
         """
         found = []
         classes = torch.split(functional.normalize(table, dim=-1), self.codebook_sizes)
@@ -67,12 +58,7 @@ class DigitHeads(nn.Module):
 def multi_token_loss(log_probabilities: Sequence[torch.Tensor], codes: torch.Tensor) -> torch.Tensor:
     r"""Mean over positions of :math:`-\sum_j \log P_j(c_j)`, the target's digits taken as independent.
 
-    Parameters
-    ----------
-    log_probabilities : sequence of Tensor, shape [P, codes of the digit] each
-        From :class:`DigitHeads`.
-    codes : Tensor of int64, shape [P, digits]
-        Of the targets.
+    `log_probabilities` are those of :class:`DigitHeads`, `codes` [P, digits] the targets'.
     """
     digits = zip(log_probabilities, codes.T, strict=True)
     return torch.stack([functional.nll_loss(found, code) for found, code in digits]).sum()
@@ -85,6 +71,8 @@ _BLOCK = 2**23
 def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Sum each item's values over its digits; nothing of the size users x items x digits is made.
 
+    Items of equal digits have equal scores, to the last bit.
+
     Parameters
     ----------
     values : Tensor, shape [batch, sum of codebook sizes]
@@ -95,7 +83,6 @@ def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tens
     Returns
     -------
     Tensor, shape [batch, n_items]
-        Items of equal digits have equal scores, to the last bit.
     """
     table = values.T.contiguous()  # [sum of sizes, batch]: a digit is then a row to add
     scores = values.new_empty(len(values), len(rows))
@@ -110,14 +97,7 @@ class RPG(UniSID):
     """Items as means of their digits' vectors; an item's score is the log-probability of its digits.
 
     The whole catalogue is scored exactly instead of by the paper's search in a graph of items; this and the
-    other differences stand in ``docs/rpg.md``.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        ``properties/model/RPG.yaml``.
-    dataset : PrefixRowDataset
-        With ``semantics`` attached.
+    other differences stand in ``docs/rpg.md``. The settings are those of ``properties/model/RPG.yaml``.
     """
 
     losses = ("multi_token",)

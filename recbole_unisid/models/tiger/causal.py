@@ -1,4 +1,4 @@
-"""Histories to items written code by code: the architectures behind one interface."""
+"""The causal architecture: a transformer over item vectors, and a small head that writes codes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,11 @@ from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
 
 @dataclass(frozen=True)
 class HeadState:
-    """What the head knows of some prefixes.
+    """What the head knows of some prefixes."""
 
-    Attributes
-    ----------
-    states : Tensor, shape [batch, width]
-        Of the histories.
-    table : Tensor, shape [codes of all levels, width]
-        Code vectors.
-    prefixes : Tensor, shape [batch, prefixes, width]
-        Sum of the code vectors of each prefix.
-    """
-
-    states: torch.Tensor
-    table: torch.Tensor
-    prefixes: torch.Tensor
+    states: torch.Tensor  # [batch, width], of the histories
+    table: torch.Tensor  # [codes of all levels, width], code vectors
+    prefixes: torch.Tensor  # [batch, prefixes, width], sum of the code vectors of each
 
 
 class CodeHead(nn.Module):
@@ -41,24 +31,20 @@ class CodeHead(nn.Module):
     .. math:: p(c_l \mid h, c_{<l}) = \mathrm{softmax}_k \langle h + f_l(h, \textstyle\sum_{j<l} e_j(c_j)),
               e_l(k) \rangle + b_l(k)
 
-    f is a layer of its own for each level. The vectors e are those that the history is read with: an
-    item's logits would be UniSID's score, cut into its levels, if f were zero. The softmax is over all codes
-    of the level, or over those that lead on to an item: then the items' likelihoods sum to 1.
+    f is a layer of its own for each level. The vectors e are those that the history is read with: an item's
+    logits would be UniSID's score, cut into its levels, if f were zero. The softmax is over all codes of the
+    level, or over those that lead on to an item (`among_children`): then the items' likelihoods sum to 1.
 
     Parameters
     ----------
     sizes : list of int
         Codes of each level.
-    width : int
-        Width of states and of code vectors.
-    inner : int
-        Width of the hidden layer of f.
+    width, inner : int
+        Width of states and of code vectors, and of the hidden layer of f.
     dropout : float
         Share of hidden units dropped in training.
     temperature : float
-        Logits are divided by it.
-    among_children : bool
-        Whether the softmax is over codes that lead on to an item.
+        Logits are divided by it in scoring.
     """
 
     def __init__(
@@ -81,26 +67,32 @@ class CodeHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, level: int, states: torch.Tensor, prefixes: torch.Tensor, table: torch.Tensor
+        self,
+        level: int,
+        states: torch.Tensor,
+        prefixes: torch.Tensor,
+        table: torch.Tensor,
+        hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Logits of one level after known prefixes (teacher forcing).
+        """Logits of one level after known prefixes, [..., codes of the level].
 
         Parameters
         ----------
         level : int
             From 0.
-        states : Tensor, shape [positions, width]
-            Of the histories.
-        prefixes : Tensor, shape [positions, width]
-            Sums of the code vectors of the levels before.
+        states, prefixes : Tensor, shape [..., width]
+            Of the histories; sums of the code vectors of the levels before.
         table : Tensor, shape [codes of all levels, width]
             Code vectors.
-
-        Returns
-        -------
-        Tensor, shape [positions, codes of the level]
+        hidden : Tensor, shape [..., inner], optional
+            What :attr:`from_state` makes of the states, where it is known.
         """
-        return self._logits(level, states, self.from_state[level](states), prefixes, table)
+        hidden = self.from_state[level](states) if hidden is None else hidden
+        inner = functional.gelu(self.from_prefix[level](prefixes) + hidden)
+        query = states + self.out[level](self.dropout(inner))
+        codes = slice(self.starts[level], self.starts[level + 1])
+        logits: torch.Tensor = query @ table[codes].T + self.bias[codes]
+        return logits
 
     def begin(self, states: torch.Tensor, table: torch.Tensor) -> HeadState:
         """The empty prefix of every history, states [batch, width]."""
@@ -119,24 +111,9 @@ class CodeHead(nn.Module):
         """Scores of a level's codes; see :class:`~recbole_unisid.models.tiger.decoder.CodeDecoder`."""
         hidden = self.from_state[level](state.states)  # [batch, inner]: once a history
         users = places[0]
-        logits = self._logits(level, state.states[users], hidden[users], state.prefixes[places], state.table)
+        logits = self(level, state.states[users], state.prefixes[places], state.table, hidden[users])
         logits = logits.float() / self.temperature
         return logits if self.among_children else functional.log_softmax(logits, dim=-1)
-
-    def _logits(
-        self,
-        level: int,
-        states: torch.Tensor,
-        hidden: torch.Tensor,
-        prefixes: torch.Tensor,
-        table: torch.Tensor,
-    ) -> torch.Tensor:
-        """Logits of a level, [..., width] -> [..., codes]; `hidden` is the states' part, [..., inner]."""
-        inner = functional.gelu(self.from_prefix[level](prefixes) + hidden)
-        query = states + self.out[level](self.dropout(inner))
-        codes = slice(self.starts[level], self.starts[level + 1])
-        logits: torch.Tensor = query @ table[codes].T + self.bias[codes]
-        return logits
 
 
 def children_loss(
@@ -173,17 +150,11 @@ class CausalItems(CodeWriter):
     Parameters
     ----------
     codes : Tensor of int64, shape [n_items + 1, levels]
-        Codes of every item; row 0 (padding) is not used.
+        Codes of every item; row 0 (padding) is not used. The trie is that of these codes.
     sizes : list of int
         Codes of each level.
-    trie : CodeTrie
-        Of these codes.
-    transformer : CausalTransformer
-        Of the width of the code vectors.
-    head : CodeHead
-        Likewise.
     width : int
-        Of the code vectors.
+        Of the code vectors, of the transformer and of the head.
     """
 
     decoder: CodeHead
@@ -222,11 +193,9 @@ class CausalItems(CodeWriter):
                 logits = self.decoder(number, *(each[branching] for each in given), table)
                 losses.append(children_loss(level, nodes[branching], child[branching], logits, smoothing))
             else:
-                logits = self.decoder(number, *given, table)
-                code = level.code[child]
-                losses.append(
-                    functional.cross_entropy(logits, code, reduction="sum", label_smoothing=smoothing)
-                )
+                logits, code = self.decoder(number, *given, table), level.code[child]
+                found = functional.cross_entropy(logits, code, reduction="sum", label_smoothing=smoothing)
+                losses.append(found)
         return torch.stack(losses).sum() / len(wanted)
 
     def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:

@@ -14,22 +14,16 @@ Places = tuple[torch.Tensor, torch.Tensor]
 
 
 class CodeDecoder(Protocol):
-    """Scores of the next code, many prefixes of one user at a time.
+    """Scores of the next code, many prefixes of one user at a time."""
 
-    Attributes
-    ----------
-    widest : int
-        Numbers that one prefix needs at once at most, about: callers bound their memory by it.
-    among_children : bool
-        Whether the likelihood of a code is one among the codes that lead on to an item (then what
-        :meth:`score` gives are logits) or among all codes (then they are log-probabilities).
-    """
-
+    #: Numbers that one prefix needs at once at most, about: callers bound their memory by it.
     widest: int
+    #: Whether the likelihood of a code is one among the codes that lead on to an item (then :meth:`score`
+    #: gives logits) or among all codes (then it gives log-probabilities).
     among_children: bool
 
     def step(self, state: Any, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None) -> Any:
-        """Take one code more.
+        """Take one code more; returns the state for :meth:`score` and the next step.
 
         Parameters
         ----------
@@ -42,35 +36,21 @@ class CodeDecoder(Protocol):
             The last code of every prefix; None at level 0, where there is one prefix, the empty one.
         origin : Tensor of int64, shape [batch, prefixes], or None
             Which prefix of `state` each of these goes on from.
-
-        Returns
-        -------
-        object
-            For :meth:`score` and the next step.
         """
         ...
 
     def score(self, state: Any, level: int, places: Places) -> torch.Tensor:
-        """Tell how likely every code of a level is after some of the prefixes.
+        """Tell how likely every code of a level is after some of the prefixes, [..., codes of the level].
 
-        Parameters
-        ----------
-        state : object
-            Of the step to this level.
-        level : int
-            From 0.
-        places : pair of Tensors of int64
-            Histories and their prefixes, of shapes that broadcast to [...].
-
-        Returns
-        -------
-        Tensor, shape [..., codes of the level]
+        `state` is that of the step to this level, and `places` broadcast to [...].
         """
         ...
 
 
 def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
-    """Put what is kept of prefixes into the order of those that go on from them.
+    """Put what is kept of prefixes into the order of those that go on from them, [batch, new prefixes, ...].
+
+    A view where there was one prefix: nothing is copied for every beam.
 
     Parameters
     ----------
@@ -78,11 +58,6 @@ def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
         One entry a prefix.
     origin : Tensor of int64, shape [batch, new prefixes]
         Numbers of old prefixes.
-
-    Returns
-    -------
-    Tensor, shape [batch, new prefixes, ...]
-        A view where there was one prefix: nothing is copied for every beam.
     """
     if kept.shape[1] == 1:
         return kept.expand(-1, origin.shape[1], *kept.shape[2:])
@@ -90,18 +65,10 @@ def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
 
 
 class CodeWriter(nn.Module):
-    """A model of the next item's codes.
+    """A model of the next item's codes."""
 
-    Attributes
-    ----------
-    decoder : CodeDecoder
-        Goes on from what :meth:`begin` gives.
-    items : ItemRepresentation
-        What an item is to the model, for the report's neighbours.
-    """
-
-    decoder: CodeDecoder
-    items: ItemRepresentation
+    decoder: CodeDecoder  # goes on from what :meth:`begin` gives
+    items: ItemRepresentation  # what an item is to the model, for the report's neighbours
 
     def loss(
         self, inputs: torch.Tensor, targets: torch.Tensor, users: torch.Tensor | None, smoothing: float

@@ -17,16 +17,8 @@ from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
 class CodeVocabulary(nn.Module):
     """Token numbers of padding, of hashed users and of the codes of every level (TIGER, section 3.2).
 
-    Token 0 pads and begins every answer; tokens 1 .. users are users; the codes follow, level by level.
-
-    Parameters
-    ----------
-    codes : Tensor of int64, shape [n_items + 1, levels]
-        Codes of every item; row 0 (padding) is not used.
-    sizes : list of int
-        Codes of each level.
-    users : int
-        Buckets that users are hashed into; 0 for none.
+    Token 0 pads and begins every answer; tokens 1 .. `users` are buckets of users; the codes follow, level by
+    level. `codes` are int64 [n_items + 1, levels]; row 0 (padding) is not used.
     """
 
     def __init__(self, codes: torch.Tensor, sizes: list[int], users: int) -> None:
@@ -40,18 +32,10 @@ class CodeVocabulary(nn.Module):
         self.tokens: torch.Tensor
 
     def histories(self, items: torch.Tensor, users: torch.Tensor | None) -> torch.Tensor:
-        """Write histories as tokens.
+        """Write histories [batch, length] of items, oldest first and padded on the right, as tokens.
 
-        Parameters
-        ----------
-        items : Tensor of int64, shape [batch, length]
-            Item numbers, oldest first; 0 pads on the right.
-        users : Tensor of int64, shape [batch], or None
-            User numbers; None leaves the user's token out.
-
-        Returns
-        -------
-        Tensor of int64, shape [batch, length * levels], with a user's token in front one more
+        The result is int64 [batch, length * levels], with a user's token in front one more; without `users`
+        [batch] it is left out.
         """
         tokens = self.tokens[items].flatten(1)
         if not self.users or users is None:
@@ -62,20 +46,14 @@ class CodeVocabulary(nn.Module):
 def prefix_histories(
     inputs: torch.Tensor, targets: torch.Tensor, max_len: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Take a batch of whole sequences apart: one history a target, for models that read one at a time.
-
-    Parameters
-    ----------
-    inputs, targets : Tensor of int64, shape [batch, length]
-        Item numbers, padded with 0 on the right; a target of 0 is not asked for.
-    max_len : int
-        Items of a history at most.
+    """Take whole sequences [batch, length] apart: one history a target, for models that read one at a time.
 
     Returns
     -------
     histories : Tensor of int64, shape [targets, longest]
-        What stands before each target, oldest first, padded on the right.
+        At most `max_len` items before each target, oldest first, padded with 0 on the right.
     wanted : Tensor of int64, shape [targets]
+        The targets above 0.
     rows : Tensor of int64, shape [targets]
         The sequence each comes from.
     """
@@ -94,41 +72,20 @@ _Pair = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What the decoder knows of some prefixes.
+    """What the decoder knows of some prefixes; keys and values one pair a layer."""
 
-    Attributes
-    ----------
-    hidden : Tensor of bool, shape [batch, 1, 1, tokens]
-        Padding of the histories.
-    history : list of pair of Tensor, shape [batch, heads, tokens, head width] each
-        Keys and values of the encoded histories, one pair a layer, the same for all prefixes.
-    written : list of pair of Tensor, shape [batch, prefixes, codes so far, heads, head width] each
-        Keys and values of the prefixes, one pair a layer.
-    states : Tensor, shape [batch, prefixes, width], or None
-        What the next code is read from; None before the first step.
-    """
-
-    hidden: torch.Tensor
+    hidden: torch.Tensor  # bool [batch, 1, 1, tokens], padding of the histories
+    #: [batch, heads, tokens, head width] each, of the encoded histories, the same for all prefixes
     history: list[_Pair]
-    written: list[_Pair]
+    written: list[_Pair]  # [batch, prefixes, codes so far, heads, head width] each, of the prefixes
+    #: [batch, prefixes, width], what the next code is read from; None before the first step
     states: torch.Tensor | None = None
 
 
 class CodeTransformer(nn.Module):
     """Encoder and decoder of T5 (transformers' layers and initialisation) over a vocabulary of codes.
 
-    Parameters
-    ----------
-    vocabulary : CodeVocabulary
-        Tokens of items and users.
-    width, inner : int
-        Width of the states and of the feed-forward layers.
-    layers, heads, head_width : int
-        Layers of the encoder, and as many of the decoder; heads and the width of each.
-    dropout : float
-        Share dropped in training.
-    temperature : float
-        Logits are divided by it in stepping.
+    The encoder has `layers` layers, and so has the decoder; logits are divided by `temperature` in stepping.
     """
 
     def __init__(
@@ -163,18 +120,9 @@ class CodeTransformer(nn.Module):
         self.t5: Any = T5ForConditionalGeneration(config)
 
     def forward(self, tokens: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-        """Logits of every code of known items (teacher forcing).
+        """Logits of every code of known items (teacher forcing), [batch, levels, tokens of the vocabulary].
 
-        Parameters
-        ----------
-        tokens : Tensor of int64, shape [batch, tokens]
-            Histories, 0 for padding.
-        answers : Tensor of int64, shape [batch, levels]
-            Tokens of the items' codes.
-
-        Returns
-        -------
-        Tensor, shape [batch, levels, tokens of the vocabulary]
+        `tokens` are histories [batch, tokens], 0 for padding, and `answers` the items' codes [batch, levels].
         """
         given = functional.pad(answers[:, :-1], (1, 0))  # 0 begins
         logits: torch.Tensor = self.t5(
@@ -233,14 +181,7 @@ class CodeTransformer(nn.Module):
 class EncoderDecoder(CodeWriter):
     """TIGER as published: an encoder reads the history's codes, a decoder writes the next item's.
 
-    Parameters
-    ----------
-    vocabulary : CodeVocabulary
-        Tokens of items and users.
-    transformer : CodeTransformer
-        Over the vocabulary.
-    max_len : int
-        Items of a history at most.
+    Histories hold at most `max_len` items.
     """
 
     decoder: CodeTransformer

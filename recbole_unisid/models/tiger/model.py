@@ -10,7 +10,7 @@ import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, check_choice
 from recbole_unisid.evaluation.metrics import FULL_CUTOFFS
 from recbole_unisid.items.representation import with_padding
 from recbole_unisid.items.trie import CodeTrie
@@ -35,12 +35,7 @@ SOFTMAXES = ("children", "codes")
 class TIGER(SequentialRecommender):
     """Generative retrieval over the items' codes, ranked by beam search or by exact likelihoods.
 
-    Parameters
-    ----------
-    config : UniSIDConfig
-        See ``properties/model/TIGER.yaml``.
-    dataset : PrefixRowDataset
-        With ``semantics`` attached.
+    The settings are those of ``properties/model/TIGER.yaml``; the dataset has ``semantics`` attached.
 
     Raises
     ------
@@ -66,16 +61,11 @@ class TIGER(SequentialRecommender):
         """What an item is to the model: the sum of its code vectors."""
         return self.writer.items
 
-    # --- RecBole's contract -----------------------------------------------------------------------
-
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Mean negative log-likelihood of the targets of a batch, shape [].
 
-        Parameters
-        ----------
-        interaction : Interaction
-            Whole sequences, or RecBole's prefix rows; as for
-            :meth:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender.calculate_loss`.
+        The batch holds whole sequences, or RecBole's prefix rows; as for
+        :meth:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender.calculate_loss`.
         """
         inputs, targets = inputs_and_targets(self, interaction)
         return self.writer.loss(inputs, targets, self._users(interaction), self.smoothing)
@@ -91,42 +81,29 @@ class TIGER(SequentialRecommender):
         """
         return self.beam_scores(interaction) if self.listed else self.exact_scores(interaction)
 
-    # --- rankers ----------------------------------------------------------------------------------
-
     def beam_scores(self, interaction: Any) -> torch.Tensor:
         """Log-likelihoods of the items that beams find, ``-inf`` elsewhere; shape [batch, n_items]."""
-        width = self.listed or self.n_items - 1
-        parts = []
-        for state, rows in self._states(interaction, width):
-            found = beam_search(self.writer.decoder, state, len(rows), self.trie, width)
-            parts.append(spread_over_items(*found, self.n_items - 1))
-        return torch.cat(parts)
+        width, decoder = self.listed or self.n_items - 1, self.writer.decoder
+        lists = (
+            beam_search(decoder, state, len(rows), self.trie, width)
+            for state, rows in self._states(interaction, width)
+        )
+        return torch.cat([spread_over_items(*found, self.n_items - 1) for found in lists])
 
     def exact_scores(self, interaction: Any) -> torch.Tensor:
         """Log-likelihoods of all items, shape [batch, n_items]."""
-        parts = []
-        for state, rows in self._states(interaction, 64):
-            parts.append(score_catalogue(self.writer.decoder, state, len(rows), self.trie, self.numbers))
-        return torch.cat(parts)
+        decoder, states = self.writer.decoder, self._states(interaction, 64)
+        return torch.cat(
+            [score_catalogue(decoder, s, len(rows), self.trie, self.numbers) for s, rows in states]
+        )
 
     def score_candidates(self, interaction: Any, items: torch.Tensor) -> torch.Tensor:
-        """Exact log-likelihoods of some items, whatever the ranker lists.
+        """Exact log-likelihoods of some items [batch, candidates], whatever the ranker lists.
 
-        Parameters
-        ----------
-        interaction : Interaction
-            Histories.
-        items : Tensor of int64, shape [batch, candidates]
-            Item numbers; 0 gives a number that means nothing.
-
-        Returns
-        -------
-        Tensor, shape [batch, candidates]
+        Item 0 gives a number that means nothing.
         """
-        parts = []
-        for state, rows in self._states(interaction, items.shape[1]):
-            parts.append(score_candidates(self.writer.decoder, state, self.trie, items[rows]))
-        return torch.cat(parts)
+        decoder, states = self.writer.decoder, self._states(interaction, items.shape[1])
+        return torch.cat([score_candidates(decoder, s, self.trie, items[rows]) for s, rows in states])
 
     def _states(self, interaction: Any, prefixes: int) -> Iterator[tuple[Any, torch.Tensor]]:
         """Encode histories, each once, so few at a time that `prefixes` steps of each fit into memory."""
@@ -136,20 +113,14 @@ class TIGER(SequentialRecommender):
         for first in range(0, len(inputs), step):
             rows = torch.arange(first, min(first + step, len(inputs)), device=inputs.device)
             longest = max(1, int(lengths[rows].max()))
-            yield (
-                self.writer.begin(
-                    inputs[rows, :longest], lengths[rows], None if users is None else users[rows]
-                ),
-                rows,
-            )
+            some = None if users is None else users[rows]
+            yield self.writer.begin(inputs[rows, :longest], lengths[rows], some), rows
 
     def _users(self, interaction: Any) -> torch.Tensor | None:
         if self.USER_ID not in interaction:  # histories of nobody: a product's
             return None
         users: torch.Tensor = interaction[self.USER_ID]
         return users
-
-    # --- parameters -------------------------------------------------------------------------------
 
     def parameter_counts(self) -> dict[str, int]:
         """Count parameters as ``result.json`` reports them; ``tokens`` are the code vectors."""
@@ -165,8 +136,7 @@ class TIGER(SequentialRecommender):
 def _list_length(config: Any, n_items: int) -> int | None:
     """The beam's width, None where all items are scored; settings that cannot be used are refused."""
     for name, known in (("architecture", ARCHITECTURES), ("ranker", RANKERS), ("softmax_over", SOFTMAXES)):
-        if config[name] not in known:
-            raise UserError(f"There is no {name} '{config[name]}'; choose one of {', '.join(known)}.")
+        check_choice(name, config[name], known)
     width: int = config["beams"]
     exact = config["ranker"] == "exact" or (config["ranker"] == "auto" and n_items <= config["exact_items"])
     if exact or width >= n_items:

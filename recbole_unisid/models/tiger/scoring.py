@@ -14,23 +14,10 @@ from recbole_unisid.models.tiger.decoder import CodeDecoder
 def family_scores(
     decoder: CodeDecoder, state: Any, number: int, level: TrieLevel, nodes: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score the children of each prefix.
+    """Score the children of each prefix, which stands at a node [batch, prefixes] of a level.
 
     Among children, one without siblings is certain: the decoder is not even asked for it. So the deep
-    levels of a catalogue, where few prefixes branch, cost little.
-
-    Parameters
-    ----------
-    decoder : CodeDecoder
-        Tells how likely each code is.
-    state : object
-        Of the step to this level.
-    number : int
-        The level, from 0.
-    level : TrieLevel
-        The same, in the tree.
-    nodes : Tensor of int64, shape [batch, prefixes]
-        Where the prefixes stand.
+    levels of a catalogue, where few prefixes branch, cost little. `state` is that of the step to this level.
 
     Returns
     -------
@@ -49,18 +36,9 @@ def family_scores(
 
 
 def log_softmax_of_families(logits: torch.Tensor, parent: torch.Tensor, parents: int) -> torch.Tensor:
-    """Log-probabilities among children of one parent.
+    """Log-probabilities among children of one parent, [batch, children] like the logits.
 
-    Parameters
-    ----------
-    logits : Tensor, shape [batch, children]
-    parent : Tensor of int64, shape [children]
-        Numbers below `parents`.
-    parents : int
-
-    Returns
-    -------
-    Tensor, shape [batch, children]
+    `parent` [children] holds numbers below `parents`.
     """
     families = parent.expand(len(logits), -1)
     largest = logits.new_full((len(logits), parents), -torch.inf)
@@ -72,20 +50,9 @@ def log_softmax_of_families(logits: torch.Tensor, parent: torch.Tensor, parents:
 def beam_search(
     decoder: CodeDecoder, state: Any, batch: int, trie: CodeTrie, width: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find likely items, code by code, all users and beams at once.
+    """Find likely items, code by code, all users and `width` beams at once; no beam can leave the trie.
 
-    Parameters
-    ----------
-    decoder : CodeDecoder
-        Tells how likely each next code is.
-    state : object
-        What the decoder needs of the histories, computed once.
-    batch : int
-        Histories.
-    trie : CodeTrie
-        Existing items: no beam can leave it.
-    width : int
-        Beams a history.
+    `state` is what the decoder needs of the `batch` histories, computed once.
 
     Returns
     -------
@@ -118,7 +85,7 @@ def spread_over_items(items: torch.Tensor, scores: torch.Tensor, n_items: int) -
 
 
 def share_of_top(listed: torch.Tensor, exact: torch.Tensor, k: int = 10) -> float:
-    """Tell how much of the true best k lists hold, whatever their order.
+    """Tell how much of the true best k lists hold, whatever their order: a mean over users between 0 and 1.
 
     Parameters
     ----------
@@ -127,11 +94,6 @@ def share_of_top(listed: torch.Tensor, exact: torch.Tensor, k: int = 10) -> floa
         at ``-inf`` in `exact`.
     k : int
         Items asked for.
-
-    Returns
-    -------
-    float
-        Between 0 and 1, a mean over the users.
     """
     best, items = exact.topk(min(k, exact.shape[1]), dim=1)
     asked = best > -torch.inf
@@ -141,40 +103,20 @@ def share_of_top(listed: torch.Tensor, exact: torch.Tensor, k: int = 10) -> floa
 
 @dataclass
 class _Walk:
-    """One walk over the tree, depth first in blocks of neighbouring prefixes.
-
-    Attributes
-    ----------
-    decoder : CodeDecoder
-    trie : CodeTrie
-    block : int
-        Prefixes a step at most.
-    scores : Tensor, shape [batch, n_items + 1]
-        Written to.
-    """
+    """One walk over the tree, depth first in blocks of neighbouring prefixes."""
 
     decoder: CodeDecoder
     trie: CodeTrie
-    block: int
-    scores: torch.Tensor
+    block: int  # prefixes a step at most
+    scores: torch.Tensor  # [batch, n_items + 1], written to
 
     def below(
         self, number: int, first: int, reached: torch.Tensor, state: Any, origin: torch.Tensor | None
     ) -> None:
-        """Score everything below some prefixes of length `number`, which are neighbours.
+        """Score everything below some neighbouring prefixes of length `number`, the first at node `first`.
 
-        Parameters
-        ----------
-        number : int
-            Codes of the prefixes.
-        first : int
-            The first prefix's node.
-        reached : Tensor, shape [batch, prefixes]
-            Their log-likelihoods.
-        state : object
-            Of the step that led to them.
-        origin : Tensor of int64, shape [prefixes], or None
-            Their parents' places in `state`; None for the empty prefix.
+        `reached` [batch, prefixes] are their log-likelihoods; `origin` [prefixes] are their parents' places
+        in `state`, that of the step that led to them (None for the empty prefix).
         """
         level, batch = self.trie.levels[number], len(reached)
         for begin in range(0, reached.shape[1], self.block):
@@ -217,25 +159,10 @@ class _Walk:
 def score_catalogue(
     decoder: CodeDecoder, state: Any, batch: int, trie: CodeTrie, numbers: int = 1 << 24
 ) -> torch.Tensor:
-    """Log-likelihood of every item, every prefix of a history computed once.
+    """Log-likelihood of every item, every prefix of a history computed once; [batch, n_items + 1].
 
-    Parameters
-    ----------
-    decoder : CodeDecoder
-        Tells how likely each next code is.
-    state : object
-        What it needs of the histories.
-    batch : int
-        Histories.
-    trie : CodeTrie
-        The catalogue.
-    numbers : int
-        Numbers a step may hold at once, about: the walk goes in blocks of so many prefixes.
-
-    Returns
-    -------
-    Tensor, shape [batch, n_items + 1]
-        Column 0 (padding) is at ``-inf``.
+    Column 0 (padding) is at ``-inf``. `state` and `batch` are those of :func:`beam_search`. A step may hold
+    about `numbers` numbers at once: the walk goes in blocks of so many prefixes.
     """
     device = trie.items.device
     scores = torch.full((batch, len(trie.items) + 1), -torch.inf, device=device)
@@ -245,23 +172,7 @@ def score_catalogue(
 
 
 def score_candidates(decoder: CodeDecoder, state: Any, trie: CodeTrie, items: torch.Tensor) -> torch.Tensor:
-    """Log-likelihood of some items of each history.
-
-    Parameters
-    ----------
-    decoder : CodeDecoder
-        Tells how likely each next code is.
-    state : object
-        What it needs of the histories.
-    trie : CodeTrie
-        The catalogue.
-    items : Tensor of int64, shape [batch, candidates]
-        Item numbers; 0 gives a number that means nothing.
-
-    Returns
-    -------
-    Tensor, shape [batch, candidates]
-    """
+    """Log-likelihood of some items of each history, [batch, candidates]; that of item 0 means nothing."""
     batch, candidates = items.shape
     scores = torch.zeros(batch, candidates, device=items.device)
     last: torch.Tensor | None = None
