@@ -17,10 +17,11 @@ from documents import Block, blocks, commands, pages
 from recbole_unisid.commands import options
 from recbole_unisid.commands.main import SUBCOMMANDS, main
 from recbole_unisid.commands.options import parse_options
+from recbole_unisid.config.given import parsed
 from recbole_unisid.errors import UserError
 from recbole_unisid.plugins import loading as extensions
-from recbole_unisid.recbole_adapter.keys import RUN_KEYS, check_keys
-from recbole_unisid.recbole_adapter.registry import model_class
+from recbole_unisid.recbole_adapter.keys import RUN_KEYS, check_read
+from recbole_unisid.recbole_adapter.registry import resolve
 
 #: Python blocks that need more than a small data set: their page, words in them, and the test that runs them.
 RUN_ELSEWHERE = {
@@ -131,9 +132,8 @@ def check_settings(arguments: list[str]) -> None:
     models = given.pop("model", "UniSID").split(",")
     for model in models:
         extensions.use_named(model, given)
-    for model in models:
-        model_class(model)
-        check_keys({key: value for key, value in given.items() if key not in RUN_KEYS}, model)
+    settings = {key: value for key, value in parsed(given).items() if key not in RUN_KEYS}
+    check_read(settings, [resolve(model) for model in models])
 
 
 def test_a_wrong_command_would_fail(reader: Path) -> None:

@@ -228,7 +228,7 @@ def test_additive_codebooks_of_bad_vectors(vectors: np.ndarray, sizes: list[int]
     [
         ("{seed: 3}", "give it as --tokenizer_seed"),
         ("{titles: 3}", "'titles' is no setting"),
-        ("{1: 3}", "1 is no"),
+        ("{1: 3}", "tokenizer_options={1: 3} must be a mapping"),
     ],
 )
 def test_settings_of_every_tokenizer(options: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

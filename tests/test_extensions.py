@@ -20,7 +20,7 @@ from recbole_unisid.embeddings import encode_texts
 from recbole_unisid.errors import UserError
 from recbole_unisid.plugins import loading as extensions
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.registry import family
+from recbole_unisid.recbole_adapter.registry import resolve
 from recbole_unisid.tokens import build_tokenizer, load_tokenizer, tokenize_items
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
@@ -376,7 +376,7 @@ def test_run_takes_a_class(ml_mini: Path, capsys: pytest.CaptureFixture[str]) ->
     assert take_models({}, [kind, "UniSID "]) == ["own_model:X", "UniSID"]
     given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
     assert recbole_unisid.run(kind, "ml-mini", given, verbose=False)["model"] == "own_model:X"
-    assert family(recbole_unisid.use(kind.__base__)) == "ItemID"
+    assert resolve(recbole_unisid.use(kind.__base__)).family == "ItemID"
     command = ["run", "--use", "own_model:X,", "--model=own_model:X,", f"--data_path={ml_mini}"]
     assert main([*command, "--dataset=ml-mini", "--epochs=1", "--show_progress=false"]) == 0
     assert "finished before" in capsys.readouterr().out

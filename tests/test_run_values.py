@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from recbole_unisid.config.defaults import (
     properties_folder,
     read_yaml,
 )
-from recbole_unisid.config.rules import Choice, Number
+from recbole_unisid.config.settings import check_values, misfit, settings, words_of
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.keys import RUN_KEYS, own_keys
 from recbole_unisid.recbole_adapter.registry import OWN_MODELS, known_models
-from recbole_unisid.recbole_adapter.values import RULES, check_values
 
-NUMBERS = sorted(key for key, rule in RULES.items() if isinstance(rule, Number))
-WORDS = sorted(key for key, rule in RULES.items() if isinstance(rule, Choice))
+KINDS_OF = {key: setting.kind for key, setting in settings().items()}
+NUMBERS = sorted(
+    key for key, kind in KINDS_OF.items() if re.match("a (whole )?number(?!.* or )", words_of(kind))
+)
+WORDS = sorted(key for key, kind in KINDS_OF.items() if isinstance(kind, tuple))
 
 
 def recipes(model: str) -> list[str]:
@@ -46,9 +48,11 @@ def test_categories_of_prepared_amazon_sets_are_parted_as_they_were_joined() -> 
     assert dataset_defaults("amazon-of-ones-own") == dataset_defaults("ml-100k") == {}
 
 
-def test_every_setting_of_ours_has_a_rule() -> None:
-    """A new key in a YAML file without a rule would let nonsense through."""
-    assert own_keys() - RUN_KEYS <= set(RULES)
+def test_every_setting_of_ours_is_described() -> None:
+    """A new key in a YAML file without a description would let nonsense through."""
+    for model in OWN_MODELS:
+        for recipe in recipes(model):
+            assert (overall_defaults() | model_defaults(model, recipe)).keys() <= settings().keys()
 
 
 @pytest.mark.parametrize("model", OWN_MODELS)
@@ -76,9 +80,7 @@ def test_recboles_defaults_fit() -> None:
 @pytest.mark.parametrize("key", NUMBERS)
 def test_no_number_takes_nonsense(key: str, value: Any) -> None:
     """Text, true, lists, NaN, and numbers far out of bounds, where the setting has bounds there."""
-    rule = RULES[key]
-    assert isinstance(rule, Number)
-    if value == 1e300 and rule.high == float("inf") and not rule.whole:
+    if value == 1e300 and not re.search("whole|below|at most", words_of(KINDS_OF[key])):
         check_values({key: value}, {})
         return
     with pytest.raises(UserError, match=rf"^{key}=.* must be a"):
@@ -86,26 +88,31 @@ def test_no_number_takes_nonsense(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "inside", "outside"),
+    ("kind", "inside", "outside"),
     [
-        (Number(1, whole=True), [1, 2, np.int64(3)], [0, -1, 1.5, 2.0, None]),
-        (Number(0, 1, below=True), [0, 0.0, 0.5, np.float32(0.5)], [1, 1.0, -0.1]),
-        (Number(0, 1, above=True), [1e-9, 1], [0, 1.1]),
-        (Number(), [-5, 1e9], ["1", None]),
+        ("count", [1, 2], [0, -1, 1.5, 2.0, None, True]),
+        ("rate", [0, 0.0, 0.5, np.float64(0.5)], [1, 1.0, -0.1]),
+        ("share", [1e-9, 0.5], [0, 1, 1.1]),
+        ("number", [-5, 1e9], ["1", None, False]),
+        (
+            "interval",
+            ["[5,inf)", "(-1, 2.5]", "[0,3];(7,9)", "[-inf,4]"],
+            ["5", "[5,inf]", "[5;9)", "[9,5]", 5, ""],
+        ),
+        ("gbce_t", [0, 1], [1.01]),
     ],
 )
-def test_bounds(rule: Number, inside: list[Any], outside: list[Any]) -> None:
+def test_bounds(kind: str, inside: list[Any], outside: list[Any]) -> None:
     """On the bounds, inside and outside of them."""
-    assert all(rule.fits(value) for value in inside)
-    assert not any(rule.fits(value) for value in outside)
+    kind = settings()[kind].kind if kind in settings() else kind
+    assert all(misfit(value, kind) is None for value in inside)
+    assert all(misfit(value, kind) is not None for value in outside)
 
 
 @pytest.mark.parametrize("key", WORDS)
 def test_words(key: str) -> None:
     """A word that is none of the choices is refused with the nearest one; each choice is taken."""
-    rule = RULES[key]
-    assert isinstance(rule, Choice)
-    for word in rule.words:
+    for word in KINDS_OF[key]:
         check_values({key: word}, {key: word})
         with pytest.raises(UserError, match=f"one of .*Did you mean .*{word}"):
             check_values({key: f"{word}s"}, {key: word})
@@ -117,13 +124,15 @@ def test_words(key: str) -> None:
         ({"codebook_sizes": "[8,0]"}, "codebook_sizes=[8, 0] must be a list"),
         ({"codebook_sizes": "[]"}, "codebook_sizes=[] must be a list"),
         ({"distances": "cosine,manhattan"}, "one of cosine, euclidean"),
-        ({"negatives": "{bce: 1}"}, "one for 'shared'"),
+        ({"negatives": "{bce: 1}"}, "a mapping of shared (a whole number of at least 1)"),
         ({"negatives": "0"}, "negatives=0 must be a whole number of at least 1"),
         ({"tokenizer_options": "abc"}, "a mapping such as"),
-        ({"eval_args": "{a: 1}"}, "order (one of TO), group_by (text)"),
-        ({"clip_grad_norm": "{a: 1}"}, "max_norm is needed"),
+        ({"eval_args": "{a: 1}"}, "order (one of TO), group_by (text or None)"),
+        ({"clip_grad_norm": "{a: 1}"}, "a mapping of max_norm (a number above 0)"),
         ({"clip_grad_norm": "{max_norm: 0}"}, "max_norm (a number above 0)"),
-        ({"eval_args": "{order: RO}"}, "of which order is needed"),
+        ({"eval_args": "{order: RO}"}, "order (one of TO)"),
+        ({"user_inter_num_interval": 5}, "must be text such as [5,inf)"),
+        ({"val_interval": {"rating": "[5,inf]"}}, "must be a mapping to text such as [5,inf)"),
         ({"text_fields": "-5"}, "each of it text"),
         ({"hidden_dropout_prob": "1"}, "at least 0 and below 1; the default is 0.3"),
         ({"n_heads": "None"}, "n_heads=None must be"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from recbole_unisid.config.rules import as_list
+from recbole_unisid.config.settings import as_list
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import use
 

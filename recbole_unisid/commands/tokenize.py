@@ -66,7 +66,7 @@ def _config(settings: dict[str, Any]) -> UniSIDConfig:
 
     model, *others = take_models(settings)
     config = UniSIDConfig(model, take_dataset(settings), settings)
-    if others or getattr(config.model_class, "needs", None) != "tokens":
+    if others or config.chosen.needs != "tokens":
         raise UserError(
             f"tokenize makes the tokens of one model, and {', '.join([model, *others])} is none that reads tokens: "
             "leave --model out, or name one such as UniSID or TIGER."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.config.defaults import parse_yaml, read_yaml
-from recbole_unisid.config.rules import as_list
+from recbole_unisid.config.settings import as_list
 from recbole_unisid.errors import UserError
 from recbole_unisid.plugins.loading import use
 

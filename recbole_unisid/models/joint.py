@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_unisid import distributed
-from recbole_unisid.config.rules import as_list
+from recbole_unisid.config.settings import as_list
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
 from recbole_unisid.items.joint import JointOptions, JointTokens

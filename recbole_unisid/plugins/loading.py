@@ -191,6 +191,11 @@ def code_fingerprint(extension: type[Any]) -> str:
     return fingerprint(parts)
 
 
+def sources_of(extension: type[Any]) -> list[Any]:
+    """What a class and those that it is derived from say (:func:`source_of`), but for the packages underneath."""
+    return [source_of(base) for base in extension.__mro__ if _is_own(base)]
+
+
 def code_of(names: Iterable[Any]) -> dict[str, str]:
     """The hashes of those names that are classes in use, reference -> hash; for hashes of runs."""
     found = {name for name in names if isinstance(name, str) and name in _in_use}

@@ -12,7 +12,6 @@ from recbole_unisid.recbole_adapter import upstream_fixes as mends
 mends.mend()  # before RecBole's own modules read NumPy's names
 
 from recbole.config import Config  # noqa: E402
-from recbole.utils import ModelType  # noqa: E402
 
 from recbole_unisid import distributed  # noqa: E402
 from recbole_unisid.config.defaults import (  # noqa: E402
@@ -21,8 +20,7 @@ from recbole_unisid.config.defaults import (  # noqa: E402
     overall_defaults,
 )
 from recbole_unisid.config.given import parsed  # noqa: E402
-from recbole_unisid.config.places import PLACE_KEYS  # noqa: E402
-from recbole_unisid.config.rules import as_list  # noqa: E402
+from recbole_unisid.config.settings import as_list, check_values, place_keys  # noqa: E402
 from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
@@ -32,13 +30,11 @@ from recbole_unisid.plugins.loading import (  # noqa: E402
     class_defaults,
     code_of,
     failed_in,
-    is_reference,
 )
 from recbole_unisid.recbole_adapter.features import feature_settings, inter_columns  # noqa: E402
-from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_keys  # noqa: E402
-from recbole_unisid.recbole_adapter.registry import family, is_own, model_class  # noqa: E402
+from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
+from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
 from recbole_unisid.recbole_adapter.validation import check_protocol_metric  # noqa: E402
-from recbole_unisid.recbole_adapter.values import check_values  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(
@@ -73,8 +69,8 @@ class UniSIDConfig(Config):
         distributed.join()
         external = parsed(settings or {})
         self._recipe = str(external.get("recipe", "default"))
-        model_class(model)  # an unknown model is named before an unknown key
-        check_keys(external, model)
+        self.chosen = resolve(model)  # an unknown model is named before an unknown key
+        check_known(external, model)
         try:
             super().__init__(model=model, dataset=dataset, config_dict=external)
         except UserError:
@@ -95,13 +91,13 @@ class UniSIDConfig(Config):
         return parsed(config_dict)
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type[Any], str]:
-        return model, model_class(model), dataset
+        return model, self.chosen.cls, dataset
 
     def _load_internal_config_dict(self, model: str, model_class: type[Any], dataset: str) -> None:
         # RecBole extends its module-wide list of dataset keys at every call; ours stays per object.
         shared: dict[str, list[str]] = self.parameters
         self.parameters: dict[str, list[str]] = {kind: list(keys) for kind, keys in shared.items()}
-        kin = family(model)
+        kin = self.chosen.family
         super()._load_internal_config_dict(kin, model_class, dataset)
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
         brought = class_defaults(model_class)
@@ -112,7 +108,8 @@ class UniSIDConfig(Config):
         merged = self.internal_config_dict | self.external_config_dict
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
-        self._set_protocol(model_class.type)
+        # General models mask what a user had; sequential ones may recommend it again (RecBole's rule).
+        self.internal_config_dict["repeatable"] = self.chosen.sequential
         columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
         for names in features.values():
             columns["item"] = [merged["ITEM_ID_FIELD"], *(as_list(names) or [])]
@@ -124,14 +121,10 @@ class UniSIDConfig(Config):
             settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
         self._set_negatives(merged, model_class)
 
-    def _set_protocol(self, model_type: ModelType) -> None:
-        """General models mask what a user had; sequential ones may recommend it again (RecBole's rule)."""
-        self.internal_config_dict["repeatable"] = model_type == ModelType.SEQUENTIAL
-
     def _set_negatives(self, merged: dict[str, Any], model_class: type[Any]) -> None:
         """A full softmax needs no sampled negatives; RecBole raises where its own default has them."""
         full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
-        if model_class.type == ModelType.SEQUENTIAL and full_softmax:
+        if self.chosen.sequential and full_softmax:
             self.internal_config_dict["train_neg_sample_args"] = None
 
     def _init_device(self) -> None:
@@ -196,12 +189,12 @@ class UniSIDConfig(Config):
     @property
     def is_own_model(self) -> bool:
         """Whether the model trains on whole sequences (ours) rather than on RecBole's prefix rows."""
-        return is_own(self.model)
+        return self.chosen.ours
 
     @property
     def is_sequential(self) -> bool:
         """Whether the model reads a history rather than a user number."""
-        return bool(self.final_config_dict["MODEL_TYPE"] == ModelType.SEQUENTIAL)
+        return self.chosen.sequential
 
     def make_model(self, dataset: Any) -> Any:
         """The model, on the run's device.
@@ -221,7 +214,7 @@ class UniSIDConfig(Config):
         except UserError:
             raise
         except Exception as error:  # whatever RecBole's models raise: their bounds are their own
-            theirs, own = self.model_class.__module__.startswith("recbole."), is_reference(self.model)
+            theirs, own = self.model_class.__module__.startswith("recbole."), self.chosen.users
             if not (theirs or own) or (own and (os.environ.get(TRACEBACK) or failed_in(error))):
                 raise
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -239,7 +232,7 @@ class UniSIDConfig(Config):
 
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
-        settings = {key: value for key, value in self.resolved().items() if key not in PLACE_KEYS}
+        settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
         code = code_of([self.model, *(settings.get(key) for key in CLASS_SETTINGS)])
         return settings | {"code": code} if code else settings
 

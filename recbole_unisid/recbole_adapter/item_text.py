@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.config.rules import as_list
+from recbole_unisid.config.settings import as_list
 from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors

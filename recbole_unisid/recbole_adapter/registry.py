@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import re
+from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
@@ -35,17 +38,75 @@ GENERAL_BASELINES = {
 }
 
 
+@dataclass(frozen=True)
+class ChosenModel:
+    """A model that somebody named; its class is imported when it is asked for.
+
+    Attributes
+    ----------
+    name : str
+        As it was given.
+    family : str
+        Whose defaults, trainer and search space it has: its own name, or of a class of the user's the nearest model of
+        ours or RecBole's that it is derived from.
+    module : str
+        Where its class stands.
+    users : bool
+        Whether it is a class of the user's own.
+    ours : bool
+        Whether it trains on whole sequences, as ours do, rather than on RecBole's prefix rows.
+    sequential : bool
+        Whether it reads a history rather than a user number.
+    """
+
+    name: str
+    family: str
+    module: str
+    users: bool
+    ours: bool
+    sequential: bool
+
+    @property
+    def cls(self) -> type[Any]:
+        """A subclass of RecBole's ``AbstractRecommender``."""
+        found: type[Any] = (
+            find(self.name, "model")
+            if self.users
+            else getattr(importlib.import_module(self.module), self.name)
+        )
+        return found
+
+    @property
+    def needs(self) -> str | None:
+        """What it reads of the items' text: ``tokens``, ``vectors`` or None."""
+        needs: str | None = getattr(self.cls, "needs", None)
+        return needs
+
+
+def recbole_folder() -> Path:
+    """Where RecBole is installed, found without importing it.
+
+    Raises
+    ------
+    UserError
+        When it is not.
+    """
+    found = find_spec("recbole")
+    if found is None or found.origin is None:
+        raise UserError("RecBole is not installed: pip install recbole.")
+    return Path(found.origin).parent
+
+
 @cache
 def sequential_models() -> dict[str, str]:
-    """RecBole's sequential models, name -> module (each module holds the class of its own name)."""
-    import recbole.model.sequential_recommender as package
-
-    found = {}
-    for module_info in pkgutil.iter_modules(package.__path__):
-        for name in vars(package):
-            if name.lower() == module_info.name and isinstance(getattr(package, name), type):
-                found[name] = f"{package.__name__}.{module_info.name}"
-    return {name: found[name] for name in sorted(found) if name not in NOT_SUPPORTED}
+    """RecBole's sequential models, name -> module."""
+    text = (recbole_folder() / "model" / "sequential_recommender" / "__init__.py").read_text(encoding="utf-8")
+    found = re.findall(
+        r"^from (recbole\.model\.sequential_recommender\.\w+) import (\w+)", text, re.MULTILINE
+    )
+    return {
+        name: module for module, name in sorted(found, key=lambda pair: pair[1]) if name not in NOT_SUPPORTED
+    }
 
 
 def known_models() -> dict[str, str]:
@@ -53,27 +114,17 @@ def known_models() -> dict[str, str]:
     return OWN_MODELS | sequential_models() | GENERAL_BASELINES
 
 
-def model_class(name: str) -> type[Any]:
-    """Find a model's class.
-
-    Parameters
-    ----------
-    name : str
-        A name of :func:`known_models`, or ``module:Class`` of the user's own, in use
-        (:func:`recbole_unisid.use`).
-
-    Returns
-    -------
-    type
-        A subclass of RecBole's ``AbstractRecommender``.
+def resolve(name: str) -> ChosenModel:
+    """Find the model of a name of :func:`known_models`, or of ``module:Class`` in use (:func:`recbole_unisid.use`).
 
     Raises
     ------
     UserError
-        When no model has that name; the nearest names are suggested.
+        When no model has that name, with the nearest; for a class of the user's that no file may import, or that is
+        no model.
     """
     if is_reference(name):
-        return _users_class(name)
+        return _users_own(name)
     if name in NOT_SUPPORTED:
         raise UserError(f"RecBole's {name} does not run here: {NOT_SUPPORTED[name]}.")
     models = known_models()
@@ -82,39 +133,15 @@ def model_class(name: str) -> type[Any]:
             f"There is no model '{name}'.{own_class(name) or did_you_mean(name, models)} --list-models shows all of "
             "them; one of your own is module:Class."
         )
-    found: type[Any] = getattr(importlib.import_module(models[name]), name)
-    return found
+    sequential = name not in GENERAL_BASELINES
+    return ChosenModel(name, name, models[name], users=False, ours=name in OWN_MODELS, sequential=sequential)
 
 
-def is_own(name: str) -> bool:
-    """Whether a model is this package's (trained on whole sequences) rather than RecBole's."""
-    return family(name) in OWN_MODELS
-
-
-def family(name: str) -> str:
-    """Whose defaults, trainer and search space a model has.
-
-    A model's own name; of a class of the user's, the nearest model of ours or RecBole's that it is or is derived from
-    (`ItemID` where it is :class:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender` itself).
-    """
-    if not is_reference(name):
-        return name
-    known = known_models()
-    for base in model_class(name).__mro__:
-        if known.get(base.__name__) == base.__module__:
-            return base.__name__
-        if base.__module__ == _BACKBONE:
-            return "ItemID"
-    return name
-
-
-def _users_class(name: str) -> type[Any]:
+def _users_own(name: str) -> ChosenModel:
     from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
     from recbole.model.sequential_recommender import S3Rec
 
-    from recbole_unisid.recbole_adapter.own_models import (
-        check_methods,  # as RecBole's models: for whom has such a class
-    )
+    from recbole_unisid.recbole_adapter.own_models import check_methods
 
     found = find(name, "model")
     if not issubclass(found, AbstractRecommender):
@@ -130,4 +157,9 @@ def _users_class(name: str) -> type[Any]:
     if needs not in (None, "tokens", "vectors"):
         raise UserError(f"'{name}': needs = {needs!r}; it is 'tokens', 'vectors' or None.")
     check_methods(name, found)
-    return found
+    known, family = known_models(), name
+    for base in found.__mro__:
+        if base.__module__ == _BACKBONE or known.get(base.__name__) == base.__module__:
+            family = "ItemID" if base.__module__ == _BACKBONE else base.__name__
+            break
+    return ChosenModel(name, family, found.__module__, users=True, ours=family in OWN_MODELS, sequential=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.config.rules import as_list
+from recbole_unisid.config.settings import as_list
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.joint import JointTokens

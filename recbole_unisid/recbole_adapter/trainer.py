@@ -17,7 +17,6 @@ from recbole_unisid.data.split import VALID
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.interruption import heed
-from recbole_unisid.plugins.loading import is_reference
 from recbole_unisid.recbole_adapter.averaging import WeightAverage
 from recbole_unisid.recbole_adapter.collector import RankCollector, RankRecorder, phase_recorder
 from recbole_unisid.recbole_adapter.compiled import compile_if_asked, failed_compilation_explained
@@ -26,7 +25,6 @@ from recbole_unisid.recbole_adapter.loaders import TARGET_LIST
 from recbole_unisid.recbole_adapter.memory import release_freed_memory
 from recbole_unisid.recbole_adapter.own_models import check_loss, watch_predict
 from recbole_unisid.recbole_adapter.random_state import loader_state
-from recbole_unisid.recbole_adapter.registry import family
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable, Watch
 from recbole_unisid.recbole_adapter.schedule import follow_schedule
 from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
@@ -70,7 +68,7 @@ class RunTrainer(Resumable):
         self._bar: tqdm[Any] | None = None
         self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
         compile_if_asked(config, model)
-        if is_reference(config["model"]):
+        if config.chosen.users:
             watch_predict(config["model"], model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
@@ -158,7 +156,7 @@ class RunTrainer(Resumable):
         if self.resumed is not None:
             place = Place(**self.resumed["place"])
         compute_loss = loss_func or self._compute_loss
-        step, watch, own = 1 / len(train_data), Watch(place), is_reference(self.config["model"])
+        step, watch, own = 1 / len(train_data), Watch(place), self.config.chosen.users
 
         def counted(interaction: Any) -> Any:
             heed()
@@ -287,5 +285,5 @@ def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path)
     run_folder : Path
         The run's folder.
     """
-    base = get_trainer(config["MODEL_TYPE"], family(config["model"]))
+    base = get_trainer(config["MODEL_TYPE"], config.chosen.family)
     return type(f"Run{base.__name__}", (RunTrainer, base), {})(config, model, run_folder)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recbole_unisid.config.places import PLACE_KEYS
+from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.report.leaderboard import Run
 
 #: Settings that never tell two variants of a model apart.
-NO_VARIANT = PLACE_KEYS | {"metric_decimal_place", "loss_decimal_place", "seed"}
+NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed"}
 _LONGEST_VARIANT = 60
 
 
@@ -144,7 +144,7 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     >>> differing_settings([{"id_dim": 8, "seed": 1}, {"id_dim": 16, "seed": 2}])
     ['id_dim']
     """
-    keys = sorted({key for one in settings for key in one} - NO_VARIANT)
+    keys = sorted({key for one in settings for key in one} - NO_VARIANT - place_keys())
     return [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1]
 
 

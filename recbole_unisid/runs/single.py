@@ -17,7 +17,6 @@ from recbole_unisid.files import write_atomically
 from recbole_unisid.items.checks import check_items, check_reader, draws_put_back
 from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
-from recbole_unisid.plugins.loading import is_reference
 from recbole_unisid.recbole_adapter.borrowed import init_seed
 from recbole_unisid.recbole_adapter.collector import RankRecorder, phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -27,7 +26,6 @@ from recbole_unisid.recbole_adapter.loaders import Loaders, full_loader, make_lo
 from recbole_unisid.recbole_adapter.own_models import check_scores
 from recbole_unisid.recbole_adapter.pretraining import pretrain_if_needed
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
-from recbole_unisid.recbole_adapter.registry import is_own
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.recbole_adapter.trainer import make_trainer
 from recbole_unisid.runs.examples import write_run_examples
@@ -121,7 +119,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     dataset = load_dataset(config)
     counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
     LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
-    needs = getattr(config.model_class, "needs", None)
+    needs = config.chosen.needs
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
     with distributed.writer_first():  # the other processes find it in the cache
         dataset.semantics = item_semantics(config, dataset, needs) if needs else None
@@ -129,7 +127,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
-    if is_reference(config["model"]):
+    if config.chosen.users:
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
@@ -202,5 +200,5 @@ def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
         write_tokens_tsv(folder.path / "tokens.tsv", names, np.asarray(measured.semantics.codes))
     write_serving_files(folder.path, folder.config, measured.dataset, measured.semantics, measured.titles)
     measured.rank_table.save(folder.path / "ranks.npz")
-    if is_own(str(folder.config["model"])):
+    if folder.config.chosen.ours:
         write_run_examples(measured, folder.path / "examples.json")

@@ -15,7 +15,6 @@ from recbole_unisid.config.defaults import properties_folder, read_yaml
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.registry import family
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import train
 
@@ -38,7 +37,7 @@ def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, An
         Key -> list of choices, or ``{low, high, log}``; from ``properties/search.yaml``.
     """
     spaces = read_yaml(properties_folder() / "search.yaml")
-    space = spaces["default"] | spaces.get(family(config["model"]), {})
+    space = spaces["default"] | spaces.get(config.chosen.family, {})
     if config["loss"] not in ("sampled_softmax", "mixed_softmax"):
         # The numbers are for uniform negatives that a batch shares, not for some of each position.
         space.pop("negatives", None)

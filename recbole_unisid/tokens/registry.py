@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.array_file import DamagedFileError, load_arrays
-from recbole_unisid.config.rules import rule_of
+from recbole_unisid.config.settings import kind_like, misfit
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import class_of_file, find, is_reference
 from recbole_unisid.tokens.checks import check_made
@@ -74,9 +74,8 @@ def build_tokenizer(
                 f"{did_you_mean(option, known)}"
             )
         default = parameters[option].default
-        rule = rule_of(default, whole=True)
-        if rule is not None and not rule.fits(value):
-            raise UserError(f"{option}={value} of {name} must be {rule}; the default is {default}.")
+        if wrong := misfit(value, kind_like(default)):
+            raise UserError(f"{option}={value} of {name} must be {wrong[0]}; the default is {default}.")
     try:
         made = kind(codebook_sizes, distances, seed, **options)
     except TypeError as error:
