@@ -33,8 +33,7 @@ import numpy as np
 
 from recbole_unisid.commands.options import parse_options
 from recbole_unisid.runs.machine import machine
-from recbole_unisid.serving.export import export
-from recbole_unisid.serving.index import build_index
+from recbole_unisid.serving.export import build_index, export
 from recbole_unisid.serving.loaded import load
 from recbole_unisid.serving.recommender import Recommender
 

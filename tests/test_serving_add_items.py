@@ -17,9 +17,8 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of
-from recbole_unisid.serving.add_items import add_items
-from recbole_unisid.serving.new_items import read_new_items
-from recbole_unisid.serving.versions import version_numbers
+from recbole_unisid.serving.add_items import add_items, read_new_items
+from recbole_unisid.serving.run_folder import version_numbers
 
 NEW = """\
 item_id,movie_title,class,release_year
@@ -123,7 +122,7 @@ def test_versions_build_on_each_other(copy_of: Callable[[str], Path]) -> None:
 def test_the_root_of_the_categories_is_the_runs(tmp_path: Path) -> None:
     """New items all of one category keep it; the root that the run's items shared is left out."""
     from recbole_unisid.embeddings.text_recipe import TextRecipe
-    from recbole_unisid.serving.new_items import read_new_items
+    from recbole_unisid.serving.add_items import read_new_items
     from recbole_unisid.text.item_file import ItemTable
     from recbole_unisid.text.item_text import category_roots
 
@@ -283,7 +282,7 @@ def test_an_addition_that_is_stopped_leaves_no_version(
     copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop before the last step leaves the catalogue as it was, and the next call succeeds."""
-    from recbole_unisid.serving import versions
+    from recbole_unisid.serving import run_folder
 
     folder = copy_of("UniSID")
 
@@ -291,7 +290,7 @@ def test_an_addition_that_is_stopped_leaves_no_version(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(versions.os, "rename", stopped)
+        patch.setattr(run_folder.os, "rename", stopped)
         with pytest.raises(KeyboardInterrupt):
             add_items(folder, folder.parent / "new.csv", show_progress=False)
     assert list((folder / "catalogue").iterdir()) == []

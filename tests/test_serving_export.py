@@ -17,8 +17,7 @@ from serving_material import FILES, MAX_LENGTH, N_ITEMS, WIDTH, UntrainedRun, wr
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.serving import export as export_module
-from recbole_unisid.serving.export import export
-from recbole_unisid.serving.index import build_index, choose_kind
+from recbole_unisid.serving.export import build_index, choose_kind, export
 from recbole_unisid.serving.recommender import Recommender
 
 

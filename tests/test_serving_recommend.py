@@ -18,9 +18,8 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader
-from recbole_unisid.serving.histories import parse_history
-from recbole_unisid.serving.names import ItemLookup
 from recbole_unisid.serving.recommend import best_items, nearest_in_history, recommend
+from recbole_unisid.serving.requests import ItemLookup, parse_history
 
 TITLES = ["[PAD]", "Fargo", "Good, the Bad and the Ugly, The", "Bad", "Heat", "Heat", "Alien; Director's Cut"]
 NAMES = ItemLookup(["[PAD]", "10", "20", "30", "40", "50", "60"], TITLES)

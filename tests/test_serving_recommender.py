@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from serving_material import HOSTILE, MAX_LENGTH, N_ITEMS, UntrainedRun, write_export
 
-from recbole_unisid.serving.live import RunRecommender
+from recbole_unisid.serving.recommend import RunRecommender
 from recbole_unisid.serving.recommender import Recommender, RecommenderError
 
 

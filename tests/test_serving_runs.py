@@ -17,7 +17,7 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.serving import server
-from recbole_unisid.serving.live import RunRecommender
+from recbole_unisid.serving.recommend import RunRecommender
 from recbole_unisid.serving.recommender import Recommender
 
 Runs = Callable[[str], Path]

@@ -16,8 +16,8 @@ import pytest
 from serving_material import HOSTILE, LEVELS, N_ITEMS, Service, UntrainedRun, write_export
 
 from recbole_unisid.commands.main import main
-from recbole_unisid.serving.limits import MAX_BODY, MAX_HISTORY, MAX_K
 from recbole_unisid.serving.recommender import Recommender
+from recbole_unisid.serving.service import MAX_BODY, MAX_HISTORY, MAX_K
 
 
 @pytest.fixture(scope="module")

@@ -80,8 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
     """Print the recommendations of each request as soon as its batch is scored."""
-    from recbole_unisid.serving.listing import as_json_line, as_table
-    from recbole_unisid.serving.recommend import recommend
+    from recbole_unisid.serving.recommend import as_json_line, as_table, recommend
 
     k, seen = whole_number(options, "k", 1, default=10), options.get("seen", "filter")
     write = as_table if kind == "table" else as_json_line

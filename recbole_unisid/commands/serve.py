@@ -60,8 +60,8 @@ def _recommender(options: Mapping[str, str]) -> tuple[ItemRecommender, str, str]
                 f"--export needs {error.name}, which is not installed: pip install 'recbole_unisid[export]'."
             ) from None
         return exported, str(exported.manifest["model"]), str(exported.manifest["dataset"])
-    from recbole_unisid.serving.live import RunRecommender
     from recbole_unisid.serving.loaded import load
+    from recbole_unisid.serving.recommend import RunRecommender
 
     loaded = load(options["run"])
     return RunRecommender(loaded), str(loaded.config["model"]), str(loaded.config["dataset"])

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.data.columns import column_for, existing_column, field_name, name_in
+from recbole_unisid.data.sources.tables import Table, open_table
+from recbole_unisid.data.sources.values import text_field
 from recbole_unisid.embeddings.text_recipe import TextRecipe
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.items.representation import SemanticTokens, TextProjection
 from recbole_unisid.models.unisid import ItemID
 from recbole_unisid.recbole_adapter.item_text import cache_folder
 from recbole_unisid.serving.loaded import LoadedRun, load, scores_by_vectors
-from recbole_unisid.serving.new_items import NewItems, read_new_items
-from recbole_unisid.serving.versions import Version, version_numbers, write_version
+from recbole_unisid.serving.run_folder import Version, version_numbers, write_version
+from recbole_unisid.text.item_file import ItemTable, read_item_file
+from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def add_items(
     run_dir : str or Path
         A run of UniSID, SemanticID or DenseText.
     items : str or Path
-        Table of new items (:func:`recbole_unisid.serving.new_items.read_new_items`).
+        Table of new items (:func:`recbole_unisid.serving.add_items.read_new_items`).
     columns : mapping of str, optional
         Field of the run -> column of the table, where they are called differently.
     vectors : str, optional
@@ -117,3 +122,144 @@ def _content(run: LoadedRun, vectors: NDArray[np.float32]) -> NDArray[np.int64] 
     """What the model reads of the new items: codes, or their vectors."""
     tokenization = run.tokenization
     return vectors if tokenization is None else tokenization.encode(vectors)
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Items that are to be added.
+
+    Attributes
+    ----------
+    item_ids, titles, texts : list of str
+        Aligned; the title is the identifier where there is none, the text '' where vectors are given.
+    absent : list of str
+        Columns that the run reads and the table has not.
+    """
+
+    item_ids: list[str]
+    titles: list[str]
+    texts: list[str]
+    absent: list[str]
+
+
+def read_new_items(
+    path: Path,
+    recipe: TextRecipe,
+    known: Collection[str],
+    columns: Mapping[str, str],
+    id_field: str = "item_id",
+    separator: str = "\t",
+    encoding: str = "utf-8",
+) -> NewItems:
+    """Read new items as the run's own were read.
+
+    Parameters
+    ----------
+    path : Path
+        ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` with the columns of the data set's item file, or such
+        an ``.item`` file.
+    recipe : TextRecipe
+        How the run made text of columns.
+    known : collection of str
+        Identifiers that are taken.
+    columns : mapping of str
+        Field of the run -> column of the table, where they are called differently.
+    id_field : str
+        The field of identifiers.
+    separator : str
+        Between the columns of an ``.item`` file.
+    encoding : str
+        Of an ``.item`` file.
+
+    Raises
+    ------
+    UserError
+        For a file that cannot be read, columns that do not fit, an identifier that is absent, taken or given
+        twice, or an item without text.
+    """
+    if path.suffix == ".item":
+        table = read_item_file(path, separator, encoding, id_field)
+    else:
+        table = _item_table(open_table(path), recipe, columns, id_field)
+    _check_ids(path, table.ids, known)
+    titles = item_titles(table, table.ids)
+    titles = [title or item for title, item in zip(titles, table.ids, strict=True)]
+    if recipe.key is None:
+        return NewItems(table.ids, titles, [""] * len(titles), [])
+    absent = [name for name in recipe.fields if name not in table.columns]
+    texts = _texts(path, table, recipe, absent)
+    return NewItems(table.ids, titles, texts, absent)
+
+
+def _item_table(table: Table, recipe: TextRecipe, columns: Mapping[str, str], id_field: str) -> ItemTable:
+    """A person's table under the names that the run's item file has."""
+    by_field = {field_name(column): column for column in reversed(table.columns) if column}
+    for field, column in columns.items():
+        if field != id_field and recipe.key is not None and field not in recipe.fields:
+            known = [id_field, *recipe.fields]
+            raise UserError(
+                f"The run reads no field '{field}'; it reads {', '.join(known)}.{did_you_mean(field, known)}"
+            )
+        by_field[field] = existing_column(table, column)
+    key = by_field.pop(id_field, None) or column_for(table, {}, "item")
+    if key is None:
+        raise UserError(
+            f"{table.path} has no column '{id_field}'; it has {table.shown_columns}. Name it with "
+            f"--columns={id_field}=COLUMN."
+        )
+    kept = {field: column for field, column in by_field.items() if column != key}
+    counts: Counter[str] = Counter()
+    ids: list[str] = []
+    cells: dict[str, list[str]] = {field: [] for field in kept}
+    for row in table.rows(counts, list(dict.fromkeys([key, *kept.values()])), False):
+        name = name_in(row.get(key))
+        ids.append(name if isinstance(name, str) else "")
+        for field, column in kept.items():
+            value = row.get(column)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            cells[field].append(text_field(str(value) if number else value))
+    counts.pop("lines", None)
+    for reason, count in counts.items():
+        if count > 0:
+            raise UserError(
+                f"{table.path} has {count} rows that cannot be used ({reason}); mend or remove them."
+            )
+    if not ids:
+        raise UserError(f"{table.path} has no item below its first line.")
+    return ItemTable(ids, cells, dict.fromkeys(cells, "token_seq"))
+
+
+def _check_ids(path: Path, ids: Sequence[str], known: Collection[str]) -> None:
+    taken = set(known)
+    first: dict[str, int] = {}
+    for row, item in enumerate(ids, start=1):
+        if not item or any(character in item for character in "\t\r\n"):
+            raise UserError(f"{path}, item {row}: its identifier is missing or holds a tab or a line break.")
+        if item in first:
+            raise UserError(f"{path}: item '{item}' stands twice (items {first[item]} and {row}); keep one.")
+        if item in taken:
+            raise UserError(f"{path}, item {row}: '{item}' is in the catalogue already; leave it out.")
+        first[item] = row
+
+
+def _texts(path: Path, table: ItemTable, recipe: TextRecipe, absent: list[str]) -> list[str]:
+    """Texts by the run's recipe; a column that the table has not is empty for all."""
+    others = [name for name in table.columns if name not in recipe.fields]
+    for name in absent:
+        if recipe.template is not None or len(absent) == len(recipe.fields) or did_you_mean(name, others):
+            raise UserError(
+                f"{path} has no column '{name}', which the run reads as text (it reads {', '.join(recipe.fields)}; the "
+                f"file has {', '.join(table.columns) or 'no other column'}).{did_you_mean(name, others)} Say "
+                f"--columns={name}=COLUMN."
+            )
+    blank = [""] * len(table.ids)
+    filled = ItemTable(table.ids, table.columns | dict.fromkeys(absent, blank), table.types)
+    names = text_columns(filled, recipe.fields, recipe.template)
+    texts = item_texts(filled, table.ids, names, recipe.template, recipe.roots)
+    for row, text in enumerate(texts, start=1):
+        if not text.strip():
+            item, columns = table.ids[row - 1], ", ".join(names)
+            raise UserError(
+                f"{path}, item {row} ('{item}') has no text in {columns}: nothing is known of it."
+            )
+    return texts

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from safetensors.numpy import save
+from torch import nn
+from tqdm import tqdm
 
 import recbole_unisid
-from recbole_unisid.errors import UserError
-from recbole_unisid.files import sha256_of, write_json
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.files import sha256_of, write_atomically, write_json
 from recbole_unisid.serving import recommender
-from recbole_unisid.serving.encoder import OPSET, write_encoder
-from recbole_unisid.serving.index import build_index, choose_kind, write_index
 
 #: The recommender's name in an exported folder.
 RECOMMENDER = "recommender.py"
@@ -127,3 +132,185 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
 
 def _about(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+KINDS = ("auto", "exact", "hnsw", "ivf")
+#: Up to so many items an exact search takes a few milliseconds; see results/serving.md.
+EXACT_UP_TO = 100_000
+#: Beyond so many, the links of HNSW cost more memory and building than they save.
+HNSW_UP_TO = 2_000_000
+#: Links of an item, width of the search while building, and while asking (Malkov and Yashunin 2016: M, ef).
+HNSW = {"links": 32, "construction": 200, "search": 128}
+#: Items added between two updates of the progress bar.
+_STEP = 20_000
+
+
+def choose_kind(kind: str, n_items: int) -> str:
+    """Resolve ``auto`` by the number of items.
+
+    Raises
+    ------
+    UserError
+        For an unknown kind.
+
+    Examples
+    --------
+    >>> choose_kind("auto", 12_101)
+    'exact'
+    """
+    if kind not in KINDS:
+        raise UserError(f"--index={kind} is none of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
+    if kind != "auto":
+        return kind
+    return "exact" if n_items <= EXACT_UP_TO else "hnsw" if n_items <= HNSW_UP_TO else "ivf"
+
+
+def build_index(vectors: NDArray[np.float32], kind: str, progress: bool = True) -> tuple[Any, dict[str, Any]]:
+    """Index item vectors by inner product.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape [items, width]
+        Without the padding row: the index's number of an item is its row.
+    kind : str
+        ``exact``, ``hnsw`` or ``ivf``.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    index : faiss.Index
+    about : dict
+        ``kind`` and its sizes, as the manifest keeps them.
+
+    Notes
+    -----
+    With several threads FAISS adds items to HNSW in whatever order they come: ``OMP_NUM_THREADS=1`` makes the
+    index the same every time.
+    """
+    n_items, width = vectors.shape
+    about: dict[str, Any] = {"kind": kind}
+    index: Any
+    if kind == "exact":
+        index = faiss.IndexFlatIP(width)
+    elif kind == "hnsw":
+        index = faiss.IndexHNSWFlat(width, HNSW["links"], faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction, index.hnsw.efSearch = HNSW["construction"], HNSW["search"]
+        about |= HNSW
+    else:
+        lists = max(1, min(round(4 * n_items**0.5), n_items // 39))  # FAISS wants 39 items a list to train on
+        index = faiss.index_factory(width, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = min(lists, max(8, lists // 16))
+        about |= {"lists": lists, "probes": index.nprobe}
+        index.train(vectors)
+    starts = range(0, n_items, _STEP)
+    for start in tqdm(starts, desc="Indexing", disable=not progress or len(starts) < 2):
+        index.add(np.ascontiguousarray(vectors[start : start + _STEP]))
+    return index, about
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write an index in FAISS's own binary format, atomically."""
+    with write_atomically(path) as part:
+        faiss.write_index(index, str(part))
+
+
+#: Of ONNX; the first with layer norm as one operator, and old enough for every runtime in use.
+OPSET = 17
+#: What a state may differ by between torch and onnxruntime, relative to the largest of them.
+_TOLERANCE = 1e-4
+
+
+class UserEncoder(nn.Module):
+    """Item vectors of histories to their last states.
+
+    Parameters
+    ----------
+    transformer : Module
+        Maps [batch, length, width] to states of the same shape; padding on the right.
+    """
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Encode, [batch, length, width] and int64 [batch] -> [batch, width]."""
+        states = self.transformer(vectors)  # [batch, length, width]
+        last = (lengths - 1)[:, None, None].expand(-1, 1, states.shape[-1])
+        encoded: torch.Tensor = states.gather(1, last).squeeze(1)
+        return encoded
+
+
+def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: int) -> None:
+    """Write the encoder as ONNX for any batch and any length up to `max_length`, and try it.
+
+    The model has the inputs ``vectors`` and ``lengths`` and the output ``states``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    transformer : Module
+        In evaluation mode, on the CPU.
+    width : int
+        Width of item vectors.
+    max_length : int
+        Longest history.
+
+    Raises
+    ------
+    UserError
+        When onnx or onnxruntime is missing, or computes other states than torch.
+    """
+    _require("onnx", "onnxruntime")
+    encoder = UserEncoder(transformer).eval()
+    example = (torch.zeros(2, min(3, max_length), width), torch.ones(2, dtype=torch.int64))
+    dynamic = {"vectors": {0: "batch", 1: "length"}, "lengths": {0: "batch"}, "states": {0: "batch"}}
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch calls this exporter the older one, but the newer one needs onnxscript on top.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            encoder,
+            example,
+            str(path),
+            input_names=["vectors", "lengths"],
+            output_names=["states"],
+            dynamic_axes=dynamic,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    _try(path, encoder, width, max_length)
+
+
+def _try(path: Path, encoder: UserEncoder, width: int, max_length: int) -> None:
+    """Compare with torch on the shortest and the longest histories: tracing may bake sizes in."""
+    session = _session(path)
+    generator = torch.Generator().manual_seed(0)
+    for batch, length in ((1, 1), (5, max_length)):
+        vectors = torch.randn(batch, length, width, generator=generator)
+        lengths = torch.randint(1, length + 1, (batch,), generator=generator)
+        with torch.no_grad():
+            expected = encoder(vectors, lengths).numpy()
+        found = session.run(["states"], {"vectors": vectors.numpy(), "lengths": lengths.numpy()})[0]
+        if not np.allclose(found, expected, rtol=0, atol=_TOLERANCE * np.abs(expected).max()):
+            apart = np.abs(found - expected).max()
+            raise UserError(f"The ONNX encoder differs from the model by {apart:.2g}; nothing was exported.")
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise UserError(
+                f"export needs {package}, which is not installed: pip install 'recbole_unisid[export]'."
+            ) from None
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -25,9 +25,8 @@ from recbole_unisid.recbole_adapter.stored import (
     build_stored_model,
     stored_sequences,
 )
-from recbole_unisid.serving.names import ItemLookup
-from recbole_unisid.serving.run_folder import StoredRun, read_run
-from recbole_unisid.serving.versions import Version, read_version
+from recbole_unisid.serving.requests import ItemLookup
+from recbole_unisid.serving.run_folder import StoredRun, Version, read_run, read_version
 from recbole_unisid.tokens.tokenization import Tokenization
 
 LOG = logging.getLogger("recbole_unisid")

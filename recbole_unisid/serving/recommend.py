@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tabulate import tabulate
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.serving.loaded import LoadedRun
+from recbole_unisid.serving.recommender import ItemRecommender, RecommenderError
+from recbole_unisid.serving.requests import Request
 
 #: What becomes of items that the history has: ``filter`` leaves them out, ``keep`` ranks them too.
 SEEN = ("filter", "keep")
@@ -178,3 +184,112 @@ def _cosines(
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
     return unit(items) @ unit(others).T
+
+
+_TITLE_WIDTH = 50
+_SHOWN_HISTORY = 3
+
+
+def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendation]) -> str:
+    """One JSON object on one line: user, history length and the items with score, tokens and why."""
+    items = [
+        {
+            "rank": rank,
+            "item_id": run.item_ids[one.item],
+            "title": run.titles[one.item],
+            "score": one.score,
+            "tokens": None if run.codes is None else run.codes[one.item].tolist(),
+            "why": [_reason_as_json(run, reason) for reason in one.why],
+        }
+        for rank, one in enumerate(found, start=1)
+    ]
+    line = {"user": request.user, "history_length": len(request.history), "items": items}
+    return json.dumps(line, ensure_ascii=False)
+
+
+def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) -> str:
+    """A table under a line that says whose it is."""
+    last = [_short(run.titles[item]) for item in request.history[-_SHOWN_HISTORY:][::-1]]
+    whose = f"user {request.user}" if request.user is not None else "this history"
+    rows = [
+        [
+            rank,
+            run.item_ids[one.item],
+            _short(run.titles[one.item]),
+            one.score,
+            *([] if run.codes is None else [" ".join(map(str, run.codes[one.item].tolist()))]),
+            _because(run, one.why),
+        ]
+        for rank, one in enumerate(found, start=1)
+    ]
+    tokens = [] if run.codes is None else ["tokens"]
+    header = ["", "item", "title", "score", *tokens, "nearest in the history"]
+    table = tabulate(rows, header, floatfmt=".3f", disable_numparse=[1, 2])
+    count = len(request.history)
+    return f"for {whose} ({count} {'item' if count == 1 else 'items'}, last: {'; '.join(last)})\n\n{table}\n"
+
+
+def _because(run: LoadedRun, why: Sequence[Reason]) -> str:
+    if not why:
+        return ""
+    nearest = why[0]
+    if nearest.shared:
+        how = f"{nearest.shared} of {nearest.levels} codes"
+    elif nearest.similarity is not None:
+        how = f"cosine {nearest.similarity:.2f}"
+    else:
+        return ""
+    return f"{_short(run.titles[nearest.item])} ({how})"
+
+
+def _reason_as_json(run: LoadedRun, reason: Reason) -> dict[str, Any]:
+    return {
+        "item_id": run.item_ids[reason.item],
+        "title": run.titles[reason.item],
+        "shared_codes": reason.shared if reason.levels else None,
+        "levels": reason.levels or None,
+        "similarity": reason.similarity,
+    }
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= _TITLE_WIDTH else title[: _TITLE_WIDTH - 1] + "…"
+
+
+class RunRecommender(ItemRecommender):
+    """A run's model scores the whole catalogue.
+
+    Parameters
+    ----------
+    loaded : LoadedRun
+        A finished run.
+    """
+
+    def __init__(self, loaded: Any) -> None:
+        codes = None if loaded.codes is None else loaded.codes[1:]
+        super().__init__(loaded.item_ids[1:], loaded.titles[1:], codes)
+        self._loaded = loaded
+        self._lock = Lock()  # RecBole's models keep state between calls
+        self._units: NDArray[np.float32] | None = None
+
+    def _best(
+        self, histories: Sequence[NDArray[np.int64]], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        with self._lock:
+            scores = self._loaded.scores([rows + 1 for rows in histories])[:, 1:]
+        rows = np.full((len(scores), count), -1, dtype=np.int64)  # -1: a model that lists fewer than asked
+        for row, one in zip(rows, scores, strict=True):
+            best = best_items(one, count)
+            row[: len(best)] = best
+        return np.take_along_axis(scores, np.maximum(rows, 0), axis=1), rows
+
+    def _cosines(self, row: int) -> NDArray[np.float32]:
+        if self._units is None:
+            vectors = self._loaded.item_vectors
+            if vectors is None:
+                model = self._loaded.config["model"]
+                raise RecommenderError(f"{model} has no item vectors, and so no similar items.")
+            norms = np.maximum(np.linalg.norm(vectors[1:], axis=1, keepdims=True), np.finfo(np.float32).tiny)
+            self._units = vectors[1:] / norms
+        cosines: NDArray[np.float32] = self._units @ self._units[row]
+        return cosines

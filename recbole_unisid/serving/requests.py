@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.serving.histories import parse_history
-from recbole_unisid.serving.loaded import LoadedRun
+
+if TYPE_CHECKING:
+    from recbole_unisid.serving.loaded import LoadedRun
 
 #: Beyond so many users, near names would take longer than the recommendation.
 _MANY = 100_000
@@ -101,3 +105,169 @@ class Requests:
                 "place with --data_path=..., or give --history."
             )
         return sequences
+
+
+_SHOWN = 4
+
+
+class ItemLookup:
+    """Looks up item numbers.
+
+    Parameters
+    ----------
+    item_ids, titles : sequence of str, each n_items + 1 long
+        By item number; entry 0 is padding.
+    """
+
+    def __init__(self, item_ids: Sequence[str], titles: Sequence[str]) -> None:
+        self.item_ids, self.titles = item_ids, titles
+
+    def exact(self, name: str) -> int | None:
+        """The item with exactly this identifier, else exactly this title; None where there is none.
+
+        Raises
+        ------
+        UserError
+            When several items have the title.
+        """
+        if name in self._number_of_id:
+            return self._number_of_id[name]
+        numbers = self._numbers_of_title.get(name, [])
+        if len(numbers) > 1:
+            raise UserError(
+                f"{len(numbers)} items have the title '{name}': name one by its id, {self._ids(numbers)}."
+            )
+        return numbers[0] if numbers else None
+
+    def number_of(self, name: str) -> int:
+        """The item that a person means.
+
+        Parameters
+        ----------
+        name : str
+            An identifier, a title, or a part of one title alone, in any case.
+
+        Raises
+        ------
+        UserError
+            When no item or several items are meant, with those that are near.
+        """
+        found = self.exact(name)
+        if found is not None:
+            return found
+        part = name.strip().casefold()
+        numbers = [n for n, title in enumerate(self._folded) if n and part in title] if part else []
+        if len(numbers) == 1:
+            return numbers[0]
+        if numbers:
+            raise UserError(
+                f"'{name}' is part of {len(numbers)} titles: {self._examples(numbers)}; write more of it."
+            )
+        near = did_you_mean(name, self.titles[1:]) or did_you_mean(name, self.item_ids[1:])
+        raise UserError(f"There is no item with the id or title '{name}'.{near}")
+
+    @cached_property
+    def _number_of_id(self) -> dict[str, int]:
+        return {item: number for number, item in enumerate(self.item_ids) if number}
+
+    @cached_property
+    def _numbers_of_title(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for number, title in enumerate(self.titles):
+            if number:
+                found.setdefault(title, []).append(number)
+        return found
+
+    @cached_property
+    def _folded(self) -> list[str]:
+        return [title.casefold() for title in self.titles]
+
+    def _ids(self, numbers: Sequence[int]) -> str:
+        more = ", ..." if len(numbers) > _SHOWN else ""
+        return ", ".join(self.item_ids[number] for number in numbers[:_SHOWN]) + more
+
+    def _examples(self, numbers: Sequence[int]) -> str:
+        more = ", ..." if len(numbers) > _SHOWN else ""
+        return ", ".join(f"'{self.titles[number]}'" for number in numbers[:_SHOWN]) + more
+
+
+#: Commas that a title may have.
+_COMMAS = 12
+
+
+def parse_history(text: str, names: ItemLookup) -> NDArray[np.int64]:
+    """Read ``title or id, title or id``, oldest first.
+
+    Commas part the items, and a title with commas in it is found all the same where it is written out: the
+    longest stretch that is exactly an identifier or a title is one item. With a ``;`` anywhere, semicolons
+    part the items instead; a JSON list of strings leaves nothing to guess.
+
+    Parameters
+    ----------
+    text : str
+        What was typed.
+    names : ItemLookup
+        The catalogue.
+
+    Returns
+    -------
+    ndarray of int64, shape [items]
+        Item numbers.
+
+    Raises
+    ------
+    UserError
+        When a part is no item or several, or there is none.
+    """
+    parts = list(_parts(text.strip(), names))
+    if not parts:
+        raise UserError("The history is empty: name at least one item, by its title or id.")
+    return np.array(parts, dtype=np.int64)
+
+
+def _parts(text: str, names: ItemLookup) -> Iterator[int]:
+    if text.startswith("["):
+        yield from map(names.number_of, _json_list(text))
+        return
+    whole = names.exact(text)
+    if whole is not None:
+        yield whole
+    elif ";" in text:
+        yield from (names.number_of(part.strip()) for part in text.split(";") if part.strip())
+    else:
+        yield from _between_commas(text, names)
+
+
+def _json_list(text: str) -> list[str]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"The history begins with '[' but is no JSON list ({error}).") from None
+    if not all(isinstance(value, (str, int)) and not isinstance(value, bool) for value in values):
+        raise UserError('The history is no JSON list of titles or ids, such as ["Fargo", "Toy Story"].')
+    return [str(value) for value in values]
+
+
+def _between_commas(text: str, names: ItemLookup) -> Iterator[int]:
+    pieces = text.split(",")
+    at = 0
+    while at < len(pieces):
+        for end in range(min(len(pieces), at + _COMMAS), at, -1):
+            number = names.exact(",".join(pieces[at:end]).strip())
+            if number is not None:
+                break
+        else:
+            end, number = at + 1, _one(pieces[at].strip(), names)
+        if number is not None:
+            yield number
+        at = end
+
+
+def _one(piece: str, names: ItemLookup) -> int | None:
+    if not piece:
+        return None
+    try:
+        return names.number_of(piece)
+    except UserError as error:
+        hint = "Part items with ';' where a title has commas."
+        raise UserError(f"{error} {hint}") from None
