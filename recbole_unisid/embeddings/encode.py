@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,21 @@ def open_encoder(
     Parameters
     ----------
     encoder : str
-        ``offline`` (the packaged all-MiniLM-L6-v2), ``lsa``, a sentence-transformers name or folder, or
-        ``module:Class`` of the user's own, in use (:func:`recbole_unisid.use`).
+        ``offline`` (the packaged all-MiniLM-L6-v2), ``lsa`` (TF-IDF and SVD, no model), a
+        sentence-transformers name or folder, or ``module:Class`` of the user's own, in use
+        (:func:`recbole_unisid.use`).
     corpus : sequence of str
         What ``lsa`` learns its terms from.
-    batch_size, device, max_length, prompt, processes
-        As in :func:`encode_texts`.
+    batch_size : int
+        Texts a forward pass.
+    device : str
+        Where a model runs.
+    max_length : int, optional
+        Tokens read of a text, the model's own limit by default. How many texts are cut is logged.
+    prompt : str, optional
+        Put before every text.
+    processes : int
+        Processes that encode.
 
     Raises
     ------
@@ -100,43 +109,25 @@ def encode_texts(
     encoder: str,
     cache_dir: Path,
     ids: Sequence[str] | None = None,
-    batch_size: int = 256,
-    device: str = "cpu",
-    max_length: int | None = None,
-    prompt: str | None = None,
-    processes: int = 1,
     show_progress: bool = True,
     corpus: Sequence[str] | None = None,
+    **settings: Any,
 ) -> NDArray[np.float32]:
     """Encode texts, or fetch their vectors from the cache or a file; float32 [texts, width].
-
-    A text that is empty (or blank) has the zero vector, whatever the encoder: no encoder knows
-    anything of it, and all such items are alike.
 
     Parameters
     ----------
     texts : sequence of str
         One an item; '' for an item without text.
     encoder : str
-        As :func:`open_encoder` takes it, or a file of vectors
+        As :func:`open_encoder` takes it with further `settings`, or a file of vectors
         (:func:`recbole_unisid.embeddings.vectors.read_vectors`), for which the texts do not matter.
     cache_dir : Path
         Where vectors are kept, by encoder, weights, limit, prompt and text.
     ids : sequence of str, optional
         The items' tokens, aligned with `texts`; a file of vectors needs them.
-    batch_size : int
-        Texts a forward pass.
-    device : str
-        Where a model runs.
-    max_length : int, optional
-        Tokens read of a text, the model's own limit by default. How many texts are cut is logged.
-    prompt : str, optional
-        Put before every text.
-    processes : int
-        Processes that encode.
     corpus : sequence of str, optional
-        For ``lsa``: the texts it learns from, by default `texts`. Give the texts of the first time to
-        encode new items as then.
+        What ``lsa`` learns from, by default `texts`. Give the texts of the first time to encode new items.
 
     Raises
     ------
@@ -148,8 +139,7 @@ def encode_texts(
             raise UserError(f"Vectors from {encoder} need the items' ids, one a text.")
         return read_vectors(Path(encoder), ids)
     learned_from = [text.strip() for text in (texts if corpus is None else corpus)]
-    model = open_encoder(encoder, learned_from, batch_size, device, max_length, prompt, processes)
-    return encode_with(model, texts, cache_dir, show_progress)
+    return encode_with(open_encoder(encoder, learned_from, **settings), texts, cache_dir, show_progress)
 
 
 def encode_with(
@@ -157,23 +147,26 @@ def encode_with(
 ) -> NDArray[np.float32]:
     """Encode texts with an open encoder, or fetch their vectors from the cache; the encoder is closed.
 
+    A text that is empty (or blank) has the zero vector, whatever the encoder: no encoder knows
+    anything of it, and all such items are alike.
+
     Raises
     ------
     UserError
         When the encoder cannot be used, or gives a vector that is not finite.
     """
     try:
-        return _encode_cached([text.strip() for text in texts], model, Path(cache_dir), show_progress)
+        store = VectorStore(Path(cache_dir) / model.key)
+        return _encode_cached([text.strip() for text in texts], model, store, show_progress)
     finally:
         model.close()
 
 
 def _encode_cached(
-    texts: Sequence[str], model: TextEncoder, cache_dir: Path, show_progress: bool
+    texts: Sequence[str], model: TextEncoder, store: VectorStore, show_progress: bool
 ) -> NDArray[np.float32]:
     """Vectors of stripped texts, shape [texts, width]."""
     distinct = [text for text in dict.fromkeys(texts) if text]
-    store = VectorStore(cache_dir / model.key)
     known = _KnownVectors(distinct)
     for shard in store:
         known.take(shard)

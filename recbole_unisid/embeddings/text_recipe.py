@@ -27,7 +27,9 @@ class TextRecipe:
     template: str | None = None  # how they are joined; None for "; "
     #: what is left out at the front of each column of categories
     roots: dict[str, str] = field(default_factory=dict)
-    max_length: int | None = None  # this and the prompt as in :func:`recbole_unisid.embeddings.encode_texts`
+    max_length: int | None = (
+        None  # this and the prompt as in :func:`~recbole_unisid.embeddings.encode.open_encoder`
+    )
     prompt: str | None = None
 
     def as_json(self) -> dict[str, Any]:

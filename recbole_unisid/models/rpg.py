@@ -18,18 +18,9 @@ class DigitHeads(nn.Module):
     r"""A state to log-probabilities of every digit's codes, each digit by itself.
 
     Digit j has a residual head :math:`g_j(h) = h + \mathrm{SiLU}(W_j h + b_j)`, and the codes' own vectors
-    :math:`e_{jk}`, those that represent items, are its classes:
+    :math:`e_{jk}`, those that represent items, are its classes (tau is the temperature):
 
     .. math:: \log P_j(k \mid h) = \log\mathrm{softmax}_k\left(\cos(g_j(h), e_{jk}) / \tau\right)
-
-    Parameters
-    ----------
-    width : int
-        Width of states and code vectors.
-    codebook_sizes : list of int
-        Codes of each digit.
-    temperature : float
-        The divisor tau of the cosines.
     """
 
     def __init__(self, width: int, codebook_sizes: Sequence[int], temperature: float) -> None:
@@ -69,9 +60,9 @@ _BLOCK = 2**23
 
 
 def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Sum each item's values over its digits; nothing of the size users x items x digits is made.
+    """Sum each item's values over its digits, [batch, n_items]; items of equal digits are equal to the last bit.
 
-    Items of equal digits have equal scores, to the last bit.
+    Nothing of the size users x items x digits is made.
 
     Parameters
     ----------
@@ -79,10 +70,6 @@ def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tens
         What each code of each digit is worth to each user, digit after digit.
     rows : Tensor of int64, shape [n_items, digits]
         Columns of `values` that an item's digits are.
-
-    Returns
-    -------
-    Tensor, shape [batch, n_items]
     """
     table = values.T.contiguous()  # [sum of sizes, batch]: a digit is then a row to add
     scores = values.new_empty(len(values), len(rows))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +25,8 @@ class OptimisedProductQuantiser(Tokenizer):
     only_distance = "euclidean"
 
     def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
-        faiss = _faiss()
+        import faiss  # takes a second, and no other tokenizer needs it
+
         latents = self.latents(vectors)
         levels, size, width = len(self.codebook_sizes), self.codebook_sizes[0], latents.shape[1]
         if set(self.codebook_sizes) != {size} or size < 2 or size & (size - 1):
@@ -53,10 +52,3 @@ class OptimisedProductQuantiser(Tokenizer):
             np.ascontiguousarray(part @ back, dtype=np.float32)
             for part, back in zip(parts, rows, strict=True)
         ]
-
-
-def _faiss() -> Any:
-    try:
-        return importlib.import_module("faiss")
-    except ImportError:
-        raise UserError("The tokenizer 'opq' needs faiss: pip install faiss-cpu.") from None

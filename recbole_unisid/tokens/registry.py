@@ -19,14 +19,6 @@ from recbole_unisid.tokens.residual_kmeans import ResidualKMeans
 from recbole_unisid.tokens.rqvae import Rqvae
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE, Tokenizer
 
-_KINDS: tuple[type[Tokenizer], ...] = (
-    ResidualKMeans,
-    Rqvae,
-    OptimisedProductQuantiser,
-    PublishedCodes,
-    HyperplaneHashing,
-    RandomCodes,
-)
 #: Settings of every tokenizer; the first three its constructor takes.
 COMMON = ("codebook_sizes", "distances", "seed", "collisions")
 #: What `build_tokenizer` and `tokenize_items` take themselves: no further setting can have such a name.
@@ -44,6 +36,7 @@ RESERVED = frozenset(
     )
 )
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_KINDS = (ResidualKMeans, Rqvae, OptimisedProductQuantiser, PublishedCodes, HyperplaneHashing, RandomCodes)
 TOKENIZERS: dict[str, type[Tokenizer]] = {kind.name: kind for kind in _KINDS}
 
 

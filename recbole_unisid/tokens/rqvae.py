@@ -86,14 +86,8 @@ class Rqvae(Tokenizer):
         widths = [layer.in_features for layer in encoder if isinstance(layer, nn.Linear)]
         books = [book.detach().cpu().numpy().copy() for book in quantiser.codebooks()]
         sizes = [len(book) for book in books]
-        tokenizer = cls(
-            sizes,
-            quantiser.distances,
-            seed,
-            books[0].shape[1],
-            widths[1:],
-            **quantiser.options,
-        )
+        width = books[0].shape[1]
+        tokenizer = cls(sizes, quantiser.distances, seed, width, widths[1:], **quantiser.options)
         tokenizer.mean = np.zeros(widths[0], dtype=np.float32)
         tokenizer.codebooks = books
         tokenizer.encoder, tokenizer.decoder = copy.deepcopy(encoder).cpu(), copy.deepcopy(decoder).cpu()
@@ -118,27 +112,17 @@ class Rqvae(Tokenizer):
 
     def state(self) -> Arrays:
         """The codebooks and both networks."""
-        networks = {"encoder": self.encoder, "decoder": self.decoder}
-        weights = {
-            f"{name}.{key}": tensor.detach().numpy()
-            for name, network in networks.items()
-            for key, tensor in network.state_dict().items()
-        }
+        weights = {key: tensor.detach().numpy() for key, tensor in self._networks().state_dict().items()}
         return {**super().state(), **weights}
 
     def restore(self, state: Arrays) -> None:
         """Take back what `state` gave."""
         super().restore(state)
         self._build_networks(len(self.mean))
-        for name, network in (("encoder", self.encoder), ("decoder", self.decoder)):
-            prefix = f"{name}."
-            network.load_state_dict(
-                {
-                    key[len(prefix) :]: torch.from_numpy(a)
-                    for key, a in state.items()
-                    if key.startswith(prefix)
-                }
-            )
+        weights = {
+            key: torch.from_numpy(a) for key, a in state.items() if key.startswith(("encoder.", "decoder."))
+        }
+        self._networks().load_state_dict(weights)
 
     def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
         generator = torch.Generator().manual_seed(self.seed)
@@ -175,6 +159,9 @@ class Rqvae(Tokenizer):
         return ResidualQuantiser(
             self.latent_width, self.codebook_sizes, self.distances, seed=self.seed, **self.quantiser_options
         )
+
+    def _networks(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder})
 
     def _build_networks(self, width: int) -> None:
         widths = [width, *self.hidden, self.latent_width]

@@ -76,16 +76,8 @@ class CodeHead(nn.Module):
     ) -> torch.Tensor:
         """Logits of one level after known prefixes, [..., codes of the level].
 
-        Parameters
-        ----------
-        level : int
-            From 0.
-        states, prefixes : Tensor, shape [..., width]
-            Of the histories; sums of the code vectors of the levels before.
-        table : Tensor, shape [codes of all levels, width]
-            Code vectors.
-        hidden : Tensor, shape [..., inner], optional
-            What :attr:`from_state` makes of the states, where it is known.
+        `states` and `prefixes`, sums of code vectors, are [..., width], `table` is [codes of all levels,
+        width], and `hidden` is what :attr:`from_state` makes of the states, where it is known.
         """
         hidden = self.from_state[level](states) if hidden is None else hidden
         inner = functional.gelu(self.from_prefix[level](prefixes) + hidden)
@@ -121,15 +113,8 @@ def children_loss(
 ) -> torch.Tensor:
     """Summed cross-entropy of a code among those that lead on to an item, shape [].
 
-    Parameters
-    ----------
-    level : TrieLevel
-        The level asked for.
-    nodes, wanted : Tensor of int64, shape [positions]
-        Where each prefix stands, and the child that is the answer.
-    logits : Tensor, shape [positions, codes of the level]
-    smoothing : float
-        Share of the answer's probability given to all children.
+    Each position has a prefix at a node [positions], a wanted child [positions] and logits of the level's
+    codes [positions, codes]; `smoothing` is the share of the answer's probability given to all children.
     """
     children, real = level.children(nodes)  # [positions, most children]
     family = logits.gather(1, level.code[children])
@@ -146,15 +131,7 @@ class CausalItems(CodeWriter):
 
     One pass trains all positions, a history costs one vector an item instead of one a code, and beams
     run the head alone. This is not TIGER's architecture but its task: the likelihood of codes.
-
-    Parameters
-    ----------
-    codes : Tensor of int64, shape [n_items + 1, levels]
-        Codes of every item; row 0 (padding) is not used. The trie is that of these codes.
-    sizes : list of int
-        Codes of each level.
-    width : int
-        Of the code vectors, of the transformer and of the head.
+    `codes` are int64 [n_items + 1, levels], those of the trie after a row of padding.
     """
 
     decoder: CodeHead

@@ -48,16 +48,10 @@ class CodeDecoder(Protocol):
 
 
 def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
-    """Put what is kept of prefixes into the order of those that go on from them, [batch, new prefixes, ...].
+    """Put what is kept of prefixes [batch, old, ...] into the order of those that go on from them.
 
-    A view where there was one prefix: nothing is copied for every beam.
-
-    Parameters
-    ----------
-    kept : Tensor, shape [batch, old prefixes, ...]
-        One entry a prefix.
-    origin : Tensor of int64, shape [batch, new prefixes]
-        Numbers of old prefixes.
+    `origin` [batch, new] are numbers of old ones. A view where there was one: nothing is copied for every
+    beam.
     """
     if kept.shape[1] == 1:
         return kept.expand(-1, origin.shape[1], *kept.shape[2:])
