@@ -18,8 +18,8 @@ from torch.nn import functional
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.checks import check_reader
 from recbole_unisid.plugins.loading import TRACEBACK
+from recbole_unisid.plugins.models import check_reader
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
 

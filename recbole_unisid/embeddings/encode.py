@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recbole_unisid.embeddings.lsa import LsaEncoder
-from recbole_unisid.embeddings.own_encoder import OwnEncoder
 from recbole_unisid.embeddings.sentence_encoder import SentenceEncoder, offline_model_folder
 from recbole_unisid.embeddings.vectors import Shard, VectorStore, is_vector_file, read_vectors, text_digests
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import class_of_file, is_reference
+from recbole_unisid.plugins.text_encoders import OwnEncoder
 
 #: Encoders by name; anything else is a sentence-transformers model or a file of vectors.
 NAMED_ENCODERS = ("offline", "lsa")

@@ -12,7 +12,6 @@ from recbole.utils import InputType
 
 from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.checks import check_representation
 from recbole_unisid.items.fold import folded_counts
 from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.items.representation import ItemRepresentation, TextProjection
@@ -26,6 +25,7 @@ from recbole_unisid.models.losses.next_item import (
     sampled_softmax_loss,
     softmax_loss,
 )
+from recbole_unisid.plugins.models import check_representation
 from recbole_unisid.recbole_adapter.loaders import inputs_and_targets
 
 #: Losses whose negatives are shared by a batch, and those that have the batch's own targets among them.

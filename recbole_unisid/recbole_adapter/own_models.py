@@ -9,7 +9,7 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.checks import draws_put_back
+from recbole_unisid.plugins.models import draws_put_back
 
 #: Methods that are called by others, and what they are given.
 _CALLED: dict[str, tuple[str, ...]] = {

@@ -14,9 +14,9 @@ from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import write_atomically
-from recbole_unisid.items.checks import check_items, check_reader, draws_put_back
 from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+from recbole_unisid.plugins.models import check_items, check_reader, draws_put_back
 from recbole_unisid.recbole_adapter.borrowed import init_seed
 from recbole_unisid.recbole_adapter.collector import RankRecorder, phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig

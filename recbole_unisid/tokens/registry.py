@@ -11,7 +11,7 @@ from recbole_unisid.array_file import DamagedFileError, load_arrays
 from recbole_unisid.config.settings import kind_like, misfit
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import class_of_file, find, is_reference
-from recbole_unisid.tokens.checks import check_made
+from recbole_unisid.plugins.tokenizers import check_made
 from recbole_unisid.tokens.controls import HyperplaneHashing, RandomCodes
 from recbole_unisid.tokens.opq import OptimisedProductQuantiser
 from recbole_unisid.tokens.published import PublishedCodes

@@ -15,7 +15,7 @@ from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.errors import UserError, check_choice
 from recbole_unisid.files import fingerprint, write_json
 from recbole_unisid.plugins.loading import code_of, is_reference, short_name
-from recbole_unisid.tokens.checks import check_copy, check_each_by_itself
+from recbole_unisid.plugins.tokenizers import check_copy, check_each_by_itself
 from recbole_unisid.tokens.collisions import STRATEGIES, Resolved, place_new_items, resolve_collisions
 from recbole_unisid.tokens.health import (
     collision_health,

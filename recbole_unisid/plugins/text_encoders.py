@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint
+from recbole_unisid.plugins.arrays import check_call, returned_array
 from recbole_unisid.plugins.loading import code_fingerprint, find, short_name
-from recbole_unisid.plugins.returned import check_call, returned_array
 
 #: Settings that say how, not what, is encoded: no part of the cache's key.
 _MANNER = {"batch_size", "device", "processes"}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.plugins.returned import check_call, returned_array
+from recbole_unisid.plugins.arrays import check_call, returned_array
 
 if TYPE_CHECKING:
     from recbole_unisid.tokens.tokenizer import Tokenizer
