@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.recbole_adapter.averaging import WeightAverage
+from recbole_unisid.recbole_adapter.optimisation import WeightAverage
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 

@@ -10,7 +10,7 @@ import torch
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.recbole_adapter.compiled import failed_compilation_explained
+from recbole_unisid.recbole_adapter.failures import failures_explained
 
 QUICK: dict[str, Any] = {"epochs": 1, "show_progress": False, "use_gpu": False, "compile": True}
 
@@ -59,9 +59,9 @@ def test_failed_compilation_is_one_line() -> None:
 
     with (
         pytest.raises(UserError, match=r"compile=True failed .*C\+\+ compiler") as caught,
-        failed_compilation_explained(),
+        failures_explained({"model": "ItemID"}),
     ):
         raise InvalidCxxCompiler
     assert "\n" not in str(caught.value)
-    with pytest.raises(ZeroDivisionError), failed_compilation_explained():
+    with pytest.raises(ZeroDivisionError), failures_explained({"model": "ItemID"}):
         raise ZeroDivisionError

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_unisid.recbole_adapter import memory
-from recbole_unisid.recbole_adapter.memory import release_freed_memory
+from recbole_unisid.recbole_adapter.trainer import release_freed_memory
 
 
 def resident() -> int:
@@ -39,5 +38,5 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
         return object()  # without malloc_trim
 
     monkeypatch.setattr(ctypes, "CDLL", library)
-    memory.release_freed_memory()
+    release_freed_memory()
     assert asked == [None]

@@ -12,8 +12,8 @@ from recbole_unisid.config.settings import KINDS, place_keys, settings, words_of
 from recbole_unisid.models.rpg import RPG
 from recbole_unisid.models.tiger import model as tiger
 from recbole_unisid.models.unisid import UniSID
+from recbole_unisid.recbole_adapter.optimisation import SCHEDULES
 from recbole_unisid.recbole_adapter.registry import GENERAL_BASELINES, OWN_MODELS, known_models, resolve
-from recbole_unisid.recbole_adapter.schedule import SCHEDULES
 from recbole_unisid.recbole_adapter.validation import CANDIDATES
 from recbole_unisid.tokens.collisions import STRATEGIES
 from recbole_unisid.tokens.quantiser import CODE_LENGTHS, DISTANCES

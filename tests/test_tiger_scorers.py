@@ -20,7 +20,7 @@ from recbole_unisid.models.tiger.scoring import (
     share_of_top,
     spread_over_items,
 )
-from recbole_unisid.recbole_adapter.schedule import follow_schedule
+from recbole_unisid.recbole_adapter.optimisation import follow_schedule
 
 SIZES = [6, 5, 7]
 USERS = 4

@@ -25,7 +25,6 @@ from recbole_unisid.models.losses.next_item import (
     sampled_softmax_loss,
     softmax_loss,
 )
-from recbole_unisid.plugins.models import check_representation
 from recbole_unisid.recbole_adapter.loaders import inputs_and_targets
 
 #: Losses whose negatives are shared by a batch, and those that have the batch's own targets among them.
@@ -88,7 +87,6 @@ class WholeSequenceRecommender(SequentialRecommender):
         if self.loss_name == "gbce":
             self.calibration = gbce_calibration(self.n_items - 1, self.n_negatives, config["gbce_t"])
         self.items = self._item_representation(config, dataset)
-        check_representation(config["model"], self.items, self.n_items - 1)
         self.transformer = CausalTransformer(
             self.items.width,
             self.max_seq_length,

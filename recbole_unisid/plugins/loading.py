@@ -16,7 +16,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from recbole_unisid.errors import UserError, did_you_mean
@@ -47,23 +46,9 @@ def is_reference(name: str) -> bool:
 
 
 def use(extension: str | type[Any]) -> str:
-    """Allow a class of one's own to be used in this process, importing its module where needed.
+    """Allow a class of one's own, or the class ``module:Class``, to be used in this process; gives ``module:Class``.
 
-    Parameters
-    ----------
-    extension : str or type
-        ``module:Class``, or the class itself. A module is looked for as ``import`` does, and in the
-        current folder last.
-
-    Returns
-    -------
-    str
-        ``module:Class``, what `model`, `tokenizer` or `text_encoder` take.
-
-    Raises
-    ------
-    UserError
-        When there is no such module or class, the module fails, or its file was edited after Python read it.
+    Its module is imported where needed, found as ``import`` finds it and in the current folder last.
     """
     if isinstance(extension, type):
         reference, found = f"{extension.__module__}:{extension.__name__}", extension
@@ -91,20 +76,7 @@ def use_named(model: str, settings: Mapping[str, Any]) -> None:
 
 
 def find(reference: str, kind: str) -> type[Any]:
-    """A class that is in use.
-
-    Parameters
-    ----------
-    reference : str
-        ``module:Class``.
-    kind : str
-        ``model``, ``tokenizer`` or ``text_encoder``, for the message.
-
-    Raises
-    ------
-    UserError
-        When nobody in this process asked for it.
-    """
+    """The class ``module:Class`` (`kind`: model, tokenizer or text_encoder) that somebody in this process asked for."""
     if reference not in _in_use:
         raise UserError(
             f"The {kind} '{reference}' is code of somebody's own, which no file may import: if you trust it, add "
@@ -128,37 +100,22 @@ def class_of_file(name: str) -> str:
 def own_class(name: Any) -> str:
     """Suggest ``module:Class`` for the bare name of a class in use, or of a module or class in the current folder.
 
-    Parameters
-    ----------
-    name : object
-        What somebody took for the name of a class; anything but text has no suggestion.
-
-    Returns
-    -------
-    str
-        A sentence with a leading blank, or an empty string.
+    A sentence with a leading blank; an empty string where nothing is like it.
     """
     if not isinstance(name, str) or not name.replace(".", "").isidentifier():
         return ""
-    for reference in _in_use:
-        if short_name(reference) == name:
-            return f" Did you mean {reference}?"
     module, _, last = name.rpartition(".")
-    if module and Path(f"{module.replace('.', '/')}.py").is_file():
-        return f" Did you mean {module}:{last}?"
-    for file in () if module else sorted(Path().glob("*.py")):
-        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
-            return f" Did you mean {file.stem}:{name}?"
-    return class_of_file(name)
+    known = [reference for reference in _in_use if short_name(reference) == name]
+    for file in sorted(Path().glob(f"{module.replace('.', '/') or '*'}.py")):
+        if re.search(rf"^class {last}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            known.append(f"{module or file.stem}:{last}")
+    return f" Did you mean {known[0]}?" if known else class_of_file(name)
 
 
 def failed_in(error: BaseException) -> str | None:
-    """Where in a module of the user's own an error arose, as one line; None where it did not, or is to be traced.
+    """One line for an error that arose in a file of a class in use, or in calling its methods, with the place there.
 
-    Parameters
-    ----------
-    error : BaseException
-        With its traceback. Of several frames in files of classes in use, the last one counts.
+    None where it did not arise there, and where :data:`TRACEBACK` asks for the whole.
 
     Examples
     --------
@@ -171,12 +128,24 @@ def failed_in(error: BaseException) -> str | None:
     for reference, extension in _in_use.items():
         with contextlib.suppress(TypeError, OSError):  # typed into a console
             files[inspect.getfile(extension)] = reference
+    said = one_line(error)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in files:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
             place = f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
             return f"{said} ({place}; of {files[frame.filename]}). {TRACEBACK}=1 shows the way there."
+    # A call that a method does not take stands in the caller's file; Python's words name the class.
+    for reference, extension in _in_use.items():
+        called = re.search(rf"\b{extension.__name__}\b(\.(\w+)\(\))?", str(error))
+        if called and isinstance(error, (TypeError, AttributeError)):
+            method = getattr(getattr(extension, called[2] or "", None), "__code__", None)
+            line = f", line {method.co_firstlineno}" if method else ""
+            return f"{said} (of {reference}{line}). {TRACEBACK}=1 shows the way there."
     return None
+
+
+def one_line(error: BaseException) -> str:
+    """The kind and the words of an error."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def code_fingerprint(extension: type[Any]) -> str:
@@ -203,13 +172,7 @@ def code_of(names: Iterable[Any]) -> dict[str, str]:
 
 
 def class_defaults(extension: type[Any]) -> dict[str, Any]:
-    """Settings that a class brings along, ``defaults = {...}``, those of its ancestors underneath.
-
-    Raises
-    ------
-    UserError
-        When ``defaults`` is no dict.
-    """
+    """Settings that a class brings along, ``defaults = {...}``, those of its ancestors underneath."""
     defaults: dict[str, Any] = {}
     for base in reversed(extension.__mro__):
         own = vars(base).get("defaults", {})
@@ -251,32 +214,17 @@ def _import(module_name: str, class_name: str) -> type[Any]:
             raise UserError(
                 f"There is no module '{module_name}' for '{reference}', neither installed nor in {os.getcwd()}.{mend}"
             ) from None
-        raise UserError(f"'{module_name}' cannot be imported: {_one_line(error)}") from error
-    return _class_in(module, class_name)
-
-
-def _class_in(module: ModuleType, name: str) -> type[Any]:
-    """A class of a module; one that it imports from a package underneath is not the user's."""
-    found = getattr(module, name, None)
-    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = "" if isinstance(error, SyntaxError) else f" ({Path(last.filename).name}, line {last.lineno})"
+        raise UserError(f"'{module_name}' cannot be imported: {one_line(error)}{place}") from error
+    found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        raise UserError(f"Module '{module.__name__}' has no class '{name}'.{did_you_mean(name, classes)}")
-    if found.__module__ != module.__name__ and not _is_own(found):
-        own = [key for key, value in classes.items() if _is_own(value) and issubclass(value, found)]
-        instead = f", such as {module.__name__}:{own[0]}" if own else ""
-        place = f"{found.__module__}, which '{module.__name__}' imports"
-        raise UserError(f"'{module.__name__}:{name}' is a class of {place}: name one of your own{instead}.")
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise UserError(
+            f"Module '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, classes)}"
+        )
     return found
 
 
 def _is_own(kind: type[Any]) -> bool:
     return kind.__module__.partition(".")[0] not in _KNOWN_PACKAGES
-
-
-def _one_line(error: BaseException) -> str:
-    """An error of a module with the place where it happened."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if isinstance(error, SyntaxError):  # its text names the place
-        return text
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{text} ({Path(last.filename).name}, line {last.lineno})"

@@ -23,18 +23,10 @@ _BOOKKEEPING = frozenset(
 
 
 def source_of(kind: type[Any]) -> Any:
-    """The text of the file that a class stands in, or what a class without a file (a notebook's) does.
+    """The text of the file that a class stands in, read once a process, so ask soon after the import.
 
-    Parameters
-    ----------
-    kind : type
-        The class. Its file is read once a process, so it should be asked for soon after the import.
-
-    Returns
-    -------
-    str or list
-        JSON-like, for :func:`~recbole_unisid.files.fingerprint`: the whole file; without one the bytecode and the
-        constants of the class and of what it names beside it.
+    Of a class without a file (a notebook's) the bytecode and the constants of it and of what it names beside it,
+    JSON-like, for :func:`~recbole_unisid.files.fingerprint`.
     """
     if kind not in _read:
         try:

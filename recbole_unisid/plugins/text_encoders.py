@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint
-from recbole_unisid.plugins.arrays import check_call, returned_array
+from recbole_unisid.plugins.arrays import returned_array
 from recbole_unisid.plugins.loading import code_fingerprint, find, short_name
 
 #: Settings that say how, not what, is encoded: no part of the cache's key.
@@ -25,19 +25,8 @@ class OwnEncoder:
     ``close`` are used where it has them, and a ``key`` where the vectors depend on more than its source and
     its settings (a file of weights, say).
 
-    Parameters
-    ----------
-    reference : str
-        ``module:Class``, in use.
-    settings : mapping
-        ``corpus``, ``batch_size``, ``device``, ``max_length``, ``prompt``, ``processes``: the constructor gets
-        those that it names.
-
-    Raises
-    ------
-    UserError
-        When the class is not in use, is no encoder, fails, or does not take a setting that was given; when its
-        ``key`` is no text, or its ``token_limit`` no number.
+    Of `settings` (``corpus``, ``batch_size``, ``device``, ``max_length``, ``prompt``, ``processes``) the constructor
+    gets those that it names; `reference` is ``module:Class``, in use.
     """
 
     def __init__(self, reference: str, settings: Mapping[str, Any]) -> None:
@@ -53,30 +42,18 @@ class OwnEncoder:
                     f"The text encoder '{reference}' takes no {setting}; leave text_{setting} unset."
                 )
         taken = {name: value for name, value in settings.items() if name in named}
-        try:
-            self._inner: Any = kind(**taken)
-        except TypeError as error:
-            raise UserError(f"The text encoder '{reference}' cannot be made: {error}") from error
+        self._inner: Any = kind(**taken)
         self._owner = f"The text encoder '{reference}'"
-        check_call(self._owner, self._inner.encode, "texts")
-        what = {name: value for name, value in taken.items() if name not in _MANNER}
-        parts = ("own 1", reference, code_fingerprint(kind), what, self._own_key())
-        self.key = f"{short_name(reference)}-{fingerprint(*parts)}"
-        self.token_limit: int | None = getattr(self._inner, "token_limit", None)
-        if self.token_limit is not None and (type(self.token_limit) is not int or self.token_limit < 1):
-            raise UserError(
-                f"{self._owner}: token_limit={self.token_limit!r} must be a whole number or None."
-            )
-
-    def _own_key(self) -> str | None:
-        """The ``key`` of the class, None where it has none."""
-        key = getattr(self._inner, "key", "none")
-        if not isinstance(key, str) or not key:
+        key = getattr(self._inner, "key", None)
+        if hasattr(self._inner, "key") and (not isinstance(key, str) or not key):
             raise UserError(
                 f"{self._owner}: key = {key!r:.40} must be a string that is not empty, such as the hash of its file of "
                 "weights; the vectors are cached under it."
             )
-        return key if hasattr(self._inner, "key") else None
+        what = {name: value for name, value in taken.items() if name not in _MANNER}
+        parts = ("own 1", reference, code_fingerprint(kind), what, key)
+        self.key = f"{short_name(reference)}-{fingerprint(*parts)}"
+        self.token_limit: int | None = getattr(self._inner, "token_limit", None)
 
     @property
     def width(self) -> int:
@@ -87,34 +64,27 @@ class OwnEncoder:
         """The encoder's own counts, or lengths in characters; shape [texts]."""
         if not hasattr(self._inner, "token_counts"):
             return np.array([len(text) for text in texts], dtype=np.int64)
-        check_call(self._owner, self._inner.token_counts, "texts")
-        counts, came = returned_array(self._inner.token_counts(list(texts)))
-        if counts.shape != (len(texts),) or counts.dtype.kind not in "iu":
-            raise UserError(
-                f"{self._owner}: token_counts returned {came} for {len(texts)} texts; a whole number each is wanted."
-            )
-        return counts.astype(np.int64)
+        return self._asked("token_counts", texts, "iu", (len(texts),)).astype(np.int64)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of the texts, shape [texts, width].
+        """Vectors of the texts, shape [texts, width]."""
+        return self._asked("encode", texts, "fiu", (len(texts), "width")).astype(np.float32)
 
-        Raises
-        ------
-        UserError
-            When the class returns anything else.
-        """
-        vectors, came = returned_array(self._inner.encode(list(texts)))
+    def _asked(
+        self, method: str, texts: Sequence[str], kinds: str, shape: tuple[int | str, ...]
+    ) -> NDArray[Any]:
+        found, came = returned_array(getattr(self._inner, method)(list(texts)))
         if (
-            vectors.ndim != 2
-            or len(vectors) != len(texts)
-            or vectors.dtype.kind not in "fiu"
-            or not vectors.size
+            found.dtype.kind not in kinds
+            or not found.size
+            or found.ndim != len(shape)
+            or len(found) != len(texts)
         ):
+            wanted = ", ".join(map(str, shape))
             raise UserError(
-                f"{self._owner}: encode returned {came} for {len(texts)} texts; an array of numbers "
-                f"[{len(texts)}, width] is wanted."
+                f"{self._owner}: {method} returned {came}; an array of numbers [{wanted}] is wanted."
             )
-        return vectors.astype(np.float32)
+        return found
 
     def close(self) -> None:
         """Let the encoder close what it has opened."""

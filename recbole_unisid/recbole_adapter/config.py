@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,7 @@ from recbole_unisid.config.settings import as_list, check_values, place_keys  # 
 from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
-from recbole_unisid.plugins.loading import (  # noqa: E402
-    CLASS_SETTINGS,
-    TRACEBACK,
-    class_defaults,
-    code_of,
-    failed_in,
-)
+from recbole_unisid.plugins.loading import CLASS_SETTINGS, class_defaults, code_of  # noqa: E402
 from recbole_unisid.recbole_adapter.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
 from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
@@ -197,30 +190,8 @@ class UniSIDConfig(Config):
         return self.chosen.sequential
 
     def make_model(self, dataset: Any) -> Any:
-        """The model, on the run's device.
-
-        Parameters
-        ----------
-        dataset : PrefixRowDataset or InteractionDataset
-            What the model reads its sizes from.
-
-        Raises
-        ------
-        UserError
-            When one of RecBole's own models, or one of the user's, fails on these settings.
-        """
-        try:
-            return self.model_class(self, dataset).to(self.final_config_dict["device"])
-        except UserError:
-            raise
-        except Exception as error:  # whatever RecBole's models raise: their bounds are their own
-            theirs, own = self.model_class.__module__.startswith("recbole."), self.chosen.users
-            if not (theirs or own) or (own and (os.environ.get(TRACEBACK) or failed_in(error))):
-                raise
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            whose = f"RecBole's {self.model}" if theirs else f"'{self.model}'"
-            missing = "" if theirs else " Does its __init__ call super().__init__(config, dataset) first?"
-            raise UserError(f"{whose} cannot be built with these settings ({said}).{missing}") from error
+        """The model, on the run's device; it reads its sizes from the dataset."""
+        return self.model_class(self, dataset).to(self.final_config_dict["device"])
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, fit for YAML, to run the same again."""

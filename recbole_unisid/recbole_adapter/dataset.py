@@ -17,9 +17,8 @@ from recbole_unisid.data.sequences import UserSequences, group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, VALID, Split, cold_items, global_time, leave_one_out
 from recbole_unisid.data.ties import shuffle_ties
 from recbole_unisid.errors import UserError
-from recbole_unisid.recbole_adapter.benchmark_rows import sequences_from_rows
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.prefix_rows import prefix_rows
+from recbole_unisid.recbole_adapter.rows import prefix_rows, sequences_from_rows
 from recbole_unisid.recbole_adapter.upstream_fixes import unquoted_tables
 
 #: Column of a batch that says which interaction (flat position in the sequences) is its target.

@@ -141,8 +141,6 @@ def _users_own(name: str) -> ChosenModel:
     from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
     from recbole.model.sequential_recommender import S3Rec
 
-    from recbole_unisid.recbole_adapter.own_models import check_methods
-
     found = find(name, "model")
     if not issubclass(found, AbstractRecommender):
         raise UserError(
@@ -156,7 +154,6 @@ def _users_own(name: str) -> ChosenModel:
     needs = getattr(found, "needs", None)
     if needs not in (None, "tokens", "vectors"):
         raise UserError(f"'{name}': needs = {needs!r}; it is 'tokens', 'vectors' or None.")
-    check_methods(name, found)
     known, family = known_models(), name
     for base in found.__mro__:
         if base.__module__ == _BACKBONE or known.get(base.__name__) == base.__module__:

@@ -14,9 +14,9 @@ import torch
 from recbole_unisid import distributed
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_atomically
-from recbole_unisid.recbole_adapter.averaging import WeightAverage
 from recbole_unisid.recbole_adapter.checkpoint import load_state, save_state
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.optimisation import WeightAverage
 from recbole_unisid.recbole_adapter.random_state import (
     diverge,
     loader_state,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,13 @@ from recbole_unisid.data.split import VALID
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.interruption import heed
-from recbole_unisid.recbole_adapter.averaging import WeightAverage
+from recbole_unisid.plugins.models import check_loss
 from recbole_unisid.recbole_adapter.collector import RankCollector, RankRecorder, phase_recorder
-from recbole_unisid.recbole_adapter.compiled import compile_if_asked, failed_compilation_explained
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST
-from recbole_unisid.recbole_adapter.memory import release_freed_memory
-from recbole_unisid.recbole_adapter.own_models import check_loss, watch_predict
+from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
 from recbole_unisid.recbole_adapter.random_state import loader_state
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable, Watch
-from recbole_unisid.recbole_adapter.schedule import follow_schedule
 from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
 from recbole_unisid.recbole_adapter.validation import protocol_score, sampled_ranks
 
@@ -67,9 +65,8 @@ class RunTrainer(Resumable):
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._bar: tqdm[Any] | None = None
         self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
-        compile_if_asked(config, model)
-        if config.chosen.users:
-            watch_predict(config["model"], model)
+        if config["compile"]:
+            _compile(config, model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = averaged = WeightAverage(model, config["weight_average"])
@@ -141,7 +138,7 @@ class RunTrainer(Resumable):
             disable=not show_progress or not distributed.is_writer(),
             bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
         )
-        with self._bar, distributed.lost_process_explained(), failed_compilation_explained():
+        with self._bar, distributed.lost_process_explained():
             fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
                 train_data, valid_data, verbose, saved, False, after_evaluation
             )
@@ -271,6 +268,27 @@ class RunTrainer(Resumable):
         self.wandblogger.log_eval_metrics(result, head="eval")
         release_freed_memory()
         return {key: float(value) for key, value in result.items()}
+
+
+def release_freed_memory() -> None:
+    """Give back what is free inside the heap; nothing where the C library is not glibc.
+
+    Buffers of a few MiB come and go in every batch, small ones between them stay: glibc keeps the holes, and a
+    long run grows by a gigabyte that nobody uses (``results/engine.md``).
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _compile(config: UniSIDConfig, model: torch.nn.Module) -> None:
+    """Have a model's transformer compiled at its first batch; its weights keep their names.
+
+    Shapes are compiled as unknowns: every batch has a number of sequences and a length of its own.
+    """
+    transformer = getattr(model, "transformer", None)
+    if not config.is_own_model or not isinstance(transformer, torch.nn.Module):
+        raise UserError(f"compile=True is not for {config['model']}; leave it off.")
+    transformer.compile(dynamic=True)
 
 
 def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:

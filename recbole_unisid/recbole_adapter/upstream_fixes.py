@@ -11,11 +11,11 @@ anomaly mode left on by ``sine.py``   none found    :func:`switch_off_anomaly_mo
 kmeans_pytorch wanted (1.2.0)         none found    :func:`import_general_models`
 quotes in text columns swallow lines  #2218         :func:`unquoted_tables`
 TensorBoard events in the cwd         none found    :func:`tensorboard_in`
-``torch.load`` of pickled objects     #2212         ``host.resumable`` (no pickles at all)
-``.cpu()`` on integers, counters      #2191         ``host.collector``
-barrier without a process group       #1989, #2050  ``host.dataset`` (own download)
+``torch.load`` of pickled objects     #2212         ``recbole_adapter.resumable`` (no pickles at all)
+``.cpu()`` on integers, counters      #2191         ``recbole_adapter.collector``
+barrier without a process group       #1989, #2050  ``recbole_adapter.dataset`` (own download)
 ray imported by the quick start       #1820, #1518  ``recbole.quick_start`` is never imported
-float32 times lose seconds            #2204         ``host.dataset`` (``exact_times``)
+float32 times lose seconds            #2204         ``recbole_adapter.dataset`` (``exact_times``)
 ====================================  ============  ==========================================
 """
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST
 from recbole_unisid.items.representation import TextProjection
-from recbole_unisid.recbole_adapter.borrowed import Interaction
+from recbole_unisid.recbole_adapter.from_recbole import Interaction
 from recbole_unisid.report.examples import (
     choose_examples,
     neighbour_examples,

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from recbole_unisid import distributed
 from recbole_unisid.files import fingerprint, sha256_of, write_json, write_text
 from recbole_unisid.plugins.loading import short_name
-from recbole_unisid.recbole_adapter.borrowed import RemoveColorFilter
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.from_recbole import RemoveColorFilter
 
 LOG = logging.getLogger("recbole_unisid")
 

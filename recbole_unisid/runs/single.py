@@ -16,14 +16,14 @@ from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import write_atomically
 from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
-from recbole_unisid.plugins.models import check_items, check_reader, draws_put_back
-from recbole_unisid.recbole_adapter.borrowed import init_seed
+from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
 from recbole_unisid.recbole_adapter.collector import RankRecorder, phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.failures import failures_explained
+from recbole_unisid.recbole_adapter.from_recbole import init_seed
 from recbole_unisid.recbole_adapter.item_text import item_table, shown_items
 from recbole_unisid.recbole_adapter.loaders import Loaders, full_loader, make_loaders
-from recbole_unisid.recbole_adapter.own_models import check_scores
 from recbole_unisid.recbole_adapter.pretraining import pretrain_if_needed
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
@@ -61,7 +61,7 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     result = folder.result()
     if result is None:
         folder.begin()
-        with folder.logging(verbose), distributed.lost_process_explained():
+        with folder.logging(verbose), distributed.lost_process_explained(), failures_explained(config):
             measured = measure(config, train(config, folder))
             if distributed.is_writer():
                 _write_artefacts(folder, measured)
@@ -109,7 +109,7 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     folder : RunFolder
         Begun; a run that was stopped goes on from its checkpoint.
     """
-    with repeatable_sums(config["reproducibility"]):
+    with failures_explained(config), repeatable_sums(config["reproducibility"]):
         return _train(config, folder)
 
 
@@ -154,13 +154,12 @@ def _titles(config: UniSIDConfig, dataset: Any) -> list[str]:
 
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
     """Try a model of the user's own before it trains."""
-    name = config["model"]
+    name, sampled = config["model"], config["eval_args"]["mode"]["test"] != "full"
     if isinstance(model, WholeSequenceRecommender):
-        check_items(name, model.items, model.n_items - 1)
-        check_reader(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
+        check_transformer(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
     with draws_put_back():  # a loader may draw
         batch = next(iter(loaders.test))[0].to(config["device"])
-    check_scores(name, model, batch, flat=not config.is_own_model)
+    check_scores(name, model, batch, flat=not config.is_own_model, sampled=sampled)
 
 
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:

@@ -18,13 +18,13 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import code_of
-from recbole_unisid.recbole_adapter.borrowed import Interaction
-from recbole_unisid.recbole_adapter.stored import (
+from recbole_unisid.recbole_adapter.finished_run import (
     StoredConfig,
     StoredDataset,
     build_stored_model,
     stored_sequences,
 )
+from recbole_unisid.recbole_adapter.from_recbole import Interaction
 from recbole_unisid.serving.requests import ItemLookup
 from recbole_unisid.serving.run_folder import StoredRun, Version, read_run, read_version
 from recbole_unisid.tokens.tokenization import Tokenization

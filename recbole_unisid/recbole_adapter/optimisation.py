@@ -1,9 +1,10 @@
-"""Averaging the weights along the way: what is evaluated and kept is the mean of the last steps."""
+"""The optimiser's company: learning rates that change with the steps taken, and the mean of the last weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -17,19 +18,8 @@ class WeightAverage:
               \quad d_t = \min\left(d, \tfrac{1 + t}{10 + t}\right)
 
     so that the noisy start is soon forgotten. Constant steps of Adam wander about a minimum; their mean lies
-    nearer to it than any of them, without a schedule that must know when training ends.
-
-    Parameters
-    ----------
-    model : Module
-        Whose trainable parameters are followed.
-    decay : float
-        d, in [0, 1); 0 follows the weights themselves.
-
-    Raises
-    ------
-    UserError
-        For a decay out of range.
+    nearer to it than any of them, without a schedule that must know when training ends. `decay` is d, in [0, 1);
+    0 follows the weights themselves.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
@@ -70,3 +60,40 @@ class WeightAverage:
         saved: list[torch.Tensor] = state["average"]  # type: ignore[assignment]
         for average, kept in zip(self.average, saved, strict=True):
             average.copy_(kept)
+
+
+SCHEDULES = ("constant", "inverse_sqrt")
+
+
+def rate_at(step: int, schedule: str, rate: float, warmup: int) -> float:
+    """The learning rate after `step` steps, the highest being `rate`.
+
+    ``inverse_sqrt``: `rate` for `warmup` steps (1 or more), then falling with the root of the steps (T5, Raffel et
+    al. 2020, section 3.1.2; TIGER, section 4).
+
+    Examples
+    --------
+    >>> [rate_at(step, "inverse_sqrt", 0.01, 100) for step in (0, 99, 399)]
+    [0.01, 0.01, 0.005]
+    """
+    if schedule == "constant":
+        return rate
+    return rate * float((max(step + 1, warmup) / warmup) ** -0.5)
+
+
+def follow_schedule(optimizer: torch.optim.Optimizer, schedule: str, rate: float, warmup: int) -> None:
+    """Set the learning rate before each step from the steps that the optimiser itself has counted.
+
+    Its count is a part of its state, so a resumed run goes on with the rate where it was. Adam and AdamW count.
+    """
+    if schedule not in SCHEDULES or int(warmup) < 1:
+        raise UserError(
+            f"schedule={schedule} with warmup_steps={warmup} is none of {', '.join(SCHEDULES)} with 1 step or more."
+        )
+
+    def set_rate(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            counts = (optimizer.state[p]["step"] for p in group["params"] if "step" in optimizer.state[p])
+            group["lr"] = rate_at(int(next(counts, 0)), schedule, rate, int(warmup))
+
+    optimizer.register_step_pre_hook(set_rate)
