@@ -256,3 +256,43 @@ def test_the_smallest_settings_are_allowed():
 def test_a_progress_bar_is_shown_on_request(shown, capsys):
     build_tokenizer("residual_kmeans", [4, 4]).fit(clumps(30), shown)
     assert ("2/2" in capsys.readouterr().err) == shown
+
+
+def test_crowded_codes_are_cut_in_two():
+    """40 points in two heaps around 0 share a code with 3 codes; the fourth parts the heaps."""
+    heaps = {-1.0: 20, 1.0: 20, 50.0: 3, 90.0: 4}
+    points = np.repeat(np.array([*heaps], dtype="f"), [*heaps.values()])[:, None]
+    rng, engine = np.random.default_rng(0), KMeans()
+    three = engine.fit(points, 3, "euclidean", rng)
+    assert sorted(three[:, 0]) == [0, 50, 90]
+    four = residual_kmeans.split_crowded(points, three, 4, "euclidean", engine, rng)
+    assert four[:2, 0].tolist() == [code for code in three[:, 0] if code]
+    assert sorted(four[2:, 0]) == [-1, 1]
+    every = residual_kmeans.split_crowded(points, three, 6, "euclidean", engine, rng)
+    assert sorted(every[:, 0]) == [-1, 1, 50, 50, 90, 90]
+
+
+def test_a_code_without_points_is_cut_into_itself():
+    points, codebook = np.array([[1.0], [2.0]], dtype="f"), np.array([[1.0], [2.0], [2.0]], dtype="f")
+    rng = np.random.default_rng(0)
+    found = residual_kmeans.split_crowded(points, codebook, 6, "euclidean", KMeans(), rng)
+    assert found[:, 0].tolist() == [1, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("distances", [["euclidean"], ["cosine"]])
+def test_split_lowers_the_largest_share_at_equal_size(distances):
+    rng = np.random.default_rng(5)
+    vectors = np.concatenate([rng.normal(0, 0.3, (600, 8)), rng.normal(0, 3, (200, 8))]).astype("f")
+    largest = []
+    for split in (0.0, 0.25):
+        settings = {"balance": 0.0, "split": split}
+        tokenizer = build_tokenizer("residual_kmeans", [16], distances, **settings).fit(vectors, False)
+        assert len(tokenizer.codebooks[0]) == 16
+        assert tokenizer.options().get("split", 0.0) == split
+        largest.append(np.bincount(tokenizer.encode(vectors)[:, 0]).max())
+    assert largest[1] < largest[0]
+
+
+def test_split_is_at_most_a_half():
+    with pytest.raises(UserError, match=r"split=0\.6 of residual_kmeans must be from 0 to 0\.5"):
+        build_tokenizer("residual_kmeans", [4], split=0.6)

@@ -17,6 +17,7 @@ from recbole_unisid.tokens.quantiser import (
     CODE_LENGTHS,
     directions,
     fitted_lengths,
+    nearest_codes,
     quantise,
     squared_distances,
 )
@@ -130,6 +131,27 @@ def _means(points: Tensor, codebook: Tensor, distances: Tensor, chosen: Tensor, 
     return means
 
 
+def split_crowded(
+    points: NDArray[np.float32],
+    codebook: NDArray[np.float32],
+    size: int,
+    distance: str,
+    engine: KMeans,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Grow a codebook to `size` codes: those with the most points become two each, by k-means of their points.
+
+    After CRAB (arXiv 2604.05113), which counts interactions where this counts items. The codes that are cut
+    come last, and at most all are.
+    """
+    codes = nearest_codes(torch.from_numpy(points), torch.from_numpy(codebook), distance).numpy()
+    members = np.bincount(codes, minlength=len(codebook))
+    crowded = np.argsort(-members, kind="stable")[: size - len(codebook)]
+    groups = [points[codes == code] if members[code] else codebook[[code]] for code in crowded]
+    halves = [engine.fit(group, 2, distance, rng) for group in groups]
+    return np.concatenate([np.delete(codebook, crowded, axis=0), *halves])
+
+
 class ResidualKMeans(Tokenizer):
     """UniSID's mixed-metric residual quantiser on the text vectors themselves.
 
@@ -149,6 +171,8 @@ class ResidualKMeans(Tokenizer):
         level would otherwise spend its codes on it.
     points_per_code : int
         The largest level is fitted on so many items a code at most, drawn at random; all are encoded.
+    split : float
+        Share of a level's codes that come from cutting its most crowded codes in two (:func:`split_crowded`).
     """
 
     name = "residual_kmeans"
@@ -164,6 +188,7 @@ class ResidualKMeans(Tokenizer):
         balance: float = 0.05,
         centre: bool = True,
         points_per_code: int = 256,
+        split: float = 0.0,
     ) -> None:
         super().__init__(codebook_sizes, distances, seed)
         check_choice("code_length", code_length, CODE_LENGTHS)
@@ -172,7 +197,9 @@ class ResidualKMeans(Tokenizer):
         self.code_length, self.centre = code_length, centre
         if not 0 <= balance < float("inf"):
             raise UserError(f"balance={balance} of residual_kmeans must be 0 or more.")
-        self.balance = balance
+        if not 0 <= split <= 0.5:
+            raise UserError(f"split={split} of residual_kmeans must be from 0 to 0.5.")
+        self.balance, self.split = balance, split
         self.iterations, self.restarts, self.points_per_code = iterations, restarts, points_per_code
 
     def options(self) -> dict[str, Any]:
@@ -184,6 +211,7 @@ class ResidualKMeans(Tokenizer):
             "balance": self.balance,
             "centre": self.centre,
             "points_per_code": self.points_per_code,
+            **({"split": self.split} if self.split else {}),  # caches from before there was one stay valid
         }
 
     def _choose_mean(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -199,7 +227,9 @@ class ResidualKMeans(Tokenizer):
         self.codebooks = []
         levels = list(zip(self.codebook_sizes, self.distances, strict=True))
         for size, distance in tqdm(levels, desc="Fitting codebooks", disable=not show_progress):
-            fitted = engine.fit(residuals.numpy(), size, distance, rng)
+            fitted = engine.fit(residuals.numpy(), size - round(self.split * size), distance, rng)
+            if len(fitted) < size:
+                fitted = split_crowded(residuals.numpy(), fitted, size, distance, engine, rng)
             codebook = torch.from_numpy(fitted)
             if distance == "cosine" and self.code_length == "fitted":
                 codebook = fitted_lengths(residuals, codebook)
