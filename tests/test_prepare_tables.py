@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recbole_unisid.data.atomic_files import is_prepared
 from recbole_unisid.data.columns import parse_columns
 from recbole_unisid.data.own_tables import prepare_from_tables
 from recbole_unisid.data.summary import Summary
@@ -50,7 +49,6 @@ def write_json_lines(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def write_parquet(path: Path, rows: list[dict[str, str]]) -> Path:
-    pytest.importorskip("pyarrow", reason="pyarrow is optional")
     pd.DataFrame(rows).to_parquet(path)
     return path
 
@@ -204,11 +202,3 @@ def test_columns_as_typed() -> None:
     for wrong in ("user", "user=", "users=a"):
         with pytest.raises(UserError):
             parse_columns(wrong)
-
-
-def test_parquet_without_pyarrow_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "log.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(UserError, match="pip install pyarrow"):
-        prepare_from_tables(tmp_path / "log.parquet", None, {}, "p", tmp_path / "data", progress=False)
-    assert not is_prepared(tmp_path / "data" / "p")

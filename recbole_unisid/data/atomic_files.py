@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import compute as pc
 
 from recbole_unisid.data.atomic_text import format_number
 from recbole_unisid.data.disk import writing_to
@@ -78,7 +80,7 @@ def write_dataset(
     """
     inter, item = folder / f"{folder.name}.inter", folder / f"{folder.name}.item"
     with writing_to(folder), write_atomically(inter) as inter_part:
-        with inter_part.open("w", encoding="utf-8", newline="\n") as stream:
+        with inter_part.open("wb") as stream:
             _write_interactions(stream, interactions)
         parts = {inter.name: inter_part}
         if texts is None:
@@ -88,28 +90,34 @@ def write_dataset(
             _write_note(folder, parts, note)
             return coverage
         with write_atomically(item) as item_part:
-            with item_part.open("w", encoding="utf-8", newline="\n") as stream:
-                coverage = _write_items(stream, interactions, texts, counts)
+            with item_part.open("w", encoding="utf-8", newline="\n") as lines:
+                coverage = _write_items(lines, interactions, texts, counts)
             parts[item.name] = item_part
             inter.unlink(missing_ok=True)
             _write_note(folder, parts, note)
         return coverage
 
 
-def _write_interactions(stream: TextIO, interactions: Interactions) -> None:
+def _write_interactions(stream: BinaryIO, interactions: Interactions) -> None:
     """Write users, items, ratings where there are any, and times (positions where there are none)."""
     rated = bool((~np.isnan(interactions.ratings)).any())
-    stream.write("user_id:token\titem_id:token\t" + ("rating:float\t" if rated else "") + "timestamp:float\n")
+    header = "user_id:token\titem_id:token\t" + ("rating:float\t" if rated else "") + "timestamp:float\n"
+    stream.write(header.encode())
+    user_ids, item_ids = pa.array(interactions.user_ids), pa.array(interactions.item_ids)
     times = interactions.times if interactions.timed else positions_by_user(interactions.users)
     for start in range(0, len(interactions), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        users = [interactions.user_ids[user] for user in interactions.users[rows].tolist()]
-        items = [interactions.item_ids[item] for item in interactions.items[rows].tolist()]
-        columns = [users, items]
-        if rated:
-            columns.append([format_number(rating) for rating in interactions.ratings[rows].tolist()])
-        columns.append([format_number(time) for time in times[rows].tolist()])
-        stream.write("".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)))
+        columns = [user_ids.take(interactions.users[rows]), item_ids.take(interactions.items[rows])]
+        columns += [_number_texts(interactions.ratings[rows])] if rated else []
+        lines = pc.binary_join_element_wise(*columns, _number_texts(times[rows]), "\t")
+        stream.write("\n".join([*lines.to_pylist(), ""]).encode())
+
+
+def _number_texts(numbers: NDArray[np.float64]) -> pa.Array:
+    """:func:`format_number` of each."""
+    if (np.isfinite(numbers) & (np.trunc(numbers) == numbers) & (np.abs(numbers) < 2**63)).all():
+        return pa.array(numbers.astype(np.int64)).cast(pa.string())
+    return pa.array(map(format_number, numbers.tolist()), pa.string())
 
 
 def positions_by_user(users: NDArray[np.int32]) -> NDArray[np.float64]:

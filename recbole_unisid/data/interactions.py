@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from recbole_unisid.data.atomic_text import usable_id
@@ -62,8 +63,20 @@ class Interactions:
         return self.take(np.lexsort(keys))
 
 
+_SCHEMA = pa.schema(
+    {
+        "user": pa.dictionary(pa.int32(), pa.string()),
+        "item": pa.dictionary(pa.int32(), pa.string()),
+        "time": pa.float64(),
+        "rating": pa.float64(),
+    }
+)
+#: Stands for a name that is no text; no usable name is like it.
+_NO_TEXT = "\0"
+
+
 class InteractionCollector:
-    """Collects interactions from a stream in about 24 bytes each, beside one copy of every name.
+    """Collects interactions from a stream, one by one or many at once; numbered when all are there.
 
     Parameters
     ----------
@@ -76,10 +89,8 @@ class InteractionCollector:
     def __init__(self, counts: Counter[str], *, timed: bool = True) -> None:
         self._counts = counts
         self._timed = timed
-        self._user_numbers: dict[str, int] = {}
-        self._item_numbers: dict[str, int] = {}
-        self._users, self._items = array("i"), array("i")
-        self._times, self._ratings = array("d"), array("d")
+        self._chunks: list[pa.Table] = []
+        self._loose: tuple[list[Any], ...] = ([], [], [], [])
 
     def add(self, user: object, item: object, time: object, rating: object = None) -> None:
         """Take one interaction, or count why not.
@@ -93,45 +104,103 @@ class InteractionCollector:
         rating : object
             A finite number; anything else is taken for "none".
         """
-        user_number = self._number(self._user_numbers, user, "user")
-        if user_number is None:
-            return  # one reason a row
-        item_number = self._number(self._item_numbers, item, "item")
-        if item_number is None:
-            return
-        moment = finite_number(time) if self._timed else math.nan
-        if moment is None:
-            self._counts["no time" if time is None else "time is no number"] += 1
-            return
-        score = finite_number(rating)
-        self._users.append(user_number)
-        self._items.append(item_number)
-        self._times.append(moment)
-        self._ratings.append(math.nan if score is None else score)
+        moment = finite_number(time)
+        row = (_text(user), _text(item), math.nan if moment is None and time is not None else moment)
+        for column, value in zip(self._loose, (*row, finite_number(rating)), strict=True):
+            column.append(value)
+        if len(self._loose[0]) == _LOOSE_ROWS:
+            self._gather()
 
-    def _number(self, numbers: dict[str, int], name: object, what: str) -> int | None:
-        """Number of a name; new usable names get the next one."""
-        if not isinstance(name, str):
-            self._counts[f"no {what}" if name is None else f"{what} of the wrong type"] += 1
-            return None
-        number = numbers.get(name)
-        if number is None:
-            if not usable_id(name):
-                self._counts[f"unusable {what} name"] += 1
-                return None
-            number = numbers[name] = len(numbers)
-        return number
+    def add_columns(
+        self,
+        users: pa.ChunkedArray,
+        items: pa.ChunkedArray,
+        times: pa.ChunkedArray | None = None,
+        ratings: pa.ChunkedArray | None = None,
+    ) -> None:
+        """Take many interactions, each as :meth:`add` would.
+
+        Parameters
+        ----------
+        users, items : pyarrow.ChunkedArray of str
+            Names; null where there is none.
+        times, ratings : pyarrow.ChunkedArray of float64, or None
+            Null where there is none, NaN or infinite where it is no number.
+        """
+        self._gather()
+        columns = [
+            pa.nulls(len(users)) if column is None else column for column in (users, items, times, ratings)
+        ]
+        self._chunks.append(pa.table(columns, _SCHEMA.names).cast(_SCHEMA))
+
+    def _gather(self) -> None:
+        """Make the interactions that came one by one a chunk."""
+        loose, self._loose = self._loose, ([], [], [], [])
+        if loose[0]:
+            types = (pa.string(), pa.string(), pa.float64(), pa.float64())
+            self.add_columns(
+                *(pa.chunked_array([pa.array(*pair)]) for pair in zip(loose, types, strict=True))
+            )
 
     def collected(self) -> Interactions:
         """Everything taken so far."""
+        self._gather()
+        table = pa.concat_tables(self._chunks) if self._chunks else _SCHEMA.empty_table()
+        self._chunks = [table]
+        users, user_ids = _numbered(table["user"])
+        items, item_ids = _numbered(table["item"])
+        times, ratings = table["time"].to_numpy(), table["rating"].to_numpy()
+        taken = np.ones(len(table), dtype=bool)
+        for what, numbers in (("user", users), ("item", items)):  # one reason a row
+            for reason, text in _REASONS.items():
+                self._leave_out(taken, numbers == reason, text.format(what))
+        if self._timed:
+            self._leave_out(taken, table["time"].is_null().to_numpy(), "no time")
+            self._leave_out(taken, ~np.isfinite(times), "time is no number")
+        else:
+            times = np.full(len(table), math.nan)
         return Interactions(
-            users=np.frombuffer(self._users, dtype=np.int32) if self._users else np.empty(0, np.int32),
-            items=np.frombuffer(self._items, dtype=np.int32) if self._items else np.empty(0, np.int32),
-            times=np.frombuffer(self._times, dtype=np.float64) if self._times else np.empty(0),
-            ratings=np.frombuffer(self._ratings, dtype=np.float64) if self._ratings else np.empty(0),
-            user_ids=list(self._user_numbers),
-            item_ids=list(self._item_numbers),
+            users=users[taken],
+            items=items[taken],
+            times=times[taken],
+            ratings=np.where(np.isfinite(ratings), ratings, math.nan)[taken],
+            user_ids=user_ids,
+            item_ids=item_ids,
         )
+
+    def _leave_out(self, taken: NDArray[np.bool_], rows: NDArray[np.bool_], reason: str) -> None:
+        number = int((taken & rows).sum())
+        if number:
+            self._counts[reason] += number
+            taken &= ~rows
+
+
+_LOOSE_ROWS = 65_536
+#: Why a name has no number.
+_REASONS = {-1: "no {}", -2: "{} of the wrong type", -3: "unusable {} name"}
+
+
+def _text(name: object) -> str | None:
+    """A name that a chunk can hold."""
+    if not isinstance(name, str):
+        return None if name is None else _NO_TEXT
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return "\1"
+    return name
+
+
+def _numbered(names: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[str]]:
+    """Numbers of names in order of first appearance, a reason for those that are not usable; the usable names."""
+    unified = names.unify_dictionaries()
+    distinct = unified.chunk(0).dictionary.to_pylist() if unified.num_chunks else []
+    usable = [name for name in distinct if usable_id(name)]
+    numbers = {name: number for number, name in enumerate(usable)}
+    of_distinct = [numbers.get(name, -2 if name == _NO_TEXT else -3) for name in distinct]
+    indices = [chunk.indices.fill_null(len(distinct)).to_numpy() for chunk in unified.chunks]
+    found = np.array([*of_distinct, -1], dtype=np.int32)
+    return found[np.concatenate(indices)] if indices else np.empty(0, np.int32), usable
 
 
 def finite_number(value: object) -> float | None:

@@ -12,12 +12,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import compute as pc
+from pyarrow import csv
+
 from recbole_unisid.data.interactions import InteractionCollector
 from recbole_unisid.data.sources.layout import Layout
-from recbole_unisid.data.sources.lines import parse_json, parse_literal, read_lines
+from recbole_unisid.data.sources.lines import (
+    in_threads,
+    lines_of,
+    parse_json,
+    parse_literal,
+    read_blocks,
+    read_columns,
+    read_lines,
+)
 from recbole_unisid.data.sources.values import price_field, web_text_field
 from recbole_unisid.errors import UserError
 
@@ -30,41 +43,65 @@ _RATINGS_HEADER = b"user_id,parent_asin,rating,timestamp"
 
 def read_reviews(path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool) -> None:
     """Read reviews of the 2014 and 2018 families: one JSON object a line, times in seconds."""
-    for line in read_lines(path, counts, progress=progress):
-        record = parse_json(line, counts)
-        if record is not None:
-            collector.add(
-                record.get("reviewerID"),
-                record.get("asin"),
-                record.get("unixReviewTime"),
-                record.get("overall"),
-            )
+    text, number = pa.string(), pa.float64()
+    keys = {"reviewerID": text, "asin": text, "unixReviewTime": number, "overall": number}
+    for part in read_columns(path, pa.schema(keys), counts, progress=progress):
+        if isinstance(part, pa.Table):
+            collector.add_columns(*(part[key] for key in keys))
+        else:
+            for record in part:
+                collector.add(*(record.get(key) for key in keys))
 
 
 def read_ratings(path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool) -> None:
     """Read the 2023 family's cores: comma-separated user, parent item, rating, time in milliseconds."""
-    lines = read_lines(path, counts, progress=progress)
-    header = next(lines, b"").strip()
-    if header != _RATINGS_HEADER:
+    blocks = read_blocks(path, counts, progress=progress)
+    header, _, first = next(blocks, b"").partition(b"\n")
+    if header.strip() != _RATINGS_HEADER:
         raise UserError(
             f"{path} does not begin with {_RATINGS_HEADER.decode()!r}: it is not a 2023 rating-only file."
         )
-    for line in lines:
-        cells = line.strip().split(b",")
-        if len(cells) != 4:
-            counts["wrong number of cells"] += 1
-            continue
-        try:
-            user, item = cells[0].decode("utf-8"), cells[1].decode("utf-8")
-            rating, milliseconds = float(cells[2]), int(cells[3])
-        except UnicodeDecodeError:
-            counts["not UTF-8"] += 1
-        except ValueError:
-            counts["time is no number"] += 1
+    for part in in_threads(_regular_ratings, chain([first] if first else [], blocks)):
+        if isinstance(part, bytes):
+            for line in lines_of(part, counts):
+                _add_rating(line, collector, counts)
         else:
             # Correctly rounded: times 1000 and rounded, the milliseconds come back.
-            seconds = milliseconds / 1000 if abs(milliseconds) < 2**53 else None
-            collector.add(user, item, seconds, rating)
+            collector.add_columns(part["user"], part["item"], pc.divide(part["time"], 1000.0), part["rating"])
+
+
+def _regular_ratings(block: bytes) -> pa.Table | bytes:
+    """The columns of a block of ratings, or the block itself where a line is not as it should be."""
+    text, number = pa.string(), pa.float64()
+    types = {"user": text, "item": text, "rating": number, "time": pa.int64()}
+    try:
+        table = csv.read_csv(
+            pa.py_buffer(block),
+            csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(types)),
+            csv.ParseOptions(quote_char=False),
+            csv.ConvertOptions(column_types=types),
+        )
+    except pa.ArrowInvalid:
+        return block
+    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    exact = table.num_rows == lines and not any(column.null_count for column in table.itercolumns())
+    return table if exact and pc.max(pc.abs(table["time"])).as_py() < 2**53 else block
+
+
+def _add_rating(line: bytes, collector: InteractionCollector, counts: Counter[str]) -> None:
+    cells = line.strip().split(b",")
+    if len(cells) != 4:
+        counts["wrong number of cells"] += 1
+        return
+    try:
+        user, item = cells[0].decode("utf-8"), cells[1].decode("utf-8")
+        rating, milliseconds = float(cells[2]), int(cells[3])
+    except UnicodeDecodeError:
+        counts["not UTF-8"] += 1
+    except ValueError:
+        counts["time is no number"] += 1
+    else:
+        collector.add(user, item, milliseconds / 1000 if abs(milliseconds) < 2**53 else None, rating)
 
 
 def _item_reader(

@@ -8,11 +8,17 @@ import json
 import re
 import warnings
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, TypeVar
 
+import pyarrow as pa
+from isal import igzip
+from isal.igzip_lib import IsalError
+from pyarrow import json as arrow_json
 from tqdm import tqdm
 
 from recbole_unisid.errors import UserError
@@ -20,92 +26,160 @@ from recbole_unisid.errors import UserError
 #: Longest line that is looked at, in bytes; a longer one is skipped and counted.
 LONGEST_LINE = 8 * 1024 * 1024
 
-# Everything that may stand in the repr of dicts, lists, strings and numbers. Operators are shut out: a long
-# chain of them makes a tree deep enough to exhaust the C stack of older Pythons inside `ast`.
-_LITERAL = re.compile(
-    r"""(?:[\s\[\]{}(),:]|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|True|False|None"""
-    r"""|-?\d[\d.]*(?:[eE][+-]?\d+)?(?=\s*[\]}),:]))*""",
-    re.DOTALL,
-)
+_BLOCK = 4 * 1024 * 1024
+
+#: What unpacking raises.
+_DAMAGED: Any = (EOFError, zlib.error, IsalError, gzip.BadGzipFile)
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
-def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[bytes]:
-    """Yield the lines of a file one by one, unpacking gzip on the way.
+def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[bytes]:
+    """Yield a file's bytes in blocks of whole lines, gzip unpacked in a thread of its own.
 
     Parameters
     ----------
     path : Path
         A text file; gzip is known by its first two bytes, whatever the name.
     counts : Counter
-        ``lines`` is counted up for every line, ``line too long`` and ``blank line`` for what is skipped.
+        ``lines`` is counted up for every line, ``line too long`` for what is skipped.
     progress : bool
         Show a bar over the bytes of the file.
-
-    Yields
-    ------
-    bytes
-        A line with its line break.
 
     Raises
     ------
     UserError
         When the file cannot be read, or its gzip data is cut off or damaged.
     """
+    rest, too_long = b"", False  # the beginning of a line whose end is still to come
     try:
-        with (
-            path.open("rb") as raw,
-            tqdm(
-                total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not progress
-            ) as bar,
-        ):
-            zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-            # GzipFile reads like any binary stream, but is not declared as one.
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-            for line in _bounded_lines(stream, counts):
-                if counts["lines"] & 0xFFF == 0:
-                    bar.update(raw.tell() - bar.n)
-                if line.isspace():
-                    counts["blank line"] += 1
-                else:
-                    yield line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        for block in _unpacked(path, min(_BLOCK, LONGEST_LINE), progress):
+            end = block.find(b"\n") + 1
+            if end == 0:
+                rest = b"" if too_long else rest + block
+                too_long = too_long or len(rest) > LONGEST_LINE
+                continue
+            if too_long or len(rest) + end > LONGEST_LINE:
+                counts["line too long"] += 1
+                counts["lines"] += 1
+                rest, too_long, block = b"", False, block[end:]
+            cut = block.rfind(b"\n") + 1
+            whole, rest = rest + block[:cut], block[cut:]
+            counts["lines"] += whole.count(b"\n")
+            if whole:
+                yield whole
+        if rest or too_long:
+            too_long = too_long or len(rest) >= LONGEST_LINE
+            counts["lines"] += 1
+            counts.update({"line too long": 1} if too_long else {})
+            if not too_long:
+                yield rest
+    except _DAMAGED as error:
         raise UserError(
-            f"{path} is damaged or cut off after {counts['lines']:,} lines ({error}): "
+            f"{path} is damaged or cut off after {_lines_before_damage(path):,} lines ({error}): "
             "delete it and fetch it again."
         ) from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
-def _bounded_lines(stream: BinaryIO, counts: Counter[str]) -> Iterator[bytes]:
-    """Yield lines of at most `LONGEST_LINE` bytes; memory stays bounded where line breaks are missing."""
-    while line := stream.readline(LONGEST_LINE):
-        counts["lines"] += 1
-        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+def _lines_before_damage(path: Path) -> int:
+    lines = 0
+    with suppress(*_DAMAGED), gzip.open(path) as stream:
+        for _ in stream:
+            lines += 1
+    return lines
+
+
+def _unpacked(path: Path, size: int, progress: bool) -> Iterator[bytes]:
+    """The bytes of a file, a block read ahead."""
+    with (
+        path.open("rb") as raw,
+        tqdm(
+            total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not progress
+        ) as bar,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        zipped = raw.peek(2)[:2] == b"\x1f\x8b"
+        unpack: Any = igzip.IGzipFile
+        read = (unpack(fileobj=raw) if zipped else raw).read1
+        ahead = thread.submit(read, size)
+        while block := ahead.result():
+            ahead = thread.submit(read, size)
+            bar.update(raw.tell() - bar.n if progress else 0)
+            yield block
+
+
+def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[bytes]:
+    """Yield the lines of :func:`read_blocks` without their ends; ``blank line`` counts what is skipped."""
+    for block in read_blocks(path, counts, progress=progress):
+        yield from lines_of(block, counts)
+
+
+def lines_of(block: bytes, counts: Counter[str]) -> Iterator[bytes]:
+    """The lines of a block that are not blank; the others are counted."""
+    for line in block.removesuffix(b"\n").split(b"\n"):
+        if not line or line.isspace():
+            counts["blank line"] += 1
+        else:
             yield line
-            continue
-        counts["line too long"] += 1
-        while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-            pass
 
 
-def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
-    """Parse one JSON object.
+def read_columns(
+    path: Path, schema: pa.Schema, counts: Counter[str], *, progress: bool = False
+) -> Iterator[pa.Table | list[dict[str, Any]]]:
+    """Read some fields of JSON lines: as typed columns where a block of lines is regular, else as records.
+
+    A block in which a line is no object, or a field is not of the type expected, comes as records
+    (:func:`parse_json`), so that no value is bent to fit and every line that cannot be used is counted.
 
     Parameters
     ----------
-    line : bytes
-        One line of a JSON-lines file.
+    path : Path
+        JSON lines, plain or gzip.
+    schema : pyarrow.Schema
+        The fields to read, with the types that are usual.
     counts : Counter
-        A line that is no JSON object is counted here under the reason.
-
-    Returns
-    -------
-    dict or None
-        The object, or None when the line is skipped.
+        ``lines`` and, by reason, what is skipped.
+    progress : bool
+        Show a bar.
     """
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+
+    def parse(block: bytes) -> pa.Table | bytes:
+        try:
+            block.decode("utf-8")
+            reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block))
+            table = arrow_json.read_json(pa.py_buffer(block), reading, options)
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            return block
+        return table if table.num_rows == block.count(b"\n") + (not block.endswith(b"\n")) else block
+
+    for parsed in in_threads(parse, read_blocks(path, counts, progress=progress)):
+        if isinstance(parsed, bytes):
+            records = (parse_json(line, counts) for line in lines_of(parsed, counts))
+            yield [record for record in records if record is not None]
+        else:
+            yield parsed
+
+
+def in_threads(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
+    """What a function makes of each part, in order, two parts at once."""
+    with ThreadPoolExecutor(2) as threads:
+        waiting = deque[Any]()
+        for part in parts:
+            waiting.append(threads.submit(function, part))
+            if len(waiting) > 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
+    """Parse one JSON object; None, and the reason counted, for a line that is none."""
     try:
-        record = json.loads(line.decode("utf-8"))
+        record = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
         counts["not UTF-8"] += 1
         return None
@@ -115,44 +189,49 @@ def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
     return _checked(record, counts)
 
 
+# A literal's strings that JSON writes otherwise, and its words, apart from all that JSON writes alike but for
+# the quotes. What is neither stays as it is, and JSON refuses it.
+_LITERAL = re.compile(
+    r"""((?:'[^'"\\]*'|[\s\[\]{},:\d.eE+-])+)|'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)"|(True|False|None)""",
+    re.DOTALL,
+)
+_WORDS = {"True": "true", "False": "false", "None": "null"}
+
+
 def parse_literal(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
-    """Parse one Python dict display, as the 2014 Amazon metadata has them, without evaluating anything.
-
-    Parameters
-    ----------
-    line : bytes
-        One line such as ``{'asin': '0558925278', 'price': 12.5}``.
-    counts : Counter
-        A line that is no such dict is counted here under the reason.
-
-    Returns
-    -------
-    dict or None
-        The dict, or None when the line is skipped.
+    r"""Parse one Python dict display, as the 2014 Amazon metadata has them, without evaluating anything.
 
     Examples
     --------
-    >>> parse_literal(b"{'asin': 'B0', 'categories': [['Beauty', \\"Men's\\"]]}", Counter())
+    >>> parse_literal(b"{'asin': 'B0', 'categories': [['Beauty', \"Men's\"]]}", Counter())
     {'asin': 'B0', 'categories': [['Beauty', "Men's"]]}
     >>> parse_literal(b"{'asin': exit()}", Counter()) is None
     True
     """
     try:
-        text = line.decode("utf-8").strip()
+        record = json.loads(_LITERAL.sub(_as_json, line.decode("utf-8")), strict=False)
     except UnicodeDecodeError:
         counts["not UTF-8"] += 1
         return None
-    if not _LITERAL.fullmatch(text):
-        counts["not a Python literal"] += 1
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # doubtful escapes in strings
-            record = ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, RecursionError):
         counts["not a Python literal"] += 1
         return None
     return _checked(record, counts)
+
+
+def _as_json(match: re.Match[str]) -> str:
+    """JSON for one piece of a literal."""
+    alike, single, double, word = match.groups()
+    if alike is not None:
+        return alike.replace("'", '"')
+    if word is not None:
+        return _WORDS[word]
+    text = single.replace("\\'", "'") if single is not None else double
+    if "\\" in text:  # other escapes are Python's to read
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # doubtful ones
+            text = ast.literal_eval(match[0])
+    return json.dumps(text)
 
 
 def _checked(record: object, counts: Counter[str]) -> dict[str, Any] | None:

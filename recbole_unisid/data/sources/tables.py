@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
 
 from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.sources.lines import parse_json, read_lines
@@ -67,7 +69,7 @@ def open_table(path: Path) -> Table:
     Raises
     ------
     UserError
-        For another ending, a file that cannot be read or is empty, Parquet without pyarrow.
+        For another ending, a file that cannot be read or is empty.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
@@ -92,7 +94,9 @@ def _open_csv(path: Path) -> Table:
         raise UserError(f"{path} must begin with a line of column names, each one different.")
 
     def rows(counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
-        reader = csv.reader(map(_text, read_lines(path, counts, progress=progress)), delimiter=delimiter)
+        reader = csv.reader(
+            (_text(line) + "\n" for line in read_lines(path, counts, progress=progress)), delimiter=delimiter
+        )
         next(reader, None)
         counts["lines"] -= 1  # the names
         while True:
@@ -133,15 +137,8 @@ def _open_json_lines(path: Path) -> Table:
 
 def _open_parquet(path: Path) -> Table:
     try:
-        pyarrow = importlib.import_module("pyarrow")
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise UserError(
-            f"Reading {path} needs pyarrow: pip install pyarrow, or save the table as .csv."
-        ) from error
-    try:
         columns = parquet.ParquetFile(path).schema_arrow.names
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is no Parquet file that can be read ({_first_line(error)}).") from error
 
     def rows(counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
@@ -150,7 +147,7 @@ def _open_parquet(path: Path) -> Table:
             for batch in batches:
                 counts["lines"] += batch.num_rows
                 yield from batch.to_pylist()
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged after {counts['lines']:,} rows ({_first_line(error)})."
             ) from error

@@ -17,23 +17,15 @@ _PRICE = re.compile(r"\$?\s*(\d{1,3}(?:,\d{3})+|\d{1,9})(\.\d{1,4})?")
 def text_field(value: object, separator: str = " ") -> str:
     """Join the texts in a value (a text, or lists of them to any small depth) into one clean field.
 
-    Parameters
-    ----------
-    value : object
-        Anything that is no text is left out; so are texts met before.
-    separator : str
-        Goes between the texts.
-
-    Returns
-    -------
-    str
-        See :func:`~recbole_unisid.data.atomic_text.clean_text`.
+    Anything that is no text is left out; so are texts met before.
 
     Examples
     --------
     >>> text_field([["Beauty", "Nails"], ["Beauty", "Gifts"]], ", ")
     'Beauty, Nails, Gifts'
     """
+    if isinstance(value, str):
+        return clean_text(value)
     distinct = dict.fromkeys(map(clean_text, _texts(value, depth=3)))
     return clean_text(separator.join(text for text in distinct if text))
 
@@ -46,7 +38,14 @@ def web_text_field(value: object, separator: str = " ") -> str:
     >>> web_text_field(["Shea &amp; Cocoa<br />butter", "<span class='a'>4 oz</span>"])
     'Shea & Cocoa butter 4 oz'
     """
-    return text_field([_TAG.sub(" ", html.unescape(text)) for text in _texts(value, depth=3)], separator)
+    if isinstance(value, str):
+        return clean_text(_without_tags(value))
+    return text_field([_without_tags(text) for text in _texts(value, depth=3)], separator)
+
+
+def _without_tags(text: str) -> str:
+    text = html.unescape(text)
+    return _TAG.sub(" ", text) if "<" in text else text
 
 
 def _texts(value: object, depth: int) -> Iterator[str]:
