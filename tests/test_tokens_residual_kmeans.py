@@ -288,7 +288,7 @@ def test_split_lowers_the_largest_share_at_equal_size(distances):
         settings = {"balance": 0.0, "split": split}
         tokenizer = build_tokenizer("residual_kmeans", [16], distances, **settings).fit(vectors, False)
         assert len(tokenizer.codebooks[0]) == 16
-        assert tokenizer.options().get("split", 0.0) == split
+        assert tokenizer.options()["split"] == split
         largest.append(np.bincount(tokenizer.encode(vectors)[:, 0]).max())
     assert largest[1] < largest[0]
 

@@ -20,22 +20,13 @@ class Windows:
 
     Window `w` reads ``items[start[w]:stop[w]]`` and is asked for ``items[start[w] + 1:stop[w] + 1]``; the
     answers before `first_target` (flat positions) are another window's, or no training targets.
-
-    Attributes
-    ----------
-    items : ndarray of int64, shape [interactions]
-        Sequences, flat (in training without what is held out).
-    start, stop, first_target : ndarray of int64, shape [windows]
-        Flat positions.
-    user : ndarray of int64, shape [windows]
-        The user (0-based) of every window.
     """
 
-    items: NDArray[np.int64]
-    start: NDArray[np.int64]
+    items: NDArray[np.int64]  # sequences, flat (in training without what is held out)
+    start: NDArray[np.int64]  # flat positions of every window, as are stop and first_target
     stop: NDArray[np.int64]
     first_target: NDArray[np.int64]
-    user: NDArray[np.int64]
+    user: NDArray[np.int64]  # 0-based, of every window
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -43,18 +34,10 @@ class Windows:
         return self.stop - self.start
 
     def batch(self, index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pad some windows to the longest of them.
+        """Pad some windows [batch] to the longest of them.
 
-        Parameters
-        ----------
-        index : ndarray of int64, shape [batch]
-            Which windows.
-
-        Returns
-        -------
-        inputs : Tensor of int64, shape [batch, longest]
-        targets : Tensor of int64, shape [batch, longest]
-            Item numbers; 0 pads on the right, and marks positions without a target of this window.
+        Inputs and targets are item numbers, int64 [batch, longest]; 0 pads on the right, and marks positions
+        without a target of this window.
         """
         start, stop = self.start[index, None], self.stop[index, None]
         position = start + np.arange((stop - start).max())  # [batch, longest]
@@ -70,27 +53,16 @@ def training_windows(
 ) -> Windows:
     """Cut the training part of every sequence into windows, so that every target is trained once.
 
+    RecBole cuts a long history to its last `max_len` items for each target on its own. A window gives
+    its first targets less context than that; the stride is the price (in computing) of more.
+
     Parameters
     ----------
-    sequences : UserSequences
-        All interactions.
-    split : Split
-        Which of them are training targets.
     max_len : int
         Inputs of a window at most.
     stride : int, optional
         New targets a further window brings; it starts with ``max_len - stride`` inputs whose answers an
         earlier window had. None: half of `max_len`.
-
-    Returns
-    -------
-    Windows
-        Those of the users that have training targets.
-
-    Notes
-    -----
-    RecBole cuts a long history to its last `max_len` items for each target on its own. A window gives
-    its first targets less context than that; the stride is the price (in computing) of more.
     """
     step = max(1, max_len // 2 if stride is None else min(stride, max_len))
     kept = split.phase <= TRAIN  # contexts and targets; what is held out is not even read
@@ -112,14 +84,7 @@ def training_windows(
 def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_len: int) -> Windows:
     """The last `max_len` items before each target, as windows that ask for that target alone.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    targets : ndarray of int64, shape [cases]
-        Flat positions, none of them a user's first.
-    max_len : int
-        Inputs of a window at most.
+    `targets` are flat positions [cases], none of them a user's first.
     """
     user = sequences.owners(targets)
     start = np.maximum(sequences.offsets[user], targets - max_len)
@@ -129,26 +94,11 @@ def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_le
 def bucketed_batches(
     lengths: NDArray[np.int64], positions: int, generator: np.random.Generator, pool: int = 64
 ) -> Iterator[NDArray[np.int64]]:
-    """Shuffle, sort by length within pools of `pool` batches, shuffle the batches.
+    """Shuffle windows, sort by length within pools of `pool` batches, shuffle the batches; yield each once.
 
     A batch holds a number of positions rather than of windows, as RecBole's holds a number of prefix
-    rows: a step then weighs the same on short sequences and on long ones.
-
-    Parameters
-    ----------
-    lengths : ndarray of int64, shape [windows]
-        Positions of each window.
-    positions : int
-        Positions a batch holds at most (a longer window is a batch of its own).
-    generator : numpy.random.Generator
-        Source of both shuffles.
-    pool : int
-        Batches sorted together: more pad less, fewer mix lengths more.
-
-    Yields
-    ------
-    ndarray of int64, shape [batch]
-        Every window once.
+    rows: a step then weighs the same on short sequences and on long ones. A window longer than `positions` is
+    a batch of its own. Larger pools pad less, smaller ones mix lengths more.
     """
     order = generator.permutation(len(lengths))
     pools = _cuts(lengths[order], positions * pool)

@@ -13,26 +13,14 @@ from recbole_unisid.errors import UserError
 
 @dataclass(frozen=True)
 class TrieLevel:
-    """The step from prefixes of one length to those of the next; children of a node are neighbours.
+    """The step from prefixes of one length to those of the next; children of a node are neighbours."""
 
-    Attributes
-    ----------
-    start : Tensor of int64, shape [nodes + 1]
-        The children of node n are ``start[n] .. start[n + 1] - 1``.
-    code, parent : Tensor of int64, shape [children]
-        The code that leads to each child, ascending within a parent, and where from.
-    """
-
-    start: torch.Tensor
-    code: torch.Tensor
-    parent: torch.Tensor
+    start: torch.Tensor  # [nodes + 1]: the children of node n are start[n] .. start[n + 1] - 1
+    code: torch.Tensor  # [children]: the code that leads to each, ascending within a parent
+    parent: torch.Tensor  # [children]: where from
 
     def children(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """List the children of some nodes, as many columns as the largest family needs.
-
-        Parameters
-        ----------
-        nodes : Tensor of int64, any shape
 
         Returns
         -------
@@ -51,30 +39,19 @@ class TrieLevel:
 
 @dataclass(frozen=True)
 class CodeTrie:
-    """All prefixes of all items' tuples.
+    """All prefixes of all items' tuples."""
 
-    Attributes
-    ----------
-    levels : tuple of TrieLevel
-        One a code of a tuple; the first has one node, the empty prefix.
-    items : Tensor of int64, shape [n_items]
-        Item numbers (from 1) of the whole tuples, in the order of the last level's children.
-    paths : Tensor of int64, shape [n_items + 1, levels]
-        The child that each item's tuple goes to on each level; row 0 (padding) means nothing.
-    """
-
-    levels: tuple[TrieLevel, ...]
+    levels: tuple[TrieLevel, ...]  # one a code of a tuple; the first has one node, the empty prefix
+    #: [n_items]: numbers (from 1) of the whole tuples, in the order of the last level's children
     items: torch.Tensor
+    #: [n_items + 1, levels]: the child that each item's tuple goes to; row 0 (padding) means nothing
     paths: torch.Tensor
 
     @staticmethod
     def of(codes: NDArray[np.int64]) -> CodeTrie:
-        """Build the tree of a catalogue.
+        """Build the tree of a catalogue: row r of the codes [n_items, levels] belongs to item r + 1.
 
-        Parameters
-        ----------
-        codes : ndarray of int64, shape [n_items, levels]
-            Row r belongs to item r + 1. The size of the tree grows with the items, not with the codebooks.
+        The size of the tree grows with the items, not with the codebooks.
 
         Raises
         ------

@@ -91,20 +91,19 @@ def check_widths(tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> None:
         )
 
 
-def check_codes(name: str, codes: Any, n_items: int, sizes: Sequence[int]) -> NDArray[np.int64]:
-    """The codes given to `n_items` latents as int64 [n_items, levels], each a code of its level."""
+def check_codes(owner: str, codes: Any, n_items: int, sizes: Sequence[int]) -> NDArray[np.int64]:
+    """The codes given to `n_items` vectors as int64 [n_items, levels], each a code of its level."""
     found, came = returned_array(codes)
     if found.shape != (n_items, len(sizes)) or found.dtype.kind not in "iu":
         raise UserError(
-            f"Tokenizer '{name}' gave as codes {came} for {n_items} items; "
-            f"whole numbers [{n_items}, {len(sizes)}] are wanted (choose_codes)."
+            f"{owner}: the codes are {came} for {n_items} vectors and {len(sizes)} levels; "
+            f"whole numbers [{n_items}, {len(sizes)}] are wanted."
         )
     outside = (found < 0) | (found >= np.asarray(sizes))
     if outside.any():
         row, level = np.argwhere(outside)[0]
         raise UserError(
-            f"Tokenizer '{name}' gave code {found[row, level]} at level {level}; "
-            f"codes from 0 to {sizes[level] - 1} are wanted (choose_codes)."
+            f"{owner}: code {found[row, level]} at level {level}; codes from 0 to {sizes[level] - 1} are wanted."
         )
     return found.astype(np.int64, copy=False)
 

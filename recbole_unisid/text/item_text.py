@@ -65,16 +65,13 @@ def item_texts(
 
     Parameters
     ----------
-    table : ItemTable
-    item_ids : sequence of str
     fields : sequence of str, optional
         Columns to use, joined by ``"; "``, empty ones left out. By default :func:`default_fields`.
     template : str, optional
         Instead of the join: a text with ``{column}`` in it, such as ``"{title} by {brand}"``.
         With `fields` too, it may name only these.
     roots : mapping of str, optional
-        The root to leave out of each column of categories, as :func:`category_roots` found it in another
-        table; by default it is found in this one.
+        The root to leave out of each column of categories (:func:`category_roots`), by default this table's.
 
     Raises
     ------
@@ -112,10 +109,7 @@ def text_columns(
 
 
 def category_roots(table: ItemTable, names: Sequence[str]) -> dict[str, str]:
-    """The root that nearly all items share in each of these columns of categories; '' where there is none.
-
-    Columns without categories are passed over.
-    """
+    """The root that nearly all items share in each of these columns that has categories; '' for none."""
     return {
         name: _shared_root([_split(cell) for cell in table.columns[name]])
         for name in names

@@ -209,7 +209,7 @@ def place_new_items(
 ) -> NDArray[np.int64]:
     """Apply a strategy to new items' codes while the known ones keep theirs.
 
-    New items beyond the suffixes of a tuple share the last suffix: a model's table of suffixes does not grow.
+    New items beyond the `suffix_size` suffixes share the last one: a model's table of suffixes does not grow.
     A balanced new item whose tuple is taken gets the best free one, in the order of the items.
 
     Parameters
@@ -220,9 +220,6 @@ def place_new_items(
     latents : ndarray of float32, shape [new, latent width]
     known : ndarray of int64, shape [items, levels or levels + 1]
         Codes of the known items after the strategy.
-    suffix_size : int
-        Codes of the suffix level.
-    tokenizer : Tokenizer
     """
     levels = codes.shape[1]
     if strategy == "suffix":

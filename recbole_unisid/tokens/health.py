@@ -31,7 +31,6 @@ def tuple_groups(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
     group : ndarray of int64, shape [items]
         The number of each item's tuple among the distinct ones, which are sorted.
     counts : ndarray of int64, shape [distinct tuples]
-        Items of each.
     """
     _, group, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     return group.reshape(-1), counts
@@ -42,12 +41,9 @@ def collision_health(
 ) -> dict[str, Any]:
     """Distinct tuples, items alone in theirs, and the largest collision with at most `listed` of its items.
 
-    Returns
-    -------
-    dict
-        ``distinct_fraction`` (distinct tuples / items), ``alone_fraction`` (items whose tuple is theirs
-        alone / items), ``largest_collision`` (items of the most frequent tuple) and, where that is more
-        than one, ``largest_collision_items``.
+    ``distinct_fraction`` (distinct tuples / items), ``alone_fraction`` (items whose tuple is theirs alone /
+    items), ``largest_collision`` (items of the most frequent tuple) and, where that is more than one,
+    ``largest_collision_items``.
     """
     group, counts = tuple_groups(codes)
     health: dict[str, Any] = {
@@ -157,13 +153,10 @@ def prefix_purity(
 ) -> list[dict[str, float]]:
     """How well the first codes of an item tell its category; items whose category is '' are left out.
 
-    Returns
-    -------
-    list of dict
-        For each number of ``levels``: ``purity``, the share of items whose category is the most frequent
-        one under their prefix, and ``shuffled``, the same after dealing the prefixes out at random.
-        Prefixes of one item are pure whatever they mean, so only the difference tells something.
-        Empty when no item has a category.
+    For each number of ``levels``: ``purity``, the share of items whose category is the most frequent one
+    under their prefix, and ``shuffled``, the same after dealing the prefixes out at random. Prefixes of one
+    item are pure whatever they mean, so only the difference tells something. Empty when no item has a
+    category.
     """
     names, labels = np.unique(np.asarray(categories, dtype=object).astype(str), return_inverse=True)
     labelled = names[labels] != ""

@@ -74,17 +74,11 @@ class KMeans(NamedTuple):
 
 
 def balanced_codes(distances: Tensor, softness: float) -> Tensor:
-    """Assign points to codes so that all codes get about as many; int64 [n].
+    """Assign points to codes so that all codes get about as many, by squared distances [n, codes]; int64 [n].
 
     Entropic optimal transport from points to equally frequent codes, by Sinkhorn's iteration (Cuturi 2013);
-    each point then takes its likeliest code.
-
-    Parameters
-    ----------
-    distances : Tensor, shape [n, codes]
-        Squared distances.
-    softness : float
-        The entropy's weight, in units of the mean squared distance to the nearest code.
+    each point then takes its likeliest code. `softness` is the entropy's weight, in units of the mean squared
+    distance to the nearest code.
     """
     least = distances.min(dim=1, keepdim=True).values
     scale = softness * least.mean().clamp(min=1e-12)
@@ -211,7 +205,7 @@ class ResidualKMeans(Tokenizer):
             "balance": self.balance,
             "centre": self.centre,
             "points_per_code": self.points_per_code,
-            **({"split": self.split} if self.split else {}),  # caches from before there was one stay valid
+            "split": self.split,
         }
 
     def _choose_mean(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

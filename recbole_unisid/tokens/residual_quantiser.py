@@ -64,12 +64,10 @@ class Codebook(nn.Module):
         Codes, and numbers a code.
     distance : {"cosine", "euclidean"}
     learning : {"ema", "gradient"}
-        Whether each code follows the moving average of the inputs that choose it (van den Oord et al.,
-        arXiv 1711.00937, appendix A.1), or is a parameter for an optimiser.
+        Whether each code follows the moving average (by `decay`) of the inputs that choose it (van den Oord
+        et al., arXiv 1711.00937, appendix A.1), or is a parameter for an optimiser.
     code_length : {"unit", "fitted"}
         Of a cosine level's codes: 1, or the mean projection of their inputs.
-    decay : float
-        Of the moving averages.
     dead_below : float
         A code whose moving number of inputs falls below this is replaced by one of them.
     """
@@ -137,15 +135,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def replace_dead(self, inputs: Tensor, generator: torch.Generator, weights: Tensor | None = None) -> int:
-        """Put inputs drawn at random in the place of codes hardly used; how many there were.
+        """Put inputs drawn at random, each as often as its weight, in the place of codes hardly used; how many.
 
-        Parameters
-        ----------
-        inputs : Tensor, shape [n, width]
-        generator : torch.Generator
-            On the CPU.
-        weights : Tensor, shape [n], optional
-            How often each input occurs; it is drawn as often.
+        The inputs are [n, width], the weights [n] or all 1, and the generator is one on the CPU.
         """
         dead = torch.nonzero(self.counts < self.dead_below)[:, 0]
         if not len(dead):

@@ -90,11 +90,6 @@ def tokenize_items(
         Where results are kept, under a hash of everything they depend on.
     titles, categories : sequence of str, optional
         Of the items, for the health report.
-
-    Raises
-    ------
-    UserError
-        When settings or vectors are wrong; see there.
     """
     vectors = check_vectors(vectors)
     if len(vectors) != len(item_ids):

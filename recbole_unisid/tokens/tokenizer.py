@@ -96,7 +96,8 @@ class Tokenizer(ABC):
 
     def codes_of(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
         """Codes of latents as :meth:`choose_codes` chooses them, checked; shape [n, levels]."""
-        return check_codes(self.name, self.choose_codes(latents), len(latents), self.codebook_sizes)
+        owner = f"Tokenizer '{self.name}', choose_codes"
+        return check_codes(owner, self.choose_codes(latents), len(latents), self.codebook_sizes)
 
     def latents(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """What is quantised: the centred vectors, or what a network makes of them; [n, latent width]."""
@@ -218,7 +219,15 @@ def additive_codebooks(
     UserError
         When there is not one tuple of codes a vector, or a code is none of its level.
     """
-    codes = _checked(vectors, codes, codebook_sizes)
+    owner = "additive_codebooks"
+    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise UserError(
+            f"{owner}: the vectors are {returned_array(vectors)[1]}; floating-point numbers [items, width] "
+            "are wanted, such as self.latents(vectors)."
+        )
+    if not isinstance(codebook_sizes, (list, tuple)):
+        raise UserError(f"{owner}: codebook_sizes={codebook_sizes!r}; give self.codebook_sizes, one a level.")
+    codes = check_codes(owner, codes, len(vectors), codebook_sizes)
     residuals = vectors.copy()
     codebooks = []
     for level, size in enumerate(codebook_sizes):
@@ -230,30 +239,3 @@ def additive_codebooks(
         residuals -= codebook[chosen]
         codebooks.append(codebook)
     return codebooks
-
-
-def _checked(vectors: Any, codes: Any, sizes: Any) -> NDArray[np.int64]:
-    """The codes, when they are codes of the vectors."""
-    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
-        raise UserError(
-            f"additive_codebooks: the vectors are {returned_array(vectors)[1]}; floating-point numbers [items, width] "
-            "are wanted, such as self.latents(vectors)."
-        )
-    if not isinstance(sizes, (list, tuple)):
-        raise UserError(
-            f"additive_codebooks: codebook_sizes={sizes!r}; give self.codebook_sizes, one a level."
-        )
-    found, came = returned_array(codes)
-    wanted = (len(vectors), len(sizes))
-    if found.shape != wanted or found.dtype.kind not in "iu":
-        raise UserError(
-            f"additive_codebooks: the codes are {came} for {wanted[0]} vectors and {wanted[1]} levels; whole numbers "
-            f"{list(wanted)} are wanted."
-        )
-    for level, size in enumerate(sizes):
-        outside = found[:, level][(found[:, level] < 0) | (found[:, level] >= size)]
-        if len(outside):
-            raise UserError(
-                f"additive_codebooks: code {outside[0]} at level {level}; codes from 0 to {size - 1} are wanted."
-            )
-    return found.astype(np.int64, copy=False)
