@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Collection, Iterable
 
 
@@ -12,6 +13,30 @@ class UserError(ValueError):
     The command line prints the message alone, without a traceback, and exits with status 2.
     Write it as one line: what is wrong, where, and how to mend it.
     """
+
+
+_ADVICE = {
+    errno.ENOSPC: "; free some space, then the same command goes on",
+    errno.EDQUOT: "; free some of your quota, then the same command goes on",
+    errno.EACCES: "; choose a place that you may use",
+    errno.EPERM: "; choose a place that you may use",
+    errno.EROFS: "; choose a place that you may write to",
+    errno.EMFILE: "; raise the limit of open files (ulimit -n)",
+}
+
+
+def machine_trouble(error: BaseException) -> str | None:
+    """One line about an error of disk, permission or memory; None for any other error."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno is not None:
+        place = "" if error.filename is None else f" {error.filename}"
+        return f"The system refuses{place}: {error.strerror}{_ADVICE.get(error.errno, '')}."
+    if "No space left on device" in text:  # of a library that raises errors of its own
+        return f"No space left on device{_ADVICE[errno.ENOSPC]}."
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    if isinstance(error, MemoryError) or any(sign in text for sign in signs):
+        return f"Not enough memory ({text[:150] or 'no more to be had'}); lower train_batch_size or eval_batch_size."
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+#: How the name of an unfinished folder ends.
+_PART = ".part"
 
 
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
 
-    A reader, or a later run after a crash, sees the old file or the new one, never a part.
-
-    Parameters
-    ----------
-    path : str or Path
-        The final place. Missing folders are made.
-
-    Yields
-    ------
-    Path
-        Where to write. It is removed when the block raises.
+    A reader, or a later run after a crash, sees the old file or the new one, never a part. Missing folders
+    are made, and what the block leaves is removed when it raises.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
+    with scratch_folder(final) as scratch:
+        part = scratch / f"{final.name}{_PART}"
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.chmod(0o644)
         os.replace(part, final)
+
+
+@contextmanager
+def scratch_folder(final: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `final` for what is to become it; it goes when the block ends.
+
+    The folder is locked as long as this process lives. What killed processes left beside `final` is told by
+    having no owner, and goes first.
+    """
+    remove_left_overs(final.parent)
+    while True:
+        scratch = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.", suffix=_PART))
+        lock = os.open(scratch, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks: nothing is taken for a left-over there
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if scratch.is_dir():  # else another process took it for one before it was locked
+            break
+        os.close(lock)
+    try:
+        yield scratch
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what :func:`write_atomically` and :func:`scratch_folder` of killed processes left in a folder."""
+    for left_over in folder.glob(f".*.????????{_PART}"):
+        with suppress(OSError):  # its owner lives, or has just finished
+            lock = os.open(left_over, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+            finally:
+                os.close(lock)
 
 
 def write_text(path: str | Path, text: str) -> None:

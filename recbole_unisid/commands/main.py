@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import recbole_unisid
 from recbole_unisid.commands.options import take_extensions
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError, did_you_mean, machine_trouble
 from recbole_unisid.interruption import listen
 from recbole_unisid.plugins.loading import failed_in
 
@@ -76,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recbole-unisid: {error}", file=sys.stderr)
         return 2
     except (Exception, SystemExit) as error:
-        line = failed_in(error)  # a bug of ours keeps its traceback, one in a module of the user's is a line
+        # A bug of ours keeps its traceback; one in a module of the user's, or trouble of the machine, is a line.
+        line = failed_in(error) or machine_trouble(error)
         if line is None:
             raise
         print(f"recbole-unisid: {line}", file=sys.stderr)

@@ -60,7 +60,10 @@ def given_settings(config_files: Iterable[str | Path], settings: Mapping[str, An
     """
     merged: dict[str, Any] = {}
     for file in config_files:
-        merged |= read_yaml(Path(file))
+        of_file = read_yaml(Path(file))
+        if not of_file:
+            raise UserError(f"Config file '{file}' holds no settings; fill it, or leave it out.")
+        merged |= of_file
     merged |= parsed(settings)
     if "config_files" in merged:
         raise UserError(

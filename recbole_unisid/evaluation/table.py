@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +73,24 @@ class RankTable:
                 for name, column in columns.items()
                 if name.startswith(_PREFIX) and column.any()
             }
-            kept = ("user", "target", "history_length", "target_popularity")
-            user, target, history_length, popularity = (columns[name] for name in kept)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            table = RankTable(
+                **{name: columns.pop(name) for name in ("user", "target")}, ranks=ranks,
+                **{name: columns.pop(name) for name in ("history_length", "target_popularity")},
+            )
+            table._require_columns(set(columns))
+        except Exception as error:  # a damaged zip raises errors of zipfile, zlib, struct, tokenize and others
             raise UserError(
                 f"{path} cannot be read as ranks ({type(error).__name__}): delete its folder and run again"
             ) from error
-        return RankTable(user, target, ranks, history_length, popularity)
+        return table
+
+    def _require_columns(self, others: set[str]) -> None:
+        """Refuse columns of another kind, length or name than :meth:`save` writes."""
+        columns = [self.history_length, self.target_popularity, *self.ranks.values()]
+        kinds = {column.dtype.kind for column in columns} | {self.user.dtype.kind, self.target.dtype.kind}
+        if {column.shape for column in (*columns, self.user, self.target)} != {(len(self.user),)}:
+            raise ValueError("columns of different lengths")
+        if not kinds <= {"i", "U"} or any(column.min(initial=0) < 0 for column in columns):
+            raise ValueError("a column of another kind")
+        if not all(name.startswith(_PREFIX) for name in others):
+            raise ValueError("a column of another name")

@@ -162,9 +162,6 @@ class Resumable:
 
     def resume(self) -> bool:
         """Load the last checkpoint if there is one; tell whether training had finished there."""
-        if distributed.is_writer():
-            for left_over in self.last_file.parent.glob(".*.part"):  # of a killed process
-                left_over.unlink()
         if not self.last_file.is_file():
             return False
         state = self.resume_checkpoint(self.last_file)

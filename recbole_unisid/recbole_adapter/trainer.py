@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import get_trainer
-from tqdm import tqdm
 
 from recbole_unisid import distributed
 from recbole_unisid.data.split import VALID
@@ -23,6 +22,7 @@ from recbole_unisid.recbole_adapter.collector import RankCollector, RankRecorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
+from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable, Watch
 from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
@@ -63,7 +63,7 @@ class RunTrainer(Resumable):
         if config["enable_amp"] and config.is_own_model:
             # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
-        self._bar: tqdm[Any] | None = None
+        self._progress: Progress | None = None
         self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
         if config["compile"]:
             _compile(config, model)
@@ -105,7 +105,7 @@ class RunTrainer(Resumable):
         verbose, saved : bool
             As in RecBole.
         show_progress : bool
-            One bar over all epochs.
+            One bar over all epochs; a line a validation where the output is no terminal.
         callback_fn : callable, optional
             As in RecBole.
 
@@ -125,20 +125,16 @@ class RunTrainer(Resumable):
 
         def after_evaluation(epoch: int, score: float) -> None:
             self.history[-1]["valid"] = float(score)
-            self._show(epoch, score)
+            if self._progress is not None:
+                metric = self.config["valid_metric"].lower()
+                self._progress.validated(epoch + 1, metric, score, self.best_valid_score)
             if callback_fn is not None:
                 callback_fn(epoch, score)
 
         title = f"{self.config['model']} {self.config['dataset']} seed {self.config['seed']}"
-        self._bar = tqdm(
-            total=self.epochs,
-            initial=self.start_epoch,
-            desc=title,
-            unit="epoch",
-            disable=not show_progress or not distributed.is_writer(),
-            bar_format="{desc} |{bar}| {n:.1f}/{total_fmt} epochs [{elapsed}, at most {remaining} left{postfix}]",
-        )
-        with self._bar, distributed.lost_process_explained():
+        show = show_progress and distributed.is_writer()
+        self._progress = Progress(title, self.epochs, self.start_epoch, show)
+        with self._progress.bar, distributed.lost_process_explained():
             fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
                 train_data, valid_data, verbose, saved, False, after_evaluation
             )
@@ -164,8 +160,8 @@ class RunTrainer(Resumable):
             if weight != 1.0:
                 losses = tuple(x * weight for x in losses) if isinstance(losses, tuple) else losses * weight
             place.add(losses)
-            if self._bar is not None:
-                self._bar.update(min(step, epoch_idx + 1 - self._bar.n))
+            if self._progress is not None:
+                self._progress.step(epoch_idx + step * (place.batch + 1))
             return losses
 
         batches = self.resumable_batches(train_data, place, watch)
@@ -184,12 +180,6 @@ class RunTrainer(Resumable):
                 f"The training loss became {loss.item()}: training has diverged; lower learning_rate (now "
                 f"{self.config['learning_rate']}) or set clip_grad_norm."
             )
-
-    def _show(self, epoch: int, score: float) -> None:
-        if self._bar is not None:
-            self._bar.n = epoch + 1
-            metric = self.config["valid_metric"].lower()
-            self._bar.set_postfix_str(f"{metric} {score:.4f}, best {self.best_valid_score:.4f}")
 
     def log_figures(self, phase: str, figures: Mapping[str, Mapping[str, float]]) -> None:
         """Give figures of the protocol to TensorBoard and W&B, beside what RecBole logs itself.

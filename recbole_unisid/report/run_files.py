@@ -21,6 +21,22 @@ from recbole_unisid.report.leaderboard import Run
 NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed"}
 _LONGEST_VARIANT = 60
 
+_NUMBER, _FIGURES = (int, float), {"*": (int, float)}
+#: Types of the fields of ``result.json`` that others rely on: ``*`` stands for any other key.
+_TYPES: dict[str, Any] = {
+    **{"status": str, "model": str, "dataset": str, "seed": int, "recipe": str, "order_note": str},
+    "protocol": {"split": str, "ties": str, "valid_metric": str, "protocol_seed": int},
+    "data": {"users": int, "items": int, "interactions": int},
+    "valid": {"*": _FIGURES},
+    "test": {"slices": {"*": {"rule": str, "interval": {"*": [_NUMBER]}, "*": _NUMBER}}, "*": _FIGURES},
+    "controls": {"*": {"*": _FIGURES}},
+    "tokenizer": {"name": str, "levels": [{"distance": str, "*": _NUMBER}], "prefix_purity": [_FIGURES]},
+    "ranker": {"name": str, "*": _NUMBER},
+    **{"parameters": _FIGURES, "seconds": _FIGURES, "history": [_FIGURES]},
+    **{"epochs": int, "best_epoch": int, "peak_rss_bytes": int, "versions": {}, "machine": {}},
+}
+_REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -70,6 +86,43 @@ def find_runs(places: Iterable[str | Path]) -> list[Path]:
     return sorted(found)
 
 
+def newest_run(place: str | Path) -> Path:
+    """The run folder that is meant: `place` itself, or the run below it that was finished last.
+
+    Raises
+    ------
+    UserError
+        For a folder without a finished run below it.
+    """
+    folder = Path(place)
+    if not folder.is_dir() or (folder / "config.yaml").is_file() or (folder / "result.json").is_file():
+        return folder
+    return max(find_runs([folder]), key=lambda run: (run / "result.json").stat().st_mtime_ns)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read ``result.json`` of a run folder.
+
+    Raises
+    ------
+    UserError
+        It is missing, no JSON, or a field that others rely on has another type.
+    """
+    path = folder / "result.json"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no result.json in {folder}: finish the run, or leave it out") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None
+    if not isinstance(result, dict) or not set(result) >= _REQUIRED:
+        raise UserError(f"{path} is no result of a run: delete its folder and run again")
+    misfit = _misfit(result, _TYPES) or next((f" {key}" for key in _REQUIRED if result[key] is None), None)
+    if misfit:
+        raise UserError(f"{path} is damaged at{misfit}: delete its folder and run again")
+    return result
+
+
 def load_runs(folders: Sequence[str | Path]) -> list[RunFiles]:
     """Read finished runs in the order given, and name what tells runs of one model apart.
 
@@ -82,18 +135,8 @@ def load_runs(folders: Sequence[str | Path]) -> list[RunFiles]:
 
 
 def _load(folder: Path) -> RunFiles:
-    path = folder / "result.json"
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no result.json in {folder}: finish the run, or leave it out") from None
-    except ValueError:
-        raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None
-    if not isinstance(result, dict) or not {"model", "seed", "dataset", "protocol", "test"} <= set(result):
-        raise UserError(f"{path} is no result of a run: delete its folder and run again")
-    run = RunFiles(
-        folder, Run(result, RankTable.load(folder / "ranks.npz"), folder=str(folder)), _settings(folder)
-    )
+    ranks, result = folder / "ranks.npz", read_result(folder)
+    run = RunFiles(folder, Run(result, RankTable.load(ranks), folder=str(folder)), _settings(folder))
     _require_agreement(run)
     return run
 
@@ -158,3 +201,21 @@ def _short(key: str, value: Any) -> str:
     if key.endswith("_file") and isinstance(value, str):
         return Path(value).stem  # folders would fill the label before the file is named
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _misfit(value: Any, expected: Any) -> str | None:
+    """The way to the first part of a value that has not the type expected, with a blank before each step."""
+    if value is None:
+        return None
+    if isinstance(expected, (dict, list)):
+        if not isinstance(value, type(expected)):
+            return ""
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            its = expected[0] if isinstance(expected, list) else expected.get(key, expected.get("*", object))
+            way = _misfit(part, its)
+            if way is not None:
+                return f" {key}{way}"
+        return None
+    fits = isinstance(value, expected) and (expected is object or not isinstance(value, bool))
+    return None if fits else ""

@@ -40,8 +40,6 @@ def run(
         ``tune`` is a number of trials for a search of settings instead of a run.
     config_files : iterable of str or Path
         YAML files of settings; later ones win, and `config_dict` over all of them.
-    verbose : bool
-        Say on the screen what happens.
 
     Returns
     -------
@@ -73,7 +71,11 @@ def run(
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
     if "tune" in settings:
         trials = _trials(settings.pop("tune"), several_seeds)
-        return [_tuned(name, dataset, settings, trials, verbose) for name in models]
+        return [
+            tune(UniSIDConfig(name, dataset, settings), settings, trials, verbose)
+            | {"model": name, "dataset": dataset}
+            for name in models
+        ]
     configs = [
         UniSIDConfig(name, dataset, settings if seed is None else settings | {"seed": seed})
         for name in models
@@ -82,13 +84,6 @@ def run(
     if several_seeds or len(models) > 1:
         return run_many(configs, verbose)
     return run_single(configs[0], verbose)
-
-
-def _tuned(
-    model: str, dataset: str, settings: Mapping[str, Any], trials: int, verbose: bool
-) -> dict[str, Any]:
-    found = tune(UniSIDConfig(model, dataset, settings), settings, trials, verbose)
-    return found | {"model": model, "dataset": dataset}
 
 
 def _trials(trials: Any, several_seeds: bool) -> int:

@@ -23,15 +23,7 @@ from recbole_unisid.runs.result import Measured
 
 
 def write_run_examples(measured: Measured, path: Path) -> None:
-    """Write ``examples.json`` of a model of ours; the same people and items for every model.
-
-    Parameters
-    ----------
-    measured : Measured
-        A finished run with its model at the best epoch.
-    path : Path
-        The file.
-    """
+    """Write ``examples.json`` of a model of ours at its best epoch; the same people and items for every model."""
     sequences = measured.dataset.sequences
     targets = measured.dataset.split.targets(TEST)
     chosen = choose_examples(len(targets))
@@ -60,8 +52,6 @@ def score_histories(
 
     Parameters
     ----------
-    model : WholeSequenceRecommender
-        Trained.
     histories : sequence of ndarray of int64
         Item numbers, oldest first; the last ``max_seq_length`` are read.
     users : ndarray of int64, shape [histories]

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from recbole_unisid import distributed
-from recbole_unisid.files import fingerprint, sha256_of, write_json, write_text
+from recbole_unisid.errors import UserError
+from recbole_unisid.files import fingerprint, remove_left_overs, sha256_of, write_json, write_text
 from recbole_unisid.plugins.loading import short_name
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.from_recbole import RemoveColorFilter
+from recbole_unisid.report.run_files import read_result
 
 LOG = logging.getLogger("recbole_unisid")
 
 
 def data_fingerprint(folder: Path, dataset: str) -> str:
     """Hash the contents of a data set's files; a changed title or interaction gives another hash."""
-    parts = []
-    for path in sorted(folder.glob(f"{dataset}.*")):
-        if path.is_file():
-            parts.append([path.name, sha256_of(path)])
-    return fingerprint(parts)
+    files = sorted(path for path in folder.glob(f"{dataset}.*") if path.is_file())
+    return fingerprint([[path.name, sha256_of(path)] for path in files])
+
+
+@contextmanager
+def owned(folder: Path, verbose: bool) -> Iterator[None]:
+    """Make a folder and be the only command at work in it; the lock ends with the process.
+
+    Raises
+    ------
+    UserError
+        When the folder cannot be made or written to.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        if verbose:
+            print(f"Another command is at work in {folder}; this one waits for it.")
+        lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {folder}: {error.strerror or error}; name another folder with --output_dir=DIR."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that is given up where the disk is full, instead of a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave the record out."""
 
 
 class _BarHandler(logging.Handler):
@@ -38,13 +71,7 @@ class _BarHandler(logging.Handler):
 
 
 class RunFolder:
-    """``<output_dir>/<dataset>/<model>/<seed>-<hash>/``.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        The run's settings; its ``checkpoint_dir`` is set to the folder's.
-    """
+    """``<output_dir>/<dataset>/<model>/<seed>-<hash>/``; the settings' ``checkpoint_dir`` is set to its own."""
 
     def __init__(self, config: UniSIDConfig) -> None:
         data = data_fingerprint(Path(config["data_path"]), config["dataset"])
@@ -55,20 +82,37 @@ class RunFolder:
         config["checkpoint_dir"] = str(self.path / "checkpoint")
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a complete run; None while there is none."""
+        """The result of a complete run; None while there is none, or it is damaged."""
         try:
-            result = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            result = read_result(self.path)
+        except UserError:
             return None
-        return result if isinstance(result, dict) and result.get("status") == "complete" else None
+        return result if result.get("status") == "complete" else None
 
     def begin(self) -> None:
-        """Make the folder and write the settings (one of several processes does)."""
+        """Write the settings, and remove what a killed process left (one of several processes does)."""
         if distributed.is_writer():
-            (self.path / "checkpoint").mkdir(parents=True, exist_ok=True)
+            checkpoint = self.path / "checkpoint"
+            checkpoint.mkdir(exist_ok=True)
+            remove_left_overs(checkpoint)
+            for left_over in checkpoint.glob(".tmp*"):  # of safetensors in earlier versions
+                left_over.unlink()
             settings = yaml.safe_dump(self.config.resolved(), sort_keys=True, allow_unicode=True)
             write_text(self.path / "config.yaml", settings)
         distributed.wait_for_all()
+
+    @contextmanager
+    def owned(self, verbose: bool) -> Iterator[None]:
+        """Make the folder and be the only command at work in it; another one is waited for.
+
+        Raises
+        ------
+        UserError
+            When the folder cannot be made or written to.
+        """
+        with owned(self.path, verbose) if distributed.is_writer() else nullcontext():
+            distributed.wait_for_all()
+            yield
 
     @contextmanager
     def logging(self, verbose: bool) -> Iterator[None]:
@@ -77,7 +121,7 @@ class RunFolder:
             logging.getLogger().handlers = [logging.NullHandler()]
             yield
             return
-        to_file = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        to_file = _LogFile(self.path / "log.txt", encoding="utf-8")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s  %(message)s"))
         to_file.addFilter(RemoveColorFilter())
         to_screen = _BarHandler()

@@ -15,17 +15,7 @@ SCHEMA = 1
 
 
 def write_manifest(folder: Path, files: Iterable[str], about: Mapping[str, Any]) -> None:
-    """Write the manifest of a folder whose other files are complete.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    files : iterable of str
-        Names of the files to vouch for.
-    about : mapping
-        What else there is to know, JSON-like.
-    """
+    """Write the manifest of a folder whose `files` are complete, with what else there is to know `about` it."""
     digests = {name: sha256_of(folder / name) for name in files}
     write_json(folder / MANIFEST_FILE, {"schema": SCHEMA, "files": digests, **about})
 
@@ -37,11 +27,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     ----------
     folder : Path
         A run's folder, or one of its catalogue versions.
-
-    Returns
-    -------
-    dict
-        What :func:`write_manifest` was given, with ``files``.
 
     Raises
     ------

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid import distributed
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, machine_trouble
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.plugins.loading import failed_in
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.progress import further_runs
 from recbole_unisid.report.gather import gather_report
+from recbole_unisid.report.leaderboard import make_leaderboard
 from recbole_unisid.report.page import draw_page
+from recbole_unisid.report.run_files import load_runs
 from recbole_unisid.report.tables import to_screen, write_leaderboard
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import run_single
@@ -22,14 +25,13 @@ from recbole_unisid.runs.single import run_single
 def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict[str, Any]]:
     """Run what has no finished folder yet, and write the leaderboard and the report of all.
 
-    A run that cannot be done is said and left out; the others are done first, then it is an error.
+    A run that cannot be done is said and left out; the others are done first, then it is an error. Stopped,
+    the table of what has finished is shown.
 
     Parameters
     ----------
     configs : sequence of UniSIDConfig
         One a run, of one data set and protocol. A run that was stopped goes on where it stood.
-    verbose : bool
-        Say on the screen what happens.
 
     Returns
     -------
@@ -45,23 +47,34 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
     missing = [config for config in configs if RunFolder(config).result() is None]
     if verbose:
         print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
-    started, done = time.perf_counter(), 0
-    results, failed = [], []
-    for config in configs:
-        new = any(config is one for one in missing)
-        if verbose and new:
-            print(_headline(config, done, len(missing), time.perf_counter() - started))
-        try:
-            results.append(run_single(config, verbose and new))
-        except Exception as error:
-            line = str(error) if isinstance(error, UserError) else failed_in(error)
-            # A bug of ours is no line; and several processes must stay in step.
-            if line is None or len(configs) == 1 or distributed.world() > 1:
-                raise
-            failed.append(f"{config['model']}, seed {config['seed']}: {line}")
-            if verbose:
-                print(f"not done: {line}")
-        done += new
+    started = time.perf_counter()
+    results: list[dict[str, Any]] = []
+    failed: list[str] = []
+    try:
+        for config in configs:
+            new = next((number for number, one in enumerate(missing, start=1) if one is config), 0)
+            elapsed = time.perf_counter() - started
+            if verbose and new:
+                print(f"\n[{new}/{len(missing)}] {config['model']}, seed {config['seed']}")
+            try:
+                with further_runs(len(missing) - new, elapsed / (new - 1) if new > 1 else None):
+                    results.append(run_single(config, verbose and new > 0))
+            except Exception as error:
+                line = (
+                    str(error) if isinstance(error, UserError) else failed_in(error) or machine_trouble(error)
+                )
+                # A bug of ours is no line; and several processes must stay in step.
+                if line is None or len(configs) == 1 or distributed.world() > 1:
+                    raise
+                failed.append(f"{config['model']}, seed {config['seed']}: {line}")
+                if verbose:
+                    print(f"not done: {line}")
+    except KeyboardInterrupt:
+        if verbose and results:
+            print(f"\nStopped; {len(results)} of {len(configs)} runs are finished.\n")
+            runs = load_runs([result["run_dir"] for result in results])
+            print(to_screen(make_leaderboard([one.run for one in runs])))
+        raise
     if results and distributed.is_writer():
         _write_report(results, verbose)
     if failed:
@@ -78,11 +91,6 @@ def _write_report(results: Sequence[dict[str, Any]], verbose: bool) -> None:
     if verbose:
         print("\n" + to_screen(report.board))
         print(f"\n-> {folder / 'report.html'}")
-
-
-def _headline(config: UniSIDConfig, done: int, total: int, elapsed: float) -> str:
-    left = f", about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
-    return f"\n[{done + 1}/{total}{left}] {config['model']}, seed {config['seed']}"
 
 
 def benchmark_folder(results: Sequence[dict[str, Any]]) -> Path:

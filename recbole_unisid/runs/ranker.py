@@ -21,8 +21,6 @@ def ranker_facts(config: UniSIDConfig, model: Any, dataset: Any) -> dict[str, An
 
     Parameters
     ----------
-    config : UniSIDConfig
-        ``beam_check_users``.
     model : TIGER or other
         At its best epoch.
     dataset : PrefixRowDataset

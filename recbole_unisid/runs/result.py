@@ -33,12 +33,8 @@ class Measured:
         With sequences and split.
     trainer : RunTrainer
         After training.
-    recbole : dict
-        RecBole's metrics by phase.
-    ranks : dict
-        Ranks by phase and candidate set.
-    semantics : ItemSemantics or None
-        Text and tokens.
+    recbole, ranks : dict
+        RecBole's metrics by phase; ranks by phase and candidate set.
     titles : list of str
         A line to show for each item, in the order of item numbers.
     seconds : dict of float
@@ -61,25 +57,16 @@ class Measured:
 
 
 def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
-    """Assemble the result; what has no value yet is None.
+    """Assemble the result of plain values, fit for JSON; what has no value is None.
 
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings of the run.
-    measured : Measured
-        What it found.
-
-    Returns
-    -------
-    dict
-        Plain values, fit for JSON.
+    ``best_epoch`` and ``history`` count epochs from 0, as RecBole does; screens and pages count from 1.
     """
     dataset, trainer = measured.dataset, measured.trainer
     sequences, split = dataset.sequences, dataset.split
     controls = control_ranks(sequences, split)
     if measured.semantics is not None:
         controls["nearest_text"] = nearest_text_ranks(measured.semantics.vectors, sequences, split)
+    tokenization = measured.semantics.tokenization if measured.semantics else None
     test: dict[str, Any] = _metrics(measured.ranks["test"])
     test["recbole"] = measured.recbole["test"]
     test["slices"] = _slices(measured)
@@ -110,7 +97,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "controls": control_metrics(controls),
         "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
-        "tokenizer": _tokenizer(measured.semantics),
+        "tokenizer": tokenization.health if tokenization else None,
         "ranker": ranker_facts(config, trainer.model, dataset),
         "seconds": _seconds(measured),
         "epochs": len(trainer.history),
@@ -147,10 +134,6 @@ def _parameters(model: Any) -> dict[str, int | None]:
     stored = sum(value.numel() for value in model.state_dict().values())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"tokens": tokens, "training": trained, "checkpoint": stored, "serving": stored}
-
-
-def _tokenizer(semantics: ItemSemantics | None) -> dict[str, Any] | None:
-    return None if semantics is None or semantics.tokenization is None else semantics.tokenization.health
 
 
 def _seconds(measured: Measured) -> dict[str, float | None]:

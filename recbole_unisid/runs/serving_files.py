@@ -22,12 +22,8 @@ def write_serving_files(
     ----------
     folder : Path
         The run's folder, with ``model.safetensors`` and, for models of tokens, ``tokens.tsv``.
-    config : UniSIDConfig
-        The run's settings.
     dataset : PrefixRowDataset or InteractionDataset
         With sequences and split.
-    semantics : ItemSemantics or None
-        Text and tokens, for models that read them.
     titles : list of str
         A line to show for each item, in the order of item numbers; its name stands in for an empty one.
     """
@@ -47,7 +43,5 @@ def write_serving_files(
         tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
     text = None if recipe is None else recipe.as_json()
     about = {"model": config["model"], "text": text, "tokens": tokens}
-    code = config.hashed().get(
-        "code"
-    )  # of the user's own classes: whoever loads the run is told of edited ones
+    code = config.hashed().get("code")  # of the user's own classes: who loads the run is told of edited ones
     write_manifest(folder, files, about | ({"code": code} if code else {}))

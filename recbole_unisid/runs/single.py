@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.files import write_atomically
+from recbole_unisid.files import remove_left_overs, write_atomically
 from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
@@ -40,13 +40,6 @@ LOG = logging.getLogger("recbole_unisid")
 def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     """Train and evaluate a model, or fetch the result of a finished run with the same hash.
 
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings of the run.
-    verbose : bool
-        Say on the screen what happens.
-
     Returns
     -------
     dict
@@ -60,18 +53,27 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     folder = RunFolder(config)
     result = folder.result()
     if result is None:
-        folder.begin()
-        with folder.logging(verbose), distributed.lost_process_explained(), failures_explained(config):
-            measured = measure(config, train(config, folder))
-            if distributed.is_writer():
-                _write_artefacts(folder, measured)
-            result = build_result(config, measured)
-            folder.finish(result)
-    elif verbose and distributed.is_writer():
-        print(
-            f"{config['model']} on {config['dataset']}, seed {config['seed']}: finished before, {folder.path}"
-        )
+        with folder.owned(verbose):
+            result = folder.result()  # another command may have finished it meanwhile
+            if result is None:
+                result = _run(config, folder, verbose)
+    elif distributed.is_writer():
+        if verbose:
+            told = f"{config['model']} on {config['dataset']}, seed {config['seed']}"
+            print(f"{told}: finished before, {folder.path}")
+        remove_left_overs(folder.path)
     return result | {"run_dir": str(folder.path)}
+
+
+def _run(config: UniSIDConfig, folder: RunFolder, verbose: bool) -> dict[str, Any]:
+    folder.begin()
+    with folder.logging(verbose), distributed.lost_process_explained(), failures_explained(config):
+        measured = measure(config, train(config, folder))
+        if distributed.is_writer():
+            _write_artefacts(folder, measured)
+        result = build_result(config, measured)
+        folder.finish(result)
+    return result
 
 
 @dataclass
@@ -82,8 +84,6 @@ class Trained:
     ----------
     dataset : PrefixRowDataset or InteractionDataset
         With sequences and split.
-    loaders : Loaders
-        Of the three phases.
     trainer : RunTrainer
         With the model, its best weights restored.
     titles : list of str
@@ -102,12 +102,7 @@ class Trained:
 def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     """Train a model to its best epoch by validation; the test set is not looked at.
 
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings of the run.
-    folder : RunFolder
-        Begun; a run that was stopped goes on from its checkpoint.
+    The folder has begun; a run that was stopped goes on from its checkpoint.
     """
     with failures_explained(config), repeatable_sums(config["reproducibility"]):
         return _train(config, folder)
@@ -137,9 +132,8 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     learned = getattr(getattr(model, "items", None), "semantic", None)
     if isinstance(learned, JointTokens):
         add_learned_tokens(dataset.semantics, learned)
-    LOG.info(
-        "trained %d epochs; the best is epoch %s, counted from 0", len(trainer.history), trainer.best_epoch
-    )
+    # RecBole counts epochs from 0, people from 1.
+    LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
     return Trained(dataset, loaders, trainer, titles, seconds)
 
 

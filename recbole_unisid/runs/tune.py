@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from recbole_unisid.config.defaults import properties_folder, read_yaml
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.runs.folder import RunFolder
+from recbole_unisid.runs.folder import RunFolder, owned
 from recbole_unisid.runs.single import train
-
-LOG = logging.getLogger("recbole_unisid")
 
 
 def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is searched for a model: the keys that it has and that were not set by hand.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings of the model.
-    given : mapping
-        Settings that somebody chose; they stay.
+    """What is searched for a model: the keys that it has and that were not `given` by hand.
 
     Returns
     -------
@@ -54,14 +43,10 @@ def tune(
 
     Parameters
     ----------
-    config : UniSIDConfig
-        The model's settings before the search.
     settings : mapping
         What was given by hand; it stays fixed.
     trials : int
         Trials in all, those of an earlier call counted.
-    verbose : bool
-        Say on the screen what happens.
 
     Returns
     -------
@@ -79,24 +64,30 @@ def tune(
         raise UserError(
             f"{config['model']} has no setting to search that is not given (properties/search.yaml)."
         )
-    folder = _folder(config, space)
-    study = optuna.create_study(
-        study_name="search",
-        direction="maximize" if config["valid_metric_bigger"] else "minimize",
-        storage=_journal(optuna, folder),
-        load_if_exists=True,
-    )
-    while (done := _completed(optuna, study)) < trials:
-        trial = _next_trial(optuna, study)
-        draw = f"{config['seed']} {done}"
-        chosen = {key: _suggest(optuna, trial, key, range_, draw) for key, range_ in space.items()}
-        score = _score(config, settings, chosen, folder, verbose)
-        study.tell(trial, score)
-        _write_trials(study, folder)
-        if verbose:
-            print(f"[trial {done + 1}/{trials}] {config['model']} {score:.4f}, best {study.best_value:.4f}")
-    best = dict(settings) | study.best_params
-    write_text(folder / "best.yaml", yaml.safe_dump(best, sort_keys=True))
+    run = RunFolder(config)
+    folder: Path = run.path.parent / f"tune-{fingerprint(run.hash, space)[:12]}"
+    with owned(folder, verbose):
+        # Optuna's log of JSON lines survives a kill at any moment and holds no pickles.
+        journal = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
+        study = optuna.create_study(
+            study_name="search",
+            direction="maximize" if config["valid_metric_bigger"] else "minimize",
+            storage=optuna.storages.JournalStorage(journal),
+            load_if_exists=True,
+        )
+        while (done := _completed(optuna, study)) < trials:
+            trial = _next_trial(optuna, study)
+            draw = f"{config['seed']} {done}"
+            chosen = {key: _suggest(optuna, trial, key, range_, draw) for key, range_ in space.items()}
+            score = _score(config, settings, chosen, folder, verbose)
+            study.tell(trial, score)
+            _write_trials(study, folder)
+            if verbose:
+                print(
+                    f"[trial {done + 1}/{trials}] {config['model']} {score:.4f}, best {study.best_value:.4f}"
+                )
+        best = dict(settings) | study.best_params
+        write_text(folder / "best.yaml", yaml.safe_dump(best, sort_keys=True))
     return {"folder": str(folder), "best": best, "score": study.best_value, "trials": trials}
 
 
@@ -107,19 +98,6 @@ def _optuna() -> Any:
         raise UserError("--tune needs Optuna: pip install 'recbole_unisid[tune]'.") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def _folder(config: UniSIDConfig, space: Mapping[str, Any]) -> Path:
-    run = RunFolder(config)
-    folder: Path = run.path.parent / f"tune-{fingerprint(run.hash, space)[:12]}"
-    return folder
-
-
-def _journal(optuna: Any, folder: Path) -> Any:
-    """Optuna's log of JSON lines: it survives a kill at any moment and holds no pickles."""
-    folder.mkdir(parents=True, exist_ok=True)
-    storages = optuna.storages
-    return storages.JournalStorage(storages.journal.JournalFileBackend(str(folder / "journal.log")))
 
 
 def _completed(optuna: Any, study: Any) -> int:
@@ -150,16 +128,13 @@ def _score(
     trial = UniSIDConfig(config["model"], config["dataset"], dict(settings) | dict(chosen))
     trial["output_dir"] = str(folder / "trials")
     run = RunFolder(trial)
-    run.begin()
-    with run.logging(verbose):
-        return float(train(trial, run).trainer.best_valid_score)
+    with run.owned(verbose):
+        run.begin()
+        with run.logging(verbose):
+            return float(train(trial, run).trainer.best_valid_score)
 
 
 def _write_trials(study: Any, folder: Path) -> None:
     """Every trial, the lost ones too."""
     rows = [{"trial": t.number, "score": t.value, **t.params} for t in study.trials if t.value is not None]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "trials.csv", text.getvalue())
+    write_text(folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))

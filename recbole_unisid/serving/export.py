@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 import recbole_unisid
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.files import sha256_of, write_atomically, write_json
+from recbole_unisid.files import scratch_folder, sha256_of, write_atomically, write_json
 from recbole_unisid.serving import recommender
 
 #: The recommender's name in an exported folder.
@@ -58,12 +57,12 @@ def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = Tr
         raise UserError(f"{final} is there already and is no export; name another folder with --to=DIR.")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}.") as scratch:
-            part = Path(scratch) / "export"
+        with scratch_folder(final) as scratch:
+            part = scratch / "export"
             part.mkdir()
             _write(loaded, part, kind, progress)
             if final.exists():
-                final.rename(Path(scratch) / "earlier")
+                final.rename(scratch / "earlier")
             part.rename(final)
     except OSError as error:
         raise UserError(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from recbole_unisid.array_file import DamagedFileError, load_arrays, save_arrays
 from recbole_unisid.config.defaults import read_yaml
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
+from recbole_unisid.files import scratch_folder
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.runs.manifest import MANIFEST_FILE, read_manifest, write_manifest
@@ -283,27 +282,28 @@ def write_version(stored: StoredRun, version: Version) -> Path:
     """
     final = stored.path / FOLDER / str(version.number)
     final.parent.mkdir(exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
     try:
-        version.catalogue.save(part / CATALOGUE_FILE)
-        names = [CATALOGUE_FILE]
-        if stored.tokenization is not None:
-            codes = np.concatenate([stored.tokenization.codes, version.added])
-            write_tokens_tsv(part / "tokens.tsv", version.catalogue.item_ids[1:], codes)
-            names.append("tokens.tsv")
-        else:
-            save_arrays(part / VECTORS_FILE, {"vectors": version.added})
-            names.append(VECTORS_FILE)
-        about = {"catalogue": version.number, "added": len(version.added), "weights": _weights_digest(stored)}
-        write_manifest(part, names, about)
-        part.chmod(0o755)
-        os.rename(part, final)  # refused where the folder is there and has files
+        with scratch_folder(final) as scratch:
+            part = scratch / final.name
+            part.mkdir()
+            version.catalogue.save(part / CATALOGUE_FILE)
+            names = [CATALOGUE_FILE]
+            if stored.tokenization is not None:
+                codes = np.concatenate([stored.tokenization.codes, version.added])
+                write_tokens_tsv(part / "tokens.tsv", version.catalogue.item_ids[1:], codes)
+                names.append("tokens.tsv")
+            else:
+                save_arrays(part / VECTORS_FILE, {"vectors": version.added})
+                names.append(VECTORS_FILE)
+            weights = _weights_digest(stored)
+            write_manifest(
+                part, names, {"catalogue": version.number, "added": len(version.added), "weights": weights}
+            )
+            os.rename(part, final)  # refused where the folder is there and has files
     except OSError as error:
         if (final / MANIFEST_FILE).is_file():
             raise UserError(f"{final} was made by another process meanwhile; add the items again.") from None
         raise UserError(f"{final} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return final
 
 
