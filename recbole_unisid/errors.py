@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
+import re
 from collections.abc import Collection, Iterable
 
 
@@ -28,11 +30,11 @@ _ADVICE = {
 def machine_trouble(error: BaseException) -> str | None:
     """One line about an error of disk, permission or memory; None for any other error."""
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno is not None:
-        place = "" if error.filename is None else f" {error.filename}"
-        return f"The system refuses{place}: {error.strerror}{_ADVICE.get(error.errno, '')}."
-    if "No space left on device" in text:  # of a library that raises errors of its own
-        return f"No space left on device{_ADVICE[errno.ENOSPC]}."
+    of_rust = re.search(r"\(os error (\d+)\)", text)  # safetensors has errors of its own
+    number = int(of_rust[1]) if of_rust else error.errno if isinstance(error, OSError) else None
+    if number is not None:
+        place = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return f"The system refuses{place}: {os.strerror(number)}{_ADVICE.get(number, '')}."
     signs = ("out of memory", "can't allocate memory", "not enough memory")
     if isinstance(error, MemoryError) or any(sign in text for sign in signs):
         return f"Not enough memory ({text[:150] or 'no more to be had'}); lower train_batch_size or eval_batch_size."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,23 +69,18 @@ class RankTable:
         try:
             with np.load(path, allow_pickle=False) as file:
                 columns = {name: file[name] for name in file.files}
-            ranks = {
-                name.removeprefix(_PREFIX): column
-                for name, column in columns.items()
-                if name.startswith(_PREFIX) and column.any()
-            }
-            table = RankTable(
-                **{name: columns.pop(name) for name in ("user", "target")}, ranks=ranks,
-                **{name: columns.pop(name) for name in ("history_length", "target_popularity")},
-            )
-            table._require_columns(set(columns))
-        except Exception as error:  # a damaged zip raises errors of zipfile, zlib, struct, tokenize and others
+            about = [columns.pop(name) for name in ("user", "target", "history_length", "target_popularity")]
+            ranks = {name.removeprefix(_PREFIX): column for name, column in columns.items() if column.any()}
+            table = RankTable(*about[:2], ranks, *about[2:])
+            table._require_columns(columns)
+        # A damaged zip raises errors of zipfile, zlib, struct, tokenize and others.
+        except Exception as error:
             raise UserError(
                 f"{path} cannot be read as ranks ({type(error).__name__}): delete its folder and run again"
             ) from error
         return table
 
-    def _require_columns(self, others: set[str]) -> None:
+    def _require_columns(self, others: Iterable[str]) -> None:
         """Refuse columns of another kind, length or name than :meth:`save` writes."""
         columns = [self.history_length, self.target_popularity, *self.ranks.values()]
         kinds = {column.dtype.kind for column in columns} | {self.user.dtype.kind, self.target.dtype.kind}

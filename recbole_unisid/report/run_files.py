@@ -111,7 +111,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"there is no result.json in {folder}: finish the run, or leave it out") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None

@@ -1,0 +1,288 @@
+"""A run's folder beside other commands, on a full disk, after a kill, and with damaged files."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from report_material import Material
+
+import recbole_unisid
+from recbole_unisid.commands.main import main
+from recbole_unisid.errors import UserError, machine_trouble
+from recbole_unisid.evaluation.table import RankTable
+from recbole_unisid.files import scratch_folder, write_atomically, write_text
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
+from recbole_unisid.report.run_files import newest_run, read_result
+from recbole_unisid.runs.folder import owned
+
+QUICK = ["--epochs=3", "--use_gpu=false", "--dataset=ml-mini"]
+
+
+def command(data: Path, *more: str, **keywords: Any) -> subprocess.Popen[str]:
+    """A run of ItemID as a process of its own, with its words caught."""
+    given = [sys.executable, "-m", "recbole_unisid.commands.main", "run", "--model=ItemID", *QUICK, *more]
+    return subprocess.Popen(
+        [*given, f"--data_path={data}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords
+    )
+
+
+# --- two commands at once ---------------------------------------------------------------------------
+
+
+def test_two_identical_commands_end_well(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Both answer with the same figures; one trains, and the checkpoint holds nothing unfinished."""
+    processes = [command(ml_mini, "--show_progress=false", "--checkpoint_minutes=0") for _ in range(2)]
+    answers = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    (result,) = Path("runs").rglob("result.json")
+    figures = [out.split("candidates", 1)[1] for out, _ in answers]
+    assert figures[0] == figures[1]
+    assert (result.parent / "log.txt").read_text().count("the best is epoch") == 1
+    assert not list(Path("runs").rglob("*.part"))
+
+
+def test_the_second_command_says_that_it_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes on when the first has ended."""
+    begun: list[float] = []
+
+    def second() -> None:
+        with owned(tmp_path / "run", verbose=True):
+            begun.append(time.monotonic())
+
+    with owned(tmp_path / "run", verbose=True):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        assert not begun
+        assert "waits for it" in capsys.readouterr().out
+    thread.join()
+    assert begun
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    """A killed command owns nothing."""
+    child = os.fork()
+    if not child:
+        with owned(tmp_path / "run", verbose=False):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    FileLock(tmp_path / "run" / ".lock").acquire(blocking=False)
+
+
+# --- left-overs -------------------------------------------------------------------------------------
+
+
+def killed_while_writing(write: Callable[[], None]) -> None:
+    """Do something in a process that kills itself on the way."""
+    child = os.fork()
+    if not child:
+        write()
+        os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_left_overs_go_with_the_next_file(tmp_path: Path) -> None:
+    """What a killed process was writing is removed; what a living one writes is not, nor anybody else's files."""
+
+    def half() -> None:
+        with write_atomically(tmp_path / "ranks.npz") as part:
+            part.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed_while_writing(half)
+    others = tmp_path / ".film.part"
+    others.write_text("of another program")
+    (left_over,) = tmp_path.glob(".ranks.npz.*.part")
+    with scratch_folder(tmp_path / "export") as living:
+        write_text(tmp_path / "other.json", "{}")
+        assert living.is_dir()
+    assert not left_over.exists()
+    assert others.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".film.part", "other.json"]
+
+
+def test_a_run_removes_what_a_killed_one_left(ml_mini: Path, in_empty_folder: Path) -> None:
+    """In its folder and in its checkpoint; a run that had finished cleans, too."""
+    settings = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
+    folder = Path(recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)["run_dir"])
+    whole = (folder / "ranks.npz").read_bytes()
+    for place in (folder, folder / "checkpoint"):
+        (place / ".last.safetensors.abcd1234.part").mkdir()
+    (folder / "checkpoint" / ".tmpAbCdEf").write_bytes(b"half")
+    recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    assert not list(folder.glob(".*.part"))
+    (folder / "result.json").unlink()
+    recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    assert [path.name for path in folder.rglob(".*")] == [".lock"]
+    assert (folder / "ranks.npz").read_bytes() == whole
+
+
+# --- disk, memory, permission -----------------------------------------------------------------------
+
+
+def no_large_files() -> None:
+    """A disk that is full after 40 kB a file."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def test_a_full_disk_is_one_line(ml_mini: Path, in_empty_folder: Path) -> None:
+    """The run ends with status 2, and goes on with the same command."""
+    full = command(ml_mini, "--show_progress=false", preexec_fn=no_large_files)
+    err = full.communicate()[1]
+    (line,) = err.strip().splitlines()
+    assert (full.returncode, line.startswith("recbole-unisid: ")) == (2, True), err
+    assert "File too large" in line
+    assert not list(Path("runs").rglob("result.json"))
+    assert not list(Path("runs").rglob("*.part"))
+    again = command(ml_mini, "--show_progress=false")
+    assert (again.communicate()[1], again.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+def test_an_output_folder_that_is_a_file_is_refused_before_any_work(
+    place: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(RunTrainer, "fit", lambda *_, **__: pytest.fail("trained"))
+    Path("taken").write_text("a file")
+    arguments = [*QUICK, "--model=ItemID,SASRec", f"--data_path={ml_mini}", f"--output_dir={place}"]
+    assert main(["run", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--output_dir" in line
+
+
+def test_a_folder_without_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(UserError, match=r"Permission denied.*--output_dir"), owned(tmp_path / "run", True):
+        pytest.fail("went on")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(28, "No space left on device", "runs/x"),
+            "runs/x: No space left on device; free some space",
+        ),
+        (PermissionError(13, "Permission denied", "x"), "choose a place"),
+        (MemoryError(), "Not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "lower train_batch_size"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "free some space"),
+    ],
+)
+def test_trouble_of_the_machine_is_one_line(error: Exception, words: str) -> None:
+    assert words in str(machine_trouble(error))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape"), ValueError("x"), KeyError("x")])
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    assert machine_trouble(error) is None
+
+
+# --- damaged files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (["seed"], "2020"),
+        (["model"], 3),
+        (["protocol"], "raw"),
+        (["protocol", "split"], 1),
+        (["data", "users"], "300"),
+        (["test"], []),
+        (["test", "full"], 0.5),
+        (["test", "full", "ndcg@10"], "0.1"),
+        (["test", "slices", "tail", "n"], {}),
+        (["test", "slices", "tail", "interval", "ndcg@10"], ["low", "high"]),
+        (["controls", "popularity", "full"], "none"),
+        (["parameters", "tokens"], "many"),
+        (["seconds", "training"], True),
+        (["history", 0], 7),
+        (["history", 0, "loss"], "1"),
+        (["best_epoch"], "2"),
+        (["tokenizer", "levels"], {}),
+        (["tokenizer", "levels", 0, "used"], "all"),
+        (["versions"], "1.2.1"),
+    ],
+)
+def test_a_mistyped_field_is_one_line_that_names_it(
+    tmp_path: Path, way: list[Any], value: Any, capsys: Any
+) -> None:
+    folder = Material(tmp_path).write_run("UniSID", 1, 0.1, tokens=True)
+    result = read_result(folder)
+    inner: Any = result
+    for step in way[:-1]:
+        inner = inner[step]
+    inner[way[-1]] = value
+    (folder / "result.json").write_text(json.dumps(result))
+    assert main(["report", str(folder), f"--to={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "is damaged at " + " ".join(map(str, way)) in line
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_flipped_bit_of_the_ranks_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    """A byte in every place of the file's structure and of its content."""
+    folder = Material(tmp_path, users=40, items=30).write_run("ItemID", 1, 0.1, tokens=False)
+    file = folder / "ranks.npz"
+    whole, sound = file.read_bytes(), RankTable.load(file)
+    refused = 0
+    for place, bit in zip(
+        range(len(whole)), np.random.default_rng(0).integers(0, 8, len(whole)), strict=False
+    ):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(bit)
+        file.write_bytes(damaged)
+        try:
+            found = RankTable.load(file)
+        except UserError:
+            refused += 1
+            continue
+        assert {name: ranks.tolist() for name, ranks in found.ranks.items()} == {
+            name: ranks.tolist() for name, ranks in sound.ranks.items()
+        }, place
+        assert (found.user.tolist(), found.target.tolist()) == (sound.user.tolist(), sound.target.tolist())
+    assert refused > len(whole) / 2
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing but a remark\n", "{}\n"])
+def test_a_config_file_without_settings_is_refused(
+    text: str, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.yaml").write_text(text)
+    assert main(["run", "--config_files=mine.yaml"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "mine.yaml" in line
+    assert not Path("runs").exists()
+
+
+# --- what is meant by --run -------------------------------------------------------------------------
+
+
+def test_the_newest_run_below_a_folder_is_meant(tmp_path: Path) -> None:
+    material = Material(tmp_path)
+    runs = [material.write_run("ItemID", seed, 0.1, tokens=False) for seed in (1, 2, 3)]
+    for run, when in zip(runs, (10, 30, 20), strict=True):
+        os.utime(run / "result.json", (when, when))
+    assert newest_run(runs[0].parent) == runs[1]
+    assert newest_run(runs[0]) == runs[0]
+    assert newest_run(tmp_path / "absent") == tmp_path / "absent"
+    with pytest.raises(UserError, match="no finished run"):
+        newest_run(tmp_path / "data")
