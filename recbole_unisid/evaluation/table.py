@@ -69,9 +69,10 @@ class RankTable:
         try:
             with np.load(path, allow_pickle=False) as file:
                 columns = {name: file[name] for name in file.files}
-            about = [columns.pop(name) for name in ("user", "target", "history_length", "target_popularity")]
+            user, target = columns.pop("user"), columns.pop("target")
+            about = columns.pop("history_length"), columns.pop("target_popularity")
             ranks = {name.removeprefix(_PREFIX): column for name, column in columns.items() if column.any()}
-            table = RankTable(*about[:2], ranks, *about[2:])
+            table = RankTable(user, target, ranks, *about)
             table._require_columns(columns)
         # A damaged zip raises errors of zipfile, zlib, struct, tokenize and others.
         except Exception as error:
