@@ -265,7 +265,7 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: s
     for key, value in given.items():
         default = defaults.get(key)
         kind = known[key].kind if key in known else of_recbole.get(str(kind_like(default)), "any")
-        if (value is None and default is None) or not (wrong := misfit(value, kind)):
+        if value == default or not (wrong := misfit(value, kind)):
             continue
         said = f"; the default is {default}" if key in defaults else ""
         raise UserError(f"{where}{key}={value} must be {wrong[0]}{said}.{wrong[1]}")
