@@ -100,7 +100,7 @@ KINDS: dict[str, Any] = {
     "rate": Annotated[float, Field(ge=0, lt=1)],
     "share": Annotated[float, Field(gt=0, lt=1)],
     "part": Annotated[float, Field(ge=0, le=1)],
-    "table": dict[str, Any],
+    "table": dict[str, Any] | None,
     "columns": _by_name(_listed(str)),
     "interval": _INTERVAL,
     "intervals": _by_name(_INTERVAL),
