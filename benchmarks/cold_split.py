@@ -88,7 +88,7 @@ def dataset_texts(study: Study) -> NDArray[np.float32]:
     """Unit text vectors of a data set's items, padding first."""
     config = UniSIDConfig("UniSID", study.dataset, study.settings(2020))
     dataset = PrefixRowDataset(config)
-    return unit_texts(item_semantics(config, dataset, "vectors").vectors)
+    return unit_texts(item_semantics(config, dataset).vectors)
 
 
 def main() -> None:

@@ -88,8 +88,7 @@ def prepare(model: str, options: argparse.Namespace, folder: Path, **settings: A
     config = UniSIDConfig(model, options.dataset, settings=given)
     config["checkpoint_dir"] = str(folder / "checkpoint")
     dataset = load_dataset(config)
-    needs = getattr(config.model_class, "needs", None)
-    dataset.semantics = item_semantics(config, dataset, needs) if needs else None
+    dataset.semantics = item_semantics(config, dataset)
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], True)
     network = config.model_class(config, loaders.train.dataset)

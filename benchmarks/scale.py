@@ -97,7 +97,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     with step("read and remap", figures):
         dataset = load_dataset(config)
     with step("vectors and tokens (hashes)", figures):
-        dataset.semantics = item_semantics(config, dataset, "tokens")
+        dataset.semantics = item_semantics(config, dataset)
     with step("group, split, cut into windows", figures):
         loaders = make_loaders(config, dataset)
     with step("model", figures):

@@ -17,6 +17,7 @@ from recbole.data.interaction import Interaction
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, leave_one_out
 from recbole_unisid.data.windows import bucketed_batches, history_windows, training_windows
+from recbole_unisid.models.losses.next_item import Candidates
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset, load_dataset
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
@@ -53,16 +54,17 @@ def objective_parts(
     given = PLAIN | text | {"data_path": str(ml_mini), "negatives": 20, "train_batch_size": 300} | settings
     config = UniSIDConfig(name, "ml-mini", settings=given)
     dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset, config.model_class.needs) if text else None
+    dataset.semantics = item_semantics(config, dataset)
     loader = make_loaders(config, dataset).train
     torch.manual_seed(1)
     model = config.model_class(config, loader.dataset).double()
     fixed = torch.randint(1, model.n_items, (20,))
 
-    def negatives(positions: int) -> torch.Tensor:
-        return fixed if config["loss"] == "sampled_softmax" else fixed.expand(positions, 20)
-
-    monkeypatch.setattr(model, "_draw_negatives", negatives)
+    loss = getattr(model.loss, "loss", model.loss)  # within a Lookahead
+    if config["loss"] in {"bce", "gbce"}:
+        monkeypatch.setattr(loss, "draw", lambda targets: Candidates(fixed.expand(len(targets), 20)))
+    else:
+        monkeypatch.setattr(loss, "uniform", lambda: fixed[: loss.negatives], raising=False)
     return model, list(loader), load_dataset(config).build()[0].inter_feat
 
 
@@ -107,7 +109,7 @@ def test_the_second_target_is_the_item_after_the_next(
     """An epoch's loss = prefixes with their target + weight x prefixes with the target of the prefix after them."""
     model, batches, rows = objective_parts("ItemID", ml_mini, monkeypatch, loss=loss, lookahead_weight=0.3)
     whole = summed(model, batches, targets_of)
-    model.lookahead_weight = 0.0
+    model.loss.weight = 0.0
     first = summed(model, cut(rows), len)
     followed = (rows["user_id"][:-1] == rows["user_id"][1:]).nonzero().flatten()
     later = rows[followed]
@@ -124,15 +126,9 @@ def test_the_second_target_goes_with_every_loss(
 ) -> None:
     """It adds to the loss, and nothing where a batch has rows of one target."""
     model, batches, rows = objective_parts("UniSID", ml_mini, monkeypatch, loss=loss, lookahead_weight=0.5)
-    fixed = torch.arange(1, 11)
-    monkeypatch.setattr(
-        model,
-        "_draw_negatives",
-        lambda n: fixed.expand(n, 10) if loss == "gbce" else fixed[: model.n_negatives],
-    )
     losses = []
     for weight in (0.5, 0.0):
-        model.lookahead_weight = weight
+        model.loss.weight = weight
         losses.append([model.calculate_loss(batch).item() for batch in (batches[0], rows[:50])])
     assert losses[0][0] > losses[1][0]
     assert losses[0][1] == losses[1][1]

@@ -205,14 +205,14 @@ def test_a_reader_is_tried(reader: nn.Module, words: str) -> None:
         ("ItemID", "def _item_representation(self): 0", "_item_representation\\(\\) takes 1 positional"),
         (
             "ItemID",
-            "def _item_representation(self, config, dataset): return ItemRepresentation(7, None, 0, 8)",
+            "def _item_representation(self, config, dataset): return ItemRepresentation(7, id_width=8)",
             "full_sort_predict fails",
         ),
         (
             "ItemID",
             "def _item_representation(self, config, dataset):\n"
-            "  return ItemRepresentation(self.n_items - 1, nn.Embedding(self.n_items, 5), 8, 8)",
-            "full_sort_predict fails",
+            "  return ItemRepresentation(self.n_items - 1, nn.Embedding(self.n_items, 5), id_width=8)",
+            "an Embedding; a SemanticPart is wanted",
         ),
         ("ItemID", "def calculate_loss(self, batch): 0", "gives None; a tensor of one number"),
         (

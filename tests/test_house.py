@@ -96,15 +96,16 @@ def test_imports_run_one_way() -> None:
 
 
 def test_only_the_border_imports_recbole() -> None:
-    """RecBole is touched in recbole_adapter and models, and nowhere else."""
+    """RecBole is touched in recbole_adapter, and where our models derive from its base class."""
     found = set()
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.split(".")[0] == "recbole" for name in names):
-                found.add(path.relative_to(PACKAGE).parts[0])
-    assert found == {"recbole_adapter", "models"}
+                found.add(path.relative_to(PACKAGE).as_posix())
+    outside = {name for name in found if not name.startswith("recbole_adapter/")}
+    assert outside == {"models/whole_sequence.py"}
 
 
 def test_no_file_of_the_package_is_left_out() -> None:

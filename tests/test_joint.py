@@ -52,7 +52,7 @@ def model_and_batch(root: Path, **more: Any) -> tuple[Any, Any]:
     """A UniSID that learns its tokens, and a batch."""
     config = UniSIDConfig("UniSID", "ml-mini", settings={"data_path": str(root)} | QUICK | more)
     dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset, "tokens")
+    dataset.semantics = item_semantics(config, dataset)
     loader = make_loaders(config, dataset).train
     torch.manual_seed(0)
     return config.model_class(config, loader.dataset), next(iter(loader))
@@ -102,7 +102,7 @@ def test_training_brings_text_and_codes_together(ml_mini: Path, in_empty_folder:
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(15):
-        _, loss = model.items.of_batch([batch["item_id_list"].flatten()] * 3, 0)
+        _, loss = model.items.of_batch(*[batch["item_id_list"].flatten()] * 3, 0)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -143,7 +143,7 @@ def test_distinct_items_with_weights_are_all_positions(padding: int) -> None:
     for _ in range(3):
         once.zero_grad()
         often.zero_grad()
-        vectors, loss = ItemRepresentation(30, once, 5, 0).of_batch(roles(), padding)
+        vectors, loss = ItemRepresentation(30, once, id_width=0).of_batch(*roles(), padding)
         wanted, wanted_loss = as_the_authors(often, padding)
         torch.testing.assert_close(loss, wanted_loss)
         for role, found, expected in zip(roles(), vectors, wanted, strict=True):
@@ -161,7 +161,7 @@ def test_distinct_items_with_weights_are_all_positions(padding: int) -> None:
 def test_one_update_counts_all_roles() -> None:
     """All items of the batch, each as often as it occurs, move the codebooks once."""
     made, reference = tokens(), tokens()
-    ItemRepresentation(30, made, 5, 0).of_batch(roles(), 40)
+    ItemRepresentation(30, made, id_width=0).of_batch(*roles(), 40)
     everything = torch.cat(roles())
     reference.quantiser(reference.encoder(reference.vectors[everything[everything > 0]]))
     assert int(made.quantiser.steps) == 1
@@ -204,5 +204,5 @@ def test_learned_tokens_are_written(ml_mini: Path, in_empty_folder: Path) -> Non
     assert result["tokenizer"]["name"] == "joint"
     used = [len(np.unique(table.codes[:, level])) for level in range(3)]
     assert [level["used"] for level in result["tokenizer"]["levels"]] == used
-    again = semantic.tokenizer().encode(semantic.vectors[1:].numpy())
+    again = semantic.learned_tokens()[0].encode(semantic.vectors[1:].numpy())
     assert (again == table.codes).all(axis=1).mean() > 0.99  # rounding may turn a near tie

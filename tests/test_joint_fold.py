@@ -37,8 +37,7 @@ def trained(kind: str, root: Path, **more: Any) -> Any:
     plain = {"data_path": str(root), "show_progress": False, "use_gpu": False, "train_batch_size": 300}
     config = UniSIDConfig(name, "ml-mini", settings=plain | given | more)
     dataset = load_dataset(config)
-    needs = config.model_class.needs
-    dataset.semantics = item_semantics(config, dataset, needs) if needs else None
+    dataset.semantics = item_semantics(config, dataset)
     loader = make_loaders(config, dataset).train
     torch.manual_seed(0)
     model = config.model_class(config, loader.dataset)
@@ -106,10 +105,10 @@ def test_beauty_has_the_papers_token_parameters() -> None:
 
     mixed = ["cosine", "cosine", "euclidean"]
     tokens = JointTokens(torch.zeros(12_102, 4), [256] * 3, mixed, 64, JointOptions(), 0)
-    counts = folded_counts(ItemRepresentation(12_101, tokens, 64, 8))
+    counts = folded_counts(ItemRepresentation(12_101, tokens, id_width=8))
     assert counts == {"tables": 49_152, "ids": 96_808, "lift": 0, "codes": 36_303}
     assert counts["tables"] + counts["ids"] == 145_960
-    assert folded_counts(ItemRepresentation(12_101, None, 0, 64))["ids"] == 774_464
+    assert folded_counts(ItemRepresentation(12_101, id_width=64))["ids"] == 774_464
     assert pytest.approx(0.8115, abs=5e-5) == 1 - 145_960 / 774_464
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_unisid.models.losses import shared_softmax
-from recbole_unisid.models.losses.next_item import sampled_softmax_loss, softmax_loss
-from recbole_unisid.models.losses.shared_softmax import matches, shared_softmax_loss
+from recbole_unisid.models.losses import next_item
+from recbole_unisid.models.losses.next_item import Positions, SampledSoftmax, matches, shared_softmax_loss
+from recbole_unisid.models.losses.softmax import Softmax
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
@@ -57,12 +58,12 @@ def test_loss_and_gradients_are_the_formulas(
     forbidden = targets[:, None] == numbers
     expected = plain(states, own, vectors, offsets.expand(positions, -1).masked_fill(forbidden, -torch.inf))
     leaves = [states, own, vectors]
-    before = shared_softmax.CHUNK_SCORES
-    shared_softmax.CHUNK_SCORES = chunk
+    before = next_item.CHUNK_SCORES
+    next_item.CHUNK_SCORES = chunk
     try:
         found = shared_softmax_loss(states, own, vectors, offsets, matches(targets, numbers))
     finally:
-        shared_softmax.CHUNK_SCORES = before
+        next_item.CHUNK_SCORES = before
     for ours, theirs in zip(gradients(found, leaves), gradients(expected, leaves), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12 * scale)
 
@@ -87,9 +88,14 @@ def test_a_score_that_is_no_number_reaches_the_loss() -> None:
 def test_all_items_as_negatives_are_the_softmax() -> None:
     vectors = torch.randn(21, WIDTH, dtype=torch.float64, requires_grad=True)
     states, targets = torch.randn(7, WIDTH, dtype=torch.float64), torch.randint(1, 21, (7,))
-    numbers = torch.randperm(20) + 1
-    sampled = sampled_softmax_loss(states, vectors[targets], vectors[numbers], targets, numbers, 0.0)
-    whole = softmax_loss(states, vectors, targets)
+    dataset, asked = SimpleNamespace(item_num=21, sequences=None), torch.ones(1, 7, dtype=torch.bool)
+    losses = []
+    for kind in (SampledSoftmax, Softmax):
+        loss = kind({"negatives": 20, "seed": 1}, dataset, torch.arange(1, 21))
+        candidates = loss.draw(targets)
+        those = vectors if candidates.numbers is None else vectors[candidates.numbers]
+        losses.append(loss(Positions(states, targets, vectors[targets], candidates, those, asked)))
+    sampled, whole = losses
     for ours, theirs in zip(gradients(sampled, [vectors]), gradients(whole, [vectors]), strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -117,9 +123,9 @@ def test_more_negatives_than_items_are_all_items(ml_mini: Path, in_empty_folder:
     """The default of 4,096 trains a small catalogue with the exact softmax."""
     sampled, model = losses_of_a_batch(ml_mini, 100_000)
     assert sampled == pytest.approx(losses_of_a_batch(ml_mini, 1, "softmax")[0], rel=1e-6)
-    assert sorted(model._draw_negatives(9).tolist()) == list(range(1, model.n_items))
+    assert sorted(model.loss.uniform().tolist()) == list(range(1, model.n_items))
 
 
 def test_negatives_are_distinct(ml_mini: Path, in_empty_folder: Path) -> None:
-    drawn = losses_of_a_batch(ml_mini, 60)[1]._draw_negatives(9).tolist()
+    drawn = losses_of_a_batch(ml_mini, 60)[1].loss.uniform().tolist()
     assert len(set(drawn)) == len(drawn) == 60

@@ -34,7 +34,7 @@ def built(root: Path, **more: Any) -> tuple[Any, Any]:
     plain = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "train_batch_size": 300}
     config = UniSIDConfig("RPG", "ml-mini", settings=QUICK | plain | {"data_path": str(root)} | more)
     dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset, "tokens")
+    dataset.semantics = item_semantics(config, dataset)
     loaders = make_loaders(config, dataset)
     torch.manual_seed(3)
     model = config.model_class(config, loaders.train.dataset).double()
@@ -117,7 +117,7 @@ def test_heads_start_as_one(ml_mini: Path, in_empty_folder: Path) -> None:
     """At first every digit reads the state itself, as in the authors' code."""
     config = UniSIDConfig("RPG", "ml-mini", settings=QUICK | {"data_path": str(ml_mini)})
     dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset, "tokens")
+    dataset.semantics = item_semantics(config, dataset)
     model = config.model_class(config, make_loaders(config, dataset).train.dataset)
     assert not any(parameter.any() for parameter in model.heads.parameters())
     # Every head is trained all the same: its input is not zero.

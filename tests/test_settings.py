@@ -9,9 +9,11 @@ import pytest
 from conftest import ROOT
 
 from recbole_unisid.config.settings import KINDS, place_keys, settings, words_of
-from recbole_unisid.models.rpg import RPG
+from recbole_unisid.items.part import PARTS
+from recbole_unisid.models import rpg
+from recbole_unisid.models.backbones import BACKBONES
+from recbole_unisid.models.losses import LOSSES
 from recbole_unisid.models.tiger import model as tiger
-from recbole_unisid.models.unisid import UniSID
 from recbole_unisid.recbole_adapter.optimisation import SCHEDULES
 from recbole_unisid.recbole_adapter.registry import GENERAL_BASELINES, OWN_MODELS, known_models, resolve
 from recbole_unisid.recbole_adapter.validation import CANDIDATES
@@ -45,7 +47,9 @@ def test_every_kind_and_reader_is_known() -> None:
         ("joint_learning", (*LEARNING, "direct")),
         ("joint_estimator", ESTIMATORS),
         ("joint_code_length", CODE_LENGTHS),
-        ("loss", (*UniSID.losses, *RPG.losses)),
+        ("loss", (*LOSSES, *rpg.LOSSES)),
+        ("semantics", PARTS),
+        ("backbone", BACKBONES),
         ("architecture", tiger.ARCHITECTURES),
         ("ranker", tiger.RANKERS),
         ("softmax_over", tiger.SOFTMAXES),

@@ -56,7 +56,7 @@ def built(root: Path, **more: Any) -> tuple[TIGER, Any, Any]:
     """An untrained model, its test loader and its data."""
     config = UniSIDConfig("TIGER", "ml-mini", settings=QUICK | {"data_path": str(root)} | more)
     dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset, "tokens")
+    dataset.semantics = item_semantics(config, dataset)
     loaders = make_loaders(config, dataset)
     torch.manual_seed(0)
     model = TIGER(config, dataset).eval()

@@ -48,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     files = take_config_files(options)
     use_named(options.get("model", DEFAULT_MODEL), options)
     config = _config(given_settings(files, options))
-    tokenization = item_semantics(config, load_dataset(config), "tokens").tokenization
+    semantics = item_semantics(config, load_dataset(config))
+    assert semantics is not None
+    tokenization = semantics.tokenization
     assert tokenization is not None
     folder = Path(config["output_dir"]) / config["dataset"] / "tokens" / short_name(str(config["tokenizer"]))
     write_tokenization(tokenization, folder)
@@ -62,18 +64,18 @@ def _config(settings: dict[str, Any]) -> UniSIDConfig:
     from recbole_unisid.config.given import take_dataset, take_models
     from recbole_unisid.errors import UserError
     from recbole_unisid.recbole_adapter.config import UniSIDConfig
-    from recbole_unisid.recbole_adapter.semantics import is_joint
 
     model, *others = take_models(settings)
     config = UniSIDConfig(model, take_dataset(settings), settings)
-    if others or config.chosen.needs != "tokens":
-        raise UserError(
-            f"tokenize makes the tokens of one model, and {', '.join([model, *others])} is none that reads tokens: "
-            "leave --model out, or name one such as UniSID or TIGER."
-        )
-    if is_joint(config):
+    part = getattr(config.model_class, "semantic_part", lambda _: None)(config)
+    if not others and part is not None and part.learns:
         raise UserError(
             "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
             "train it (python run_recbole_unisid.py --model=UniSID --semantics=joint), or leave semantics=fixed."
+        )
+    if others or config.chosen.reads(config) != "tokens":
+        raise UserError(
+            f"tokenize makes the tokens of one model, and {', '.join([model, *others])} is none that reads tokens: "
+            "leave --model out, or name one such as UniSID or TIGER."
         )
     return config

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, Split
 
+#: Column of a training batch with the target of every position, shape [batch, length]; 0 where there is none.
+TARGET_LIST = "target_list"
+
 
 @dataclass(frozen=True)
 class Windows:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.joint import JointTokens
-from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.items.part import PartCounts
+from recbole_unisid.items.representation import ItemRepresentation
 
 
 @dataclass(frozen=True)
@@ -108,45 +108,43 @@ class FoldedItems:
 
 def folded_counts(items: ItemRepresentation) -> dict[str, int]:
     """What :meth:`FoldedItems.parameter_counts` would say, from the shapes alone."""
-    semantic, tables, levels = items.semantic, 0, 0
-    if isinstance(semantic, SemanticTokens):
-        tables, levels = semantic.table.weight.numel(), semantic.rows.shape[1]
-    elif isinstance(semantic, JointTokens):
-        books = semantic.quantiser.codebooks()
-        tables, levels = sum(book.numel() for book in books), len(books)
-    elif semantic is not None:
-        beside = 0 if items.ids is None or items.lift is not None else items.ids.embedding_dim
-        tables, levels = (items.n_items + 1) * (items.width - beside), 1
+    part = PartCounts(0, 0, 0) if items.semantic is None else items.semantic.counts(items.n_items)
     lift = 0 if items.lift is None else items.lift.weight.numel()
     ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim
-    return {"tables": tables, "ids": ids, "lift": lift, "codes": items.n_items * levels}
+    return {"tables": part.tables, "ids": ids, "lift": lift, "codes": items.n_items * part.levels}
+
+
+def count_parameters(model: nn.Module, items: ItemRepresentation, network: nn.Module) -> dict[str, int]:
+    """Count a model's parameters as ``result.json`` reports them.
+
+    Returns
+    -------
+    dict of int
+        ``tokens``: item tables that are learned (code vectors and IDs, padding not counted; the map through which IDs
+        are added is no item's and counts with the network); ``training``: everything that gets a gradient;
+        ``checkpoint``: every number stored; ``serving``: what scoring needs once items are folded to codes, tables and
+        IDs, the integers of the codes apart as ``serving_codes``.
+    """
+    folded, semantic = folded_counts(items), items.semantic
+    serving = sum(p.numel() for p in network.parameters()) + folded["tables"] + folded["ids"] + folded["lift"]
+    return {
+        "tokens": folded["ids"] + (0 if semantic is None else semantic.counts(items.n_items).tokens),
+        "training": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "checkpoint": sum(value.numel() for value in model.state_dict().values()),
+        "serving": serving,
+        "serving_codes": folded["codes"],
+    }
 
 
 @torch.no_grad()
 def fold_items(items: ItemRepresentation) -> FoldedItems:
-    """Fold a trained item representation.
+    """Fold a trained item representation, of any of the models.
 
-    Parameters
-    ----------
-    items : ItemRepresentation
-        Of any of the models. A dense text part has no codes to share: each item becomes its own code, with a
-        table as long as the catalogue.
-
-    Returns
-    -------
-    FoldedItems
-        On the CPU, with the vectors that ``items.all_items()`` gives in evaluation (to rounding).
+    A part without codes to share, such as dense text, makes each item its own code, with a table as long as the
+    catalogue. The result is on the CPU, with the vectors that ``items.all_items()`` gives in evaluation (to rounding).
     """
     numbers = torch.arange(items.n_items + 1, device=next(items.parameters()).device)
-    codes: Tensor = numbers[:, None][:, :0]
-    tables: tuple[Tensor, ...] = ()
-    semantic = items.semantic
-    if isinstance(semantic, SemanticTokens):
-        codes, tables = semantic.codes(), semantic.tables()
-    elif isinstance(semantic, JointTokens):
-        codes, tables = semantic.codes(), tuple(semantic.quantiser.codebooks())
-    elif semantic is not None:
-        codes, tables = numbers[:, None], (semantic(numbers),)
+    codes, tables = (numbers[:, None][:, :0], ()) if items.semantic is None else items.semantic.fold(numbers)
     ids = items.id_vectors(numbers)
     return FoldedItems(
         codes.cpu().clone(),

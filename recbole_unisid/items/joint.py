@@ -8,8 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from recbole_unisid import distributed
+from recbole_unisid.config.settings import as_list
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.items.initialisation import linear_through_relu, projection_from_vectors
+from recbole_unisid.items.part import PartCounts, SemanticPart, with_padding
+from recbole_unisid.tokens.quantiser import level_distances
 from recbole_unisid.tokens.residual_quantiser import ResidualQuantiser
 from recbole_unisid.tokens.rqvae import Rqvae, mlp
 
@@ -61,9 +67,31 @@ class JointOptions:
                 f"joint_commitment={self.commitment} must not be negative."
             )
 
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """The settings ``joint_*``."""
+        learning = str(config["joint_learning"])
+        return cls(
+            hidden=tuple(as_list(config["joint_hidden"]) or ()),
+            weight=float(config["joint_weight"]),
+            commitment=float(config["joint_commitment"]),
+            updates=str(config["joint_updates"]),
+            losses=str(config["joint_losses"]),
+            padding=bool(config["joint_padding"]),
+            quantiser={
+                "learning": "ema" if learning == "ema" else "gradient",
+                "direct": learning == "direct",
+                "estimator": config["joint_estimator"],
+                "code_length": config["joint_code_length"],
+                "decay": float(config["joint_decay"]),
+                "dead_below": float(config["joint_dead_below"]),
+                "kmeans_iterations": config["joint_kmeans_iterations"],
+            },
+        )
 
-class JointTokens(nn.Module):
-    """An item's text vector through an encoder and a residual quantiser, all of it trained end to end.
+
+class JointTokens(SemanticPart):
+    """An item's text vector through an encoder and a residual quantiser, trained end to end (``semantics: joint``).
 
     ``z = encoder(t)``, ``q`` as in :mod:`recbole_unisid.tokens.quantiser` with the gradient straight through to
     ``z``, ``t^ = decoder(q)``; beside the next-item loss the tokens learn by
@@ -86,6 +114,7 @@ class JointTokens(nn.Module):
         Of the codebooks' start and of what takes the place of dead codes.
     """
 
+    needs, label, learns = "vectors", "tokens", True
     vectors: Tensor
 
     def __init__(
@@ -105,10 +134,56 @@ class JointTokens(nn.Module):
         quantiser = dict(options.quantiser or {})
         self.quantiser = ResidualQuantiser(width, codebook_sizes, distances, seed=seed, **quantiser)
 
+    @classmethod
+    def from_config(cls, config: Any, semantics: Any) -> Self:
+        """See :class:`SemanticPart`.
+
+        Raises
+        ------
+        UserError
+            For settings out of range, collision strategies (learned codes have none) or several processes.
+        """
+        if distributed.world() > 1:
+            raise UserError(
+                "semantics=joint moves its codebooks by whole batches and trains in one process; start the run "
+                "without torchrun."
+            )
+        if config["collisions"] != "none":
+            raise UserError(
+                f"collisions={config['collisions']} is for fixed codes; with semantics=joint: none."
+            )
+        sizes = as_list(config["codebook_sizes"]) or []
+        if not sizes:
+            raise UserError("codebook_sizes is empty: give the codes of each level, such as [256,256,256].")
+        distances = level_distances(len(sizes), as_list(config["distances"]))
+        texts, options = with_padding(torch.from_numpy(semantics.vectors)), JointOptions.from_config(config)
+        return cls(texts, sizes, distances, config["semantic_dim"], options, config["seed"])
+
+    def start(self, config: Any, semantics: Any) -> None:
+        """Let the encoder start as the text's PCA where ``table_init`` is ``text``; else it stays random.
+
+        Raises
+        ------
+        UserError
+            When a hidden layer is too narrow to carry the projection.
+        """
+        if config["table_init"] != "text":
+            return
+        if min(self.options.hidden) < 2 * self.width:
+            raise UserError(
+                f"table_init=text needs joint_hidden of at least {2 * self.width} (twice semantic_dim); "
+                "widen it or set table_init=normal."
+            )
+        weight, bias = projection_from_vectors(self.vectors[1:].numpy(), self.width, config["table_scale"])
+        layers = [layer for layer in self.encoder if isinstance(layer, nn.Linear)]
+        for layer in [*layers, *(layer for layer in self.decoder if isinstance(layer, nn.Linear))]:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        linear_through_relu(torch.from_numpy(weight), torch.from_numpy(bias), layers)
+
     def forward(self, items: Tensor) -> Tensor:
         """Represent items, int64 [n] -> [n, width], by the codebooks as they are; nothing learns."""
         latents = self.encoder(self.vectors[items])  # [n, width]
-        self._start(latents)
+        self._start_codebooks(latents)
         codes = self.quantiser.encode(latents)
         books = self.quantiser.codebooks()
         return torch.stack([book[codes[:, level]] for level, book in enumerate(books)]).sum(0)
@@ -117,28 +192,11 @@ class JointTokens(nn.Module):
     def codes(self) -> Tensor:
         """Codes of the catalogue by the codebooks as they are, shape [n_items + 1, levels]; row 0 is padding."""
         latents = self.encoder(self.vectors)
-        self._start(latents)
+        self._start_codebooks(latents)
         return self.quantiser.encode(latents)
 
     def learn(self, distinct: Tensor, places: Sequence[Tensor], padding: int) -> tuple[list[Tensor], Tensor]:
-        """Represent a training batch's items and learn from them.
-
-        Parameters
-        ----------
-        distinct : Tensor of int64, shape [m]
-            The batch's items, each once, ascending; the first is 0, padding.
-        places : sequence of Tensor of int64
-            Where in `distinct` the items of each role are: inputs, targets, negatives; shape [n] each.
-        padding : int
-            Padded positions of each role, where they take part.
-
-        Returns
-        -------
-        list of Tensor, shape [n, width] each
-            Vectors by role, with a gradient to the encoder.
-        loss : Tensor, shape []
-            What the tokens learn by, beside the next-item loss.
-        """
+        """See :class:`SemanticPart`; the vectors have a gradient to the encoder."""
         texts = self.vectors[distinct]
         latents = self.encoder(texts)  # [m, width]
         occurrences = torch.stack([self._occurrences(place, len(distinct), padding) for place in places])
@@ -187,11 +245,21 @@ class JointTokens(nn.Module):
         errors = (rebuilt - texts[rows[asked]]).square().sum(dim=1)  # [asked]
         return vectors, loss * counted.sum() + (errors * counted[rows[asked]]).sum()
 
-    def _start(self, latents: Tensor) -> None:
+    def _start_codebooks(self, latents: Tensor) -> None:
         """Codebooks that no batch has started yet start from what is asked for first."""
         if not self.quantiser.initialised:
             self.quantiser.initialise(latents)
 
-    def tokenizer(self) -> Rqvae:
-        """What it has learned, as the tokenizer that gives codes to further items' text."""
-        return Rqvae.of_networks(self.encoder, self.decoder, self.quantiser, self.seed)
+    def fold(self, numbers: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The codes by the codebooks as they are, and the codebooks."""
+        return self.codes()[numbers], tuple(self.quantiser.codebooks())
+
+    def counts(self, n_items: int) -> PartCounts:
+        """See :class:`SemanticPart`."""
+        books = self.quantiser.codebooks()
+        numbers = sum(book.numel() for book in books)
+        return PartCounts(numbers, len(books), numbers)
+
+    def learned_tokens(self) -> tuple[Rqvae, Tensor]:
+        """What it has learned, as the tokenizer that gives codes to further items' text, and the codes."""
+        return Rqvae.of_networks(self.encoder, self.decoder, self.quantiser, self.seed), self.codes()[1:]

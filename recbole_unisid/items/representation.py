@@ -1,87 +1,68 @@
-"""One vector an item: semantic part and ID part, joined (UniSID, arXiv 2502.16474, section 3.3)."""
+"""One vector an item: a semantic part and an ID part, joined (UniSID, arXiv 2502.16474, section 3.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import Self
 
-from recbole_unisid.items.joint import JointTokens
-
-
-def with_padding(rows: torch.Tensor) -> torch.Tensor:
-    """What is known of items, [n_items, ...], with a row of zeros for padding in front: [n_items + 1, ...]."""
-    return torch.cat([torch.zeros_like(rows[:1]), rows])
+from recbole_unisid.items.initialisation import code_table_from_codebooks
+from recbole_unisid.items.part import PartCounts, SemanticPart, with_padding
 
 
-class SemanticTokens(nn.Module):
-    """The sum of one learned vector per code, as a residual quantiser reads its codes.
+class SemanticTokens(SemanticPart):
+    """The sum of one learned vector a code, as a residual quantiser reads its codes (``semantics: fixed``).
 
-    Parameters
-    ----------
-    codes : Tensor of int64, shape [n_items + 1, levels]
-        Codes of every item; row 0 (padding) is not used.
-    codebook_sizes : list of int
-        Codes of each level.
-    width : int
-        Width of the code vectors.
+    `codes`, int64 [n_items + 1, levels], are those of every item; row 0 (padding) is not used.
     """
 
-    def __init__(self, codes: torch.Tensor, codebook_sizes: list[int], width: int) -> None:
+    needs, label, grows = "tokens", "tokens", True
+
+    def __init__(self, codes: Tensor, codebook_sizes: list[int], width: int) -> None:
         super().__init__()
+        self.codebook_sizes, self.width = list(codebook_sizes), width
         # One table for all levels: level l's code k is row k + (sizes before l). A gather, not a loop.
-        starts = torch.tensor([0, *codebook_sizes[:-1]]).cumsum(0)
-        self.register_buffer("rows", codes + starts, persistent=True)
-        self.rows: torch.Tensor
-        self.codebook_sizes = list(codebook_sizes)
+        self.register_buffer("rows", codes + self._starts(codes), persistent=True)
+        self.rows: Tensor
         self.table = nn.Embedding(sum(codebook_sizes), width)
 
-    def append(self, codes: torch.Tensor) -> None:
-        """Represent further items by their codes, int64 [new, levels]; nothing is trained."""
-        starts = torch.tensor([0, *self.codebook_sizes[:-1]], device=codes.device).cumsum(0)
-        self.rows = torch.cat([self.rows, (codes + starts).to(self.rows.device)])
+    @classmethod
+    def from_config(cls, config: Any, semantics: Any) -> Self:
+        """See :class:`SemanticPart`."""
+        codes = with_padding(torch.from_numpy(semantics.codes))
+        return cls(codes, semantics.codebook_sizes, config["semantic_dim"])
 
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """Represent items, int64 [n] -> [n, width]."""
-        vectors: torch.Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
+    def start(self, config: Any, semantics: Any) -> None:
+        """Let code vectors start from the codebooks where ``table_init`` is ``text``."""
+        # Random codes are the control without text: nor may they start from it.
+        if config["table_init"] == "text" and config["tokenizer"] != "random":
+            table = code_table_from_codebooks(
+                semantics.codes, semantics.codebooks, self.width, config["table_scale"]
+            )
+            self.table.weight.data.copy_(torch.from_numpy(table))
+
+    def forward(self, items: Tensor) -> Tensor:
+        """See :class:`SemanticPart`."""
+        vectors: Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
         return vectors
 
-    def codes(self) -> torch.Tensor:
-        """Codes of the catalogue, shape [n_items + 1, levels]; row 0 is padding."""
-        sizes = torch.tensor([0, *self.codebook_sizes[:-1]], device=self.rows.device)
-        return self.rows - sizes.cumsum(0)
+    def append(self, content: Tensor) -> None:
+        """Represent further items by their codes."""
+        self.rows = torch.cat([self.rows, (content + self._starts(content)).to(self.rows.device)])
 
-    def tables(self) -> tuple[torch.Tensor, ...]:
-        """The code vectors of each level, shape [codes, width] each."""
-        return torch.split(self.table.weight, self.codebook_sizes)
+    def fold(self, numbers: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The codes and the code vectors of each level."""
+        codes = (self.rows - self._starts(self.rows))[numbers]
+        return codes, torch.split(self.table.weight, self.codebook_sizes)
 
+    def counts(self, n_items: int) -> PartCounts:
+        """See :class:`SemanticPart`."""
+        return PartCounts(self.table.weight.numel(), self.rows.shape[1], self.table.weight.numel())
 
-class TextProjection(nn.Module):
-    """The item's text vector through a trained linear map: text without tokens (``DenseText``).
-
-    Parameters
-    ----------
-    vectors : Tensor of float32, shape [n_items + 1, text width]
-        Text embeddings; row 0 (padding) is not used.
-    width : int
-        Width of the result.
-    """
-
-    def __init__(self, vectors: torch.Tensor, width: int) -> None:
-        super().__init__()
-        self.register_buffer("vectors", vectors, persistent=True)
-        self.vectors: torch.Tensor
-        self.projection = nn.Linear(vectors.shape[1], width)
-
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """Represent items, int64 [n] -> [n, width]."""
-        projected: torch.Tensor = self.projection(self.vectors[items])
-        return projected
-
-    def append(self, vectors: torch.Tensor) -> None:
-        """Represent further items by their text embeddings, float32 [new, text width]."""
-        self.vectors = torch.cat([self.vectors, vectors.to(self.vectors)])
+    def _starts(self, like: Tensor) -> Tensor:
+        return torch.tensor([0, *self.codebook_sizes[:-1]], device=like.device).cumsum(0)
 
 
 class ItemRepresentation(nn.Module):
@@ -90,138 +71,99 @@ class ItemRepresentation(nn.Module):
     The paper concatenates: the ID has coordinates of its own. Added through a learned map ``W``, as small an ID moves
     its item along `id_width` directions of the whole vector.
 
-    =============  ===================  ================
-    model          semantic part        ID part
-    =============  ===================  ================
-    UniSID         code vectors, 64-d   6-d, added
-    SemanticID     code vectors, 64-d   none
-    ItemID         none                 64-d
-    DenseText      projected text       none, or as set
-    =============  ===================  ================
-
-    Parameters
-    ----------
-    n_items : int
-        Items, padding not counted.
-    semantic : Module or None
-        Maps item numbers [n] to [n, semantic width].
-    semantic_width : int
-        Width of the semantic part; 0 without one.
-    id_width : int
-        Width of the ID part; 0 for none.
-    added : bool
-        Whether the ID part is added through ``W``, where there are both parts.
-
-    Raises
-    ------
-    ValueError
-        When both parts are absent.
+    There are `n_items`, padding not counted; `id_width` 0 means no ID part, `added` that it is added through ``W``.
     """
 
     def __init__(
-        self,
-        n_items: int,
-        semantic: nn.Module | None,
-        semantic_width: int,
-        id_width: int,
-        added: bool = False,
+        self, n_items: int, semantic: SemanticPart | None = None, *, id_width: int, added: bool = False
     ) -> None:
         super().__init__()
+        if semantic is not None and not isinstance(semantic, SemanticPart):
+            raise TypeError(f"the semantic part is an {type(semantic).__name__}; a SemanticPart is wanted")
         if semantic is None and id_width == 0:
             raise ValueError("an item needs a semantic part or an ID part")
-        self.n_items = n_items
-        self.semantic = semantic
+        self.n_items, self.semantic = n_items, semantic
         self.ids = nn.Embedding(n_items + 1, id_width, padding_idx=0) if id_width else None
         #: Items never trained on, bool [n_items + 1]: their ID is neutral, the mean of the trained ones.
         self.register_buffer("untrained", None)
-        self.untrained: torch.Tensor | None
-        lifted = added and semantic is not None and id_width > 0
+        self.untrained: Tensor | None
+        semantic_width = 0 if semantic is None else semantic.width
+        lifted = added and semantic_width > 0 and id_width > 0
         #: W, [semantic width, id width]; None where parts are concatenated or one is absent.
         self.lift = nn.Linear(id_width, semantic_width, bias=False) if lifted else None
-        self.width = (semantic_width if semantic is not None else 0) + (0 if lifted else id_width)
+        self.width = semantic_width + (0 if lifted else id_width)
 
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """Represent items.
+    def start(self, config: Any, semantics: Any) -> None:
+        """Set the weights that do not start at random."""
+        if self.ids is not None:
+            nn.init.zeros_(self.ids.weight[0].data)
+        if self.lift is not None:
+            nn.init.orthogonal_(self.lift.weight)  # an ID is as long as it was
+        if self.semantic is not None:
+            self.semantic.start(config, semantics)
 
-        Parameters
-        ----------
-        items : Tensor of int64, shape [n]
-            Item numbers; 0 gives a vector that nothing reads.
-
-        Returns
-        -------
-        Tensor, shape [n, width]
-        """
+    def forward(self, items: Tensor) -> Tensor:
+        """Represent items, int64 [n] (0 gives a vector that nothing reads) -> [n, width]."""
         semantic = None if self.semantic is None else self.semantic(items)
         return self._join(semantic, self.id_vectors(items))
 
-    def _join(self, semantic: torch.Tensor | None, ids: torch.Tensor | None) -> torch.Tensor:
+    def _join(self, semantic: Tensor | None, ids: Tensor | None) -> Tensor:
         """Join the parts of items, shape [..., width]."""
         parts = [part for part in (semantic, ids) if part is not None]
         if self.lift is None:
             return torch.cat(parts, dim=-1)
-        joined: torch.Tensor = parts[0] + self.lift(parts[1])
+        joined: Tensor = parts[0] + self.lift(parts[1])
         return joined
 
     def of_batch(
-        self, roles: Sequence[torch.Tensor], padding: int
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        self, inputs: Tensor, targets: Tensor, candidates: Tensor | None, padding: int
+    ) -> tuple[list[Tensor], Tensor]:
         """Represent a training batch's items, every distinct one once, however often it occurs.
 
-        Parameters
-        ----------
-        roles : sequence of Tensor of int64, shape [n] each
-            Inputs (0 where there is none), targets, negatives.
-        padding : int
-            Padded positions, for tokens that learn from them, too.
-
-        Returns
-        -------
-        list of Tensor, shape [n, width] each
-            Vectors by role.
-        loss : Tensor, shape []
-            What tokens that learn end to end add to the next-item loss; 0 of others.
+        Item numbers of any shape, 0 where there is none, become vectors of that shape; `candidates` None is the whole
+        catalogue, [n_items + 1]. `padding` counts padded inputs. Beside the vectors stands what a part that `learns`
+        adds to the next-item loss, 0 of others.
         """
-        sizes = [len(role) for role in roles]
-        if not isinstance(self.semantic, JointTokens):
-            distinct, place = torch.unique(torch.cat(list(roles)), return_inverse=True)
+        learns = self.semantic is not None and self.semantic.learns
+        if candidates is None and not learns:
+            catalogue = self.all_items()
+            return [catalogue[inputs], catalogue[targets], catalogue], catalogue.new_zeros(())
+        if candidates is None:
+            candidates = torch.arange(self.n_items + 1, device=targets.device)
+        roles = [inputs, targets, candidates]
+        flat, sizes = [role.flatten() for role in roles], [role.numel() for role in roles]
+        if self.semantic is None or not learns:
+            distinct, place = torch.unique(torch.cat(flat), return_inverse=True)
             vectors = self(distinct)  # [distinct, width]
-            return [vectors[at] for at in place.split(sizes)], vectors.new_zeros(())
-        # Tokens that learn find padding in the first place, whether the batch has any or not.
-        distinct, place = torch.unique(torch.cat([roles[0].new_zeros(1), *roles]), return_inverse=True)
-        places = place[1:].split(sizes)
-        by_role, loss = self.semantic.learn(distinct, places, padding)
-        ids = self.id_vectors(distinct)
-        if ids is not None:
-            by_role = [self._join(part, ids[at]) for part, at in zip(by_role, places, strict=True)]
-        return by_role, loss
+            found, loss = [vectors[at] for at in place.split(sizes)], vectors.new_zeros(())
+        else:  # parts that learn find padding in the first place, whether the batch has any or not
+            distinct, place = torch.unique(torch.cat([flat[0].new_zeros(1), *flat]), return_inverse=True)
+            places, ids = place[1:].split(sizes), self.id_vectors(distinct)
+            found, loss = self.semantic.learn(distinct, places, padding)
+            if ids is not None:
+                found = [self._join(part, ids[at]) for part, at in zip(found, places, strict=True)]
+        return [part.view(*role.shape, -1) for part, role in zip(found, roles, strict=True)], loss
 
-    def id_vectors(self, items: torch.Tensor) -> torch.Tensor | None:
+    def id_vectors(self, items: Tensor) -> Tensor | None:
         """The ID part of items [n], shape [n, id width]; None where there is none."""
         if self.ids is None:
             return None
-        vectors: torch.Tensor = self.ids(items)  # [n, id width]
+        vectors: Tensor = self.ids(items)  # [n, id width]
         if self.untrained is None:
             return vectors
         trained = ~self.untrained
         trained[0] = False  # padding
         return torch.where(self.untrained[items][:, None], self.ids.weight[trained].mean(0), vectors)
 
-    def append(self, content: torch.Tensor) -> None:
-        """Take in items that came after training: what they say as it is, their ID neutral.
+    @property
+    def grows(self) -> bool:
+        """Whether items that came after training can be taken in: without a semantic part nothing is known of them."""
+        return self.semantic is not None and self.semantic.grows
 
-        Parameters
-        ----------
-        content : Tensor, shape [new, levels] or [new, text width]
-            Codes or text embeddings, whichever the semantic part reads.
-
-        Raises
-        ------
-        ValueError
-            Without a semantic part, nothing is known of an item that was not trained on.
-        """
-        if not isinstance(self.semantic, (SemanticTokens, TextProjection)):
-            raise ValueError("items without a semantic part cannot be added to")
+    def append(self, content: Tensor) -> None:
+        """Take in items that came after training by their codes or text vectors; their ID is neutral."""
+        if self.semantic is None or not self.semantic.grows:
+            raise ValueError("items without a semantic part that grows cannot be added to")
         new = len(content)
         self.semantic.append(content)
         if self.ids is not None:
@@ -234,8 +176,7 @@ class ItemRepresentation(nn.Module):
         self.untrained = torch.cat([known, known.new_ones(new)])
         self.n_items += new
 
-    def all_items(self) -> torch.Tensor:
+    def all_items(self) -> Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""
-        device = next(self.parameters()).device
-        vectors: torch.Tensor = self(torch.arange(self.n_items + 1, device=device))
+        vectors: Tensor = self(torch.arange(self.n_items + 1, device=next(self.parameters()).device))
         return vectors

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from recbole_unisid.items.mean_tokens import MeanTokens
-from recbole_unisid.items.representation import ItemRepresentation, with_padding
-from recbole_unisid.models.unisid import UniSID
+from recbole_unisid.errors import check_choice
+from recbole_unisid.items.part import SemanticPart
+from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+
+#: Values of the setting `loss`.
+LOSSES = ("multi_token",)
+
+
+class MeanTokens(SemanticTokens):
+    """The mean of one learned vector a code (section 2.2): as large with 32 digits as with 4."""
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """See :class:`SemanticTokens`."""
+        return super().forward(items) / self.rows.shape[1]
 
 
 class DigitHeads(nn.Module):
@@ -80,21 +92,25 @@ def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tens
     return scores
 
 
-class RPG(UniSID):
+class RPG(WholeSequenceRecommender):
     """Items as means of their digits' vectors; an item's score is the log-probability of its digits.
 
     The whole catalogue is scored exactly instead of by the paper's search in a graph of items; this and the
     other differences stand in ``docs/rpg.md``. The settings are those of ``properties/model/RPG.yaml``.
     """
 
-    losses = ("multi_token",)
+    @classmethod
+    def semantic_part(cls, config: Any) -> type[SemanticPart] | None:
+        """Means of the digits' vectors."""
+        return MeanTokens
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
-        semantics, width = dataset.semantics, config["semantic_dim"]
-        codes = with_padding(torch.from_numpy(semantics.codes))
-        tokens = MeanTokens(codes, semantics.codebook_sizes, width)
-        self.heads = DigitHeads(width, semantics.codebook_sizes, config["temperature"])
-        return ItemRepresentation(self.n_items - 1, tokens, width, 0)
+        tokens = MeanTokens.from_config(config, dataset.semantics)
+        self.heads = DigitHeads(tokens.width, tokens.codebook_sizes, config["temperature"])
+        return ItemRepresentation(self.n_items - 1, tokens, id_width=0)
+
+    def _make_loss(self, config: Any, dataset: Any, eligible: torch.Tensor) -> None:
+        check_choice("loss", config["loss"], LOSSES)
 
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         super()._initialise_items(config, dataset)
@@ -103,13 +119,12 @@ class RPG(UniSID):
     @property
     def tokens(self) -> MeanTokens:
         """The items' digits and the vectors of all codes."""
-        tokens = self.items.semantic
-        assert isinstance(tokens, MeanTokens)
-        return tokens
+        return cast(MeanTokens, self.items.semantic)
 
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Mean over the targets of a batch of their digits' negative log-probability; see the base class."""
-        inputs, asked, wanted = self._positions(interaction)
+        inputs, targets = self.inputs_and_targets(interaction)
+        asked, wanted = targets > 0, targets[targets > 0]
         distinct, place = torch.unique(inputs, return_inverse=True)
         states = self.transformer(self.items(distinct)[place])[asked]  # [P, width]
         codes = self.tokens.rows[wanted] - self.tokens.rows[0]  # padding's codes are 0: row 0 is the starts

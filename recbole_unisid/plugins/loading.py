@@ -24,8 +24,9 @@ from recbole_unisid.plugins.source_code import is_edited, source_of
 
 #: Set in the environment, it keeps the traceback of an error in a module of one's own.
 TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
-#: Settings that may name a class.
-CLASS_SETTINGS = ("tokenizer", "text_encoder")
+#: Settings that may name a class of a model's part, and all that may name a class.
+PART_SETTINGS = ("semantics", "backbone", "loss")
+CLASS_SETTINGS = ("tokenizer", "text_encoder", *PART_SETTINGS)
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 #: Packages whose version a run knows; the source of all other classes belongs to its hash.
@@ -83,6 +84,26 @@ def find(reference: str, kind: str) -> type[Any]:
             f"--use={reference}, or call recbole_unisid.use('{reference}')."
         )
     return _in_use[reference]
+
+
+def named_class(setting: str, name: str, known: Mapping[str, str]) -> type[Any]:
+    """The class that a setting names: one of `known` (name -> ``module:Class``), or one of the user's own in use.
+
+    Raises
+    ------
+    UserError
+        When there is none of that name.
+    """
+    if is_reference(name):
+        return find(name, setting)
+    if name not in known:
+        raise UserError(
+            f"{setting}={name!r} is none of {', '.join(known)}, nor module:Class of your own."
+            f"{own_class(name) or did_you_mean(str(name), known)}"
+        )
+    module, _, kind = known[name].partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), kind)
+    return found
 
 
 def short_name(name: str) -> str:

@@ -23,11 +23,18 @@ from recbole_unisid.config.settings import as_list, check_values, place_keys  # 
 from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
-from recbole_unisid.plugins.loading import CLASS_SETTINGS, class_defaults, code_of  # noqa: E402
+from recbole_unisid.plugins.loading import (  # noqa: E402
+    CLASS_SETTINGS,
+    PART_SETTINGS,
+    class_defaults,
+    code_of,
+    find,
+    is_reference,
+)
 from recbole_unisid.recbole_adapter.features import feature_settings, inter_columns  # noqa: E402
 from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
 from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
-from recbole_unisid.recbole_adapter.validation import check_protocol_metric  # noqa: E402
+from recbole_unisid.recbole_adapter.validation import check_list_length, check_protocol_metric  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(
@@ -36,6 +43,8 @@ _DERIVED = frozenset(
     valid_neg_sample_args test_neg_sample_args
     """.split()  # noqa: SIM905
 )
+#: Settings that came after the first runs, and the values at which a run has the hash that it had without them.
+LATER_SETTINGS = {"backbone": "transformer"}
 
 
 class UniSIDConfig(Config):
@@ -94,6 +103,10 @@ class UniSIDConfig(Config):
         super()._load_internal_config_dict(kin, model_class, dataset)
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
         brought = class_defaults(model_class)
+        chosen = self.internal_config_dict | own | brought | self.external_config_dict
+        for setting in PART_SETTINGS:
+            if is_reference(str(chosen.get(setting))):
+                brought = class_defaults(find(chosen[setting], setting)) | brought
         check_class_defaults(brought, model)
         check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")
         self.internal_config_dict.update(own | brought)
@@ -191,7 +204,9 @@ class UniSIDConfig(Config):
 
     def make_model(self, dataset: Any) -> Any:
         """The model, on the run's device; it reads its sizes from the dataset."""
-        return self.model_class(self, dataset).to(self.final_config_dict["device"])
+        model = self.model_class(self, dataset).to(self.final_config_dict["device"])
+        check_list_length(model)
+        return model
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, fit for YAML, to run the same again."""
@@ -204,6 +219,9 @@ class UniSIDConfig(Config):
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
         settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
+        settings = {
+            key: value for key, value in settings.items() if LATER_SETTINGS.get(key, settings) != value
+        }
         code = code_of([self.model, *(settings.get(key) for key in CLASS_SETTINGS)])
         return settings | {"code": code} if code else settings
 

@@ -15,38 +15,10 @@ from recbole.data.utils import create_samplers, get_dataloader
 
 from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, TRAIN, VALID
-from recbole_unisid.data.windows import bucketed_batches, history_windows, training_windows
+from recbole_unisid.data.windows import TARGET_LIST, bucketed_batches, history_windows, training_windows
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION, InteractionDataset, PrefixRowDataset
-
-#: Column with the target of every position, shape [batch, length]; 0 where there is none.
-TARGET_LIST = "target_list"
-
-
-def inputs_and_targets(model: Any, interaction: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read a training batch of either form.
-
-    Parameters
-    ----------
-    model : SequentialRecommender
-        Names the columns.
-    interaction : Interaction
-        Whole sequences with :data:`TARGET_LIST`, or RecBole's prefix rows with one target each.
-
-    Returns
-    -------
-    inputs : Tensor of int64, shape [batch, length]
-        Item numbers; 0 where there is no item.
-    targets : Tensor of int64, shape [batch, length]
-        Item numbers; 0 where no target is asked for.
-    """
-    inputs = interaction[model.ITEM_SEQ]
-    if TARGET_LIST in interaction:
-        return inputs, interaction[TARGET_LIST]
-    last = interaction[model.ITEM_SEQ_LEN] - 1
-    targets = torch.zeros_like(inputs).scatter(1, last[:, None], interaction[model.POS_ITEM_ID][:, None])
-    return inputs, targets
 
 
 @dataclass

@@ -89,8 +89,9 @@ def restore_random(model: Any, state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     random.setstate(state["python"])
-    if state["model"] is not None:
-        model.generator.set_state(state["model"])
+    own = getattr(model, "generator", None)
+    if own is not None and state["model"] is not None:
+        own.set_state(state["model"])
 
 
 def diverge(seed: int, epoch: int, batch: int) -> None:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import find, is_reference, own_class
 
@@ -78,8 +79,13 @@ class ChosenModel:
 
     @property
     def needs(self) -> str | None:
-        """What it reads of the items' text: ``tokens``, ``vectors`` or None."""
-        needs: str | None = getattr(self.cls, "needs", None)
+        """What it reads of the items' text by default: ``tokens``, ``vectors`` or None."""
+        return self.reads(model_defaults(self.family))
+
+    def reads(self, config: Any) -> str | None:
+        """What it reads of the items' text with some settings."""
+        model = self.cls
+        needs: str | None = model.reads(config) if hasattr(model, "reads") else getattr(model, "needs", None)
         return needs
 
 

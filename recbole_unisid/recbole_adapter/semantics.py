@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.config.settings import as_list
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.joint import JointTokens
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.item_text import cache_folder, encode_items, item_table, shown_items
 from recbole_unisid.tokens.registry import check_option_names
@@ -81,13 +81,8 @@ def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
     return dict(config["tokenizer_options"] or {}) | ({"path": str(given)} if given else {})
 
 
-def is_joint(config: UniSIDConfig) -> bool:
-    """Whether the model's tokens learn with it (``semantics: joint``) rather than come from a tokenizer."""
-    return bool(config["semantics"] == "joint")
-
-
-def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemantics:
-    """Encode a data set's items, and tokenize them where the model reads tokens.
+def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
+    """Encode a data set's items, and tokenize them where the model reads tokens; None where it reads neither.
 
     Parameters
     ----------
@@ -95,8 +90,6 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
         ``text_*`` and tokenizer settings.
     dataset : PrefixRowDataset
         Loaded, so that items have numbers.
-    needs : {"tokens", "vectors"}
-        What the model reads.
 
     Returns
     -------
@@ -108,6 +101,9 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     UserError
         For a class of the user's own that asks for what it has no settings for, and what its text may lack.
     """
+    needs = config.chosen.reads(config)
+    if needs is None:
+        return None
     wanted = ("text_encoder", *(("tokenizer", "codebook_sizes", "collisions") if needs == "tokens" else ()))
     missing = [key for key in wanted if config[key] is None]
     if missing:
@@ -123,7 +119,7 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     del table  # a million items' columns are not kept while a model trains
     encoded = time.perf_counter()
     tokenization = None
-    if needs == "tokens" and not is_joint(config):
+    if needs == "tokens":
         tokenization = tokenize_items(
             vectors,
             item_ids,
@@ -142,20 +138,12 @@ def item_semantics(config: UniSIDConfig, dataset: Any, needs: str) -> ItemSemant
     return ItemSemantics(vectors, titles, tokenization, seconds, item_ids, categories, texts, recipe)
 
 
-def add_learned_tokens(semantics: ItemSemantics, tokens: JointTokens) -> None:
-    """Describe tokens that were learned with a model as those of a tokenizer are described.
-
-    Parameters
-    ----------
-    semantics : ItemSemantics
-        Its `tokenization` is set.
-    tokens : JointTokens
-        Trained.
-    """
-    codes = tokens.codes()[1:].cpu().numpy()
+def add_learned_tokens(semantics: ItemSemantics, learned: tuple[Any, torch.Tensor]) -> None:
+    """Describe tokens that were learned with a model (a tokenizer and codes) as those of a tokenizer are described."""
+    tokenizer, codes = learned
     semantics.tokenization = tokenization_of(
-        tokens.tokenizer(),
-        codes,
+        tokenizer,
+        codes.cpu().numpy(),
         semantics.vectors,
         semantics.item_ids,
         semantics.titles,

@@ -14,13 +14,13 @@ from recbole.utils import get_trainer
 
 from recbole_unisid import distributed
 from recbole_unisid.data.split import VALID
+from recbole_unisid.data.windows import TARGET_LIST
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.interruption import heed
 from recbole_unisid.plugins.models import check_loss
 from recbole_unisid.recbole_adapter.collector import RankCollector, RankRecorder, phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.loaders import TARGET_LIST
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
 from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.evaluation.metrics import per_user_metric
+from recbole_unisid.evaluation.metrics import FULL_CUTOFFS, per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_among_sampled
 
 #: Candidate sets that validation may rank, beside RecBole's own way (``full_unfiltered``).
@@ -36,6 +36,19 @@ def check_protocol_metric(candidates: Any, metric: Any, sequential: bool) -> Non
         per_user_metric(np.ones(1, dtype=np.int64), str(metric).lower())
     except UserError as error:
         raise UserError(f"valid_metric={metric} with valid_candidates={candidates}: {error}") from None
+
+
+def check_list_length(model: Any) -> None:
+    """Refuse a model that lists too few items to be measured.
+
+    Raises
+    ------
+    UserError
+        For a list shorter than the largest cutoff.
+    """
+    listed, least = getattr(model, "listed", None), FULL_CUTOFFS[-1]
+    if listed and listed < least:
+        raise UserError(f"beams={listed} cannot be measured at {least} items: set beams to that or more.")
 
 
 def protocol_score(ranks: NDArray[np.int64], metric: str) -> float:

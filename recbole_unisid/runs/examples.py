@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST
-from recbole_unisid.items.representation import TextProjection
 from recbole_unisid.recbole_adapter.from_recbole import Interaction
 from recbole_unisid.report.examples import (
     choose_examples,
@@ -80,8 +79,7 @@ def _representations(measured: Measured) -> dict[str, NDArray[np.float32]]:
     numbers = torch.arange(items.n_items + 1, device=measured.trainer.model.device)
     parts = {"unified": items(numbers)}
     if items.semantic is not None:
-        name = "text" if isinstance(items.semantic, TextProjection) else "tokens"
-        parts[name] = items.semantic(numbers)
+        parts[items.semantic.label] = items.semantic(numbers)
     ids = items.id_vectors(numbers)
     if ids is not None:
         parts["ID"] = ids

@@ -14,8 +14,7 @@ from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
-from recbole_unisid.items.joint import JointTokens
-from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+from recbole_unisid.plugins.loading import PART_SETTINGS, is_reference
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
 from recbole_unisid.recbole_adapter.collector import RankRecorder, phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -114,23 +113,23 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     dataset = load_dataset(config)
     counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
     LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
-    needs = config.chosen.needs
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
     with distributed.writer_first():  # the other processes find it in the cache
-        dataset.semantics = item_semantics(config, dataset, needs) if needs else None
+        dataset.semantics = item_semantics(config, dataset)
     titles = _titles(config, dataset)
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
-    if config.chosen.users:
+    if config.chosen.users or any(is_reference(str(config[setting])) for setting in PART_SETTINGS):
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     seconds = time.perf_counter() - started
     trainer.restore_best()
-    learned = getattr(getattr(model, "items", None), "semantic", None)
-    if isinstance(learned, JointTokens):
+    semantic = model.items.semantic if config.is_own_model else None
+    learned = None if semantic is None else semantic.learned_tokens()
+    if learned is not None:
         add_learned_tokens(dataset.semantics, learned)
     # RecBole counts epochs from 0, people from 1.
     LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
@@ -147,9 +146,9 @@ def _titles(config: UniSIDConfig, dataset: Any) -> list[str]:
 
 
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
-    """Try a model of the user's own before it trains."""
+    """Try a model, or parts of one, of the user's own before it trains."""
     name, sampled = config["model"], config["eval_args"]["mode"]["test"] != "full"
-    if isinstance(model, WholeSequenceRecommender):
+    if getattr(model, "reads_item_vectors", False):
         check_transformer(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
     with draws_put_back():  # a loader may draw
         batch = next(iter(loaders.test))[0].to(config["device"])

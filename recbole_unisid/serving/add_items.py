@@ -15,10 +15,8 @@ from recbole_unisid.data.sources.tables import Table, open_table
 from recbole_unisid.data.sources.values import text_field
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.items.representation import SemanticTokens, TextProjection
-from recbole_unisid.models.unisid import ItemID
 from recbole_unisid.recbole_adapter.item_text import cache_folder
-from recbole_unisid.serving.loaded import LoadedRun, load, scores_by_vectors
+from recbole_unisid.serving.loaded import LoadedRun, load
 from recbole_unisid.serving.run_folder import Version, version_numbers, write_version
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
@@ -105,14 +103,12 @@ def add_items(
 def _recipe(run: LoadedRun) -> TextRecipe:
     """The run's way from text to vectors, if its model can take in items at all."""
     name, model = run.config["model"], run.model
-    reads_text = scores_by_vectors(model) and isinstance(
-        model.items.semantic, (SemanticTokens, TextProjection)
-    )
-    if reads_text and run.stored.recipe is not None:
+    vectors = getattr(model, "scores_by_vectors", False)
+    if vectors and model.items.grows and run.stored.recipe is not None:
         return run.stored.recipe
     reason = (
         "knows items by number alone, so it can say nothing of one that it was not trained on"
-        if isinstance(model, ItemID) or run.stored.recipe is None
+        if run.stored.recipe is None or (vectors and model.items.semantic is None)
         else f"of the recipe '{run.stored.result.get('recipe')}' has no place for items that it was not trained on"
     )
     raise UserError(f"{name} {reason}; UniSID, SemanticID and DenseText of the default recipe do.")

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
-from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import code_of
 from recbole_unisid.recbole_adapter.finished_run import (
     StoredConfig,
@@ -108,7 +107,7 @@ class LoadedRun:
     @cached_property
     def item_vectors(self) -> NDArray[np.float32] | None:
         """See the class."""
-        if not scores_by_vectors(self.model):
+        if not getattr(self.model, "scores_by_vectors", False):
             return None
         with torch.no_grad():
             vectors: NDArray[np.float32] = self.model.items.all_items().float().cpu().numpy()
@@ -196,7 +195,7 @@ class LoadedRun:
         """Padded item numbers [chunk, longest] and lengths [chunk], on the model's device."""
         longest = self.model.max_seq_length
         # RecBole's models read rows padded to the full length; ours as long as the longest history.
-        width = 0 if isinstance(self.model, WholeSequenceRecommender) else longest
+        width = 0 if getattr(self.model, "reads_item_vectors", False) else longest
         for history in histories:
             if not len(history) or history.min() < 1 or history.max() > self.n_items:
                 raise UserError(f"A history needs item numbers 1 to {self.n_items}, at least one.")
@@ -208,12 +207,6 @@ class LoadedRun:
                 inputs[row, : len(history)] = history
             device = self.model.device
             yield torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
-
-
-def scores_by_vectors(model: Any) -> bool:
-    """Whether a model's score is state @ item vector: ours, where none of them scores in a way of its own."""
-    ours = isinstance(model, WholeSequenceRecommender)
-    return ours and type(model).full_sort_predict is WholeSequenceRecommender.full_sort_predict
 
 
 def load(

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.models.backbones.base import Backbone
 
 
 class CausalAttention(nn.Module):
     """Multi-head self-attention in which a position sees itself and what came before.
 
-    Parameters
-    ----------
-    width : int
-        Width of the item vectors; need not be a multiple of `heads` (72 = 64 + 8 in UniSID).
-    attention_width : int
-        Width of queries, keys and values together; a multiple of `heads`.
-    heads : int
-        Attention heads.
-    dropout : float
-        Share of attention weights dropped in training.
+    `attention_width`, of queries, keys and values together, is a multiple of `heads`; `width`, of the item vectors,
+    need not be (72 = 64 + 8 in UniSID). `dropout` is the share of attention weights dropped in training.
     """
 
     def __init__(self, width: int, attention_width: int, heads: int, dropout: float) -> None:
@@ -32,7 +27,7 @@ class CausalAttention(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * attention_width)
         self.output = nn.Linear(attention_width, width)
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: Tensor) -> Tensor:
         """Attend, [batch, length, width] -> the same shape."""
         batch, length, _ = states.shape
         projected = self.query_key_value(states).view(batch, length, 3, self.heads, -1)
@@ -42,7 +37,7 @@ class CausalAttention(nn.Module):
             query, key, value, dropout_p=self.dropout if self.training else 0.0, is_causal=True
         )
         joined = context.transpose(1, 2).reshape(batch, length, -1)  # [batch, length, attention width]
-        attended: torch.Tensor = self.output(joined)
+        attended: Tensor = self.output(joined)
         return attended
 
 
@@ -62,35 +57,20 @@ class Block(nn.Module):
         super().__init__()
         self.attention = CausalAttention(width, attention_width, heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, inner_width), nn.GELU(), nn.Linear(inner_width, width)
-        )
+        layers = nn.Linear(width, inner_width), nn.GELU(), nn.Linear(inner_width, width)
+        self.feed_forward = nn.Sequential(*layers)
         self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(hidden_dropout)
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: Tensor) -> Tensor:
         """Transform, [batch, length, width] -> the same shape."""
         states = self.attention_norm(states + self.dropout(self.attention(states)))
-        transformed: torch.Tensor = self.feed_forward_norm(states + self.dropout(self.feed_forward(states)))
+        transformed: Tensor = self.feed_forward_norm(states + self.dropout(self.feed_forward(states)))
         return transformed
 
 
-class CausalTransformer(nn.Module):
-    """Item vectors of a history to one state a position, which scores the next item.
-
-    Parameters
-    ----------
-    width : int
-        Width of item vectors and of states.
-    max_len : int
-        Longest history; positions count from the oldest item of it.
-    blocks, heads, attention_width, inner_width : int
-        Sizes of the transformer.
-    hidden_dropout, attention_dropout : float
-        Shares dropped in training.
-    eps : float
-        Of the layer norms.
-    """
+class CausalTransformer(Backbone):
+    """Blocks of causal self-attention (``backbone: transformer``); positions count from the oldest item."""
 
     def __init__(
         self,
@@ -111,32 +91,18 @@ class CausalTransformer(nn.Module):
         sizes = (width, attention_width, heads, inner_width, hidden_dropout, attention_dropout, eps)
         self.blocks = nn.ModuleList(Block(*sizes) for _ in range(blocks))
 
-    def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """Encode histories.
+    @classmethod
+    def from_config(cls, config: Any, width: int) -> Self:
+        """See :class:`Backbone`."""
+        longest, layers, heads = config["MAX_ITEM_LIST_LENGTH"], config["n_layers"], config["n_heads"]
+        widths = config["attention_dim"], config["inner_size"]
+        dropout = config["hidden_dropout_prob"], config["attn_dropout_prob"]
+        return cls(width, longest, layers, heads, *widths, *dropout, float(config["layer_norm_eps"]))
 
-        Parameters
-        ----------
-        items : Tensor, shape [batch, length, width]
-            Item vectors, padding on the right.
-
-        Returns
-        -------
-        Tensor, shape [batch, length, width]
-            The state after each position; states of padding mean nothing.
-        """
+    def forward(self, items: Tensor) -> Tensor:
+        """See :class:`Backbone`."""
         length = items.shape[1]
-        states: torch.Tensor = self.dropout(self.norm(items + self.positions.weight[:length]))
+        states: Tensor = self.dropout(self.norm(items + self.positions.weight[:length]))
         for block in self.blocks:
             states = block(states)
         return states
-
-
-def initialise(module: nn.Module, deviation: float, generator: torch.Generator | None = None) -> None:
-    """Draw linear and embedding weights from N(0, deviation); zero biases; identity layer norms."""
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=deviation, generator=generator)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-    if isinstance(module, nn.LayerNorm):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)

@@ -1,10 +1,44 @@
-"""How often an item is expected among the negatives, when a batch's targets are among them."""
+"""A batch's own targets as negatives, and how often an item is expected among them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from recbole_unisid.data.split import TRAIN
+from recbole_unisid.models.losses.next_item import Candidates, SampledSoftmax
+
+
+class MixedSoftmax(SampledSoftmax):
+    """The softmax of :class:`SampledSoftmax` among the batch's own targets, each once, and uniform negatives."""
+
+    target_shares: Tensor
+
+    def __init__(self, config: Any, dataset: Any, eligible: Tensor) -> None:
+        super().__init__(config, dataset, eligible)
+        if dataset.sequences is not None:  # a finished run trains no more
+            trained = dataset.sequences.items[dataset.split.targets(TRAIN)]
+            shares = torch.from_numpy(target_shares(trained, dataset.item_num - 1)).float()
+            self.register_buffer("target_shares", shares, persistent=False)
+
+    def draw(self, targets: Tensor) -> Candidates:
+        """See :class:`~recbole_unisid.models.losses.next_item.Loss`."""
+        numbers = torch.cat([torch.unique(targets), self.uniform()])
+        uniform = self.negatives / len(self.eligible)
+        expected = log_expected_in_batch(self.target_shares[numbers], len(targets), uniform)
+        return Candidates(numbers, -expected)
+
+
+class InBatchSoftmax(MixedSoftmax):
+    """The batch's own targets alone, each once."""
+
+    def __init__(self, config: Any, dataset: Any, eligible: Tensor) -> None:
+        super().__init__(config, dataset, eligible)
+        self.negatives = 0  # uniform ones
 
 
 def target_shares(targets: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
@@ -22,7 +56,7 @@ def target_shares(targets: NDArray[np.int64], n_items: int) -> NDArray[np.float6
     return shares
 
 
-def log_expected_in_batch(shares: torch.Tensor, positions: int, uniform: float = 0.0) -> torch.Tensor:
+def log_expected_in_batch(shares: Tensor, positions: int, uniform: float = 0.0) -> Tensor:
     r"""Log of how often items are expected among the distinct targets of a batch and uniform draws.
 
     .. math:: \log\left(1 - (1 - p_j)^{P - 1} + n / N\right)

@@ -1,11 +1,50 @@
-"""Which targets of a batch have the target after them in the batch, too."""
+"""A second target, the item after the next, with any loss."""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from recbole_unisid.models.losses.next_item import Candidates, Loss, Positions
 
 
-def consecutive(asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+class Lookahead(nn.Module):
+    """A loss, and `weight` times that loss of the item after the next, where the batch has it.
+
+    The second one is a sum over the positions that have such an item, divided by all positions.
+    """
+
+    def __init__(self, loss: Loss, weight: float) -> None:
+        super().__init__()
+        self.loss, self.weight, self.generator = loss, weight, loss.generator
+
+    def draw(self, targets: Tensor) -> Candidates:
+        """What both targets are told from."""
+        return self.loss.draw(targets)
+
+    def forward(self, positions: Positions) -> Tensor:
+        """Mean loss over positions, shape []."""
+        first: Tensor = self.loss(positions)
+        here, later = consecutive(positions.asked)
+        if not len(here):
+            return first
+        numbers, vectors = positions.candidates.numbers, positions.vectors
+        if vectors.dim() == 3:  # each position's own
+            numbers, vectors = None if numbers is None else numbers[here], vectors[here]
+        shifted = replace(
+            positions,
+            states=positions.states[here],
+            targets=positions.targets[later],
+            target_vectors=positions.target_vectors[later],
+            candidates=replace(positions.candidates, numbers=numbers),
+            vectors=vectors,
+        )
+        second: Tensor = self.loss(shifted)
+        return first + self.weight * second * (len(here) / len(positions.targets))
+
+
+def consecutive(asked: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of neighbouring positions that both have a target: the second's is the item after the next of the first.
 
     Parameters
@@ -22,6 +61,7 @@ def consecutive(asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Examples
     --------
+    >>> import torch
     >>> consecutive(torch.tensor([[True, True, False], [False, True, True]]))
     (tensor([0, 2]), tensor([1, 3]))
     """

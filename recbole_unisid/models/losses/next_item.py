@@ -1,127 +1,194 @@
-"""Next-item losses, shared by every model so that a comparison compares models.
+"""Next-item losses: what a loss is, and the default, a softmax among negatives that a batch shares.
 
-A score is the inner product of a state h and an item vector e. Each function takes the states of P
-positions that have a target and returns the mean loss over them.
+A score is the inner product of a state h and an item vector e. Autograd would keep the scores of thousands of
+negatives and several copies of them: the larger part of the time and memory of training. The gradient of the softmax is
+known in closed form, so both are computed here in one pass over the scores, a chunk of positions at a time.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from recbole_unisid.models.losses.shared_softmax import matches, shared_softmax_loss
+#: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
+CHUNK_SCORES = 1 << 19
 
 
-def softmax_loss(
-    states: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, left_out: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Cross-entropy over the whole catalogue.
+@dataclass(frozen=True)
+class Candidates:
+    """What targets are told from: shared by all positions, or each position's own."""
 
-    Parameters
-    ----------
-    states : Tensor, shape [P, width]
-        States of the positions.
-    items : Tensor, shape [n_items + 1, width]
-        All item vectors; row 0 is padding and no candidate.
-    targets : Tensor of int64, shape [P]
-        Item numbers from 1.
-    left_out : Tensor of bool, shape [n_items + 1], optional
-        Items that are no candidates (never trained on), none of them a target.
+    #: Item numbers, int64 [n] or [P, n]; None: all items and padding, [n_items + 1].
+    numbers: Tensor | None
+    #: Added to the scores of shared ones [n], such as the logQ correction; no gradient.
+    offsets: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The P positions of a batch that ask for a target."""
+
+    states: Tensor  # [P, width], after each position
+    targets: Tensor  # int64 [P], the item that follows
+    target_vectors: Tensor  # [P, width]
+    candidates: Candidates  # what `draw` gave
+    vectors: Tensor  # of the candidates, [n, width] or [P, n, width]
+    asked: Tensor  # bool [batch, length]: where the batch asks for them, row by row
+
+    def target_scores(self) -> Tensor:
+        """Scores of the targets, shape [P]."""
+        return (self.states * self.target_vectors).sum(-1)
+
+    def scores(self) -> Tensor:
+        """Scores of the candidates, [P, n]; of thousands of shared ones, :func:`shared_softmax_loss` is faster."""
+        if self.vectors.dim() == 2:
+            return self.states @ self.vectors.T
+        return torch.einsum("pw,pnw->pn", self.states, self.vectors)
+
+
+class Loss(nn.Module, ABC):
+    """How a target is told from other items. A subclass is a choice of the setting `loss`.
+
+    `dataset` has ``item_num`` (padding counted) and ``sequences``, which are None where a finished run is loaded.
+    `eligible`, int64 [N], are the items that may be candidates: under the cold-item split, those that are trained on.
     """
-    offsets = items.new_zeros(len(items) - 1)
-    if left_out is not None:
-        offsets = offsets.masked_fill(left_out[1:], -torch.inf)
-    hits = torch.arange(len(targets), device=targets.device), targets - 1
-    return shared_softmax_loss(states, (states * items[targets]).sum(-1), items[1:], offsets, hits)
+
+    eligible: Tensor
+
+    def __init__(self, config: Any, dataset: Any, eligible: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("eligible", eligible, persistent=False)
+        self.negatives: int = config["negatives"]
+        # Of its own: processes that share a batch draw the same negatives, whatever dropout draws.
+        self.generator = torch.Generator().manual_seed(config["seed"])
+
+    @abstractmethod
+    def draw(self, targets: Tensor) -> Candidates:
+        """Choose what the targets of a batch, item numbers [P], are told from."""
+
+    @abstractmethod
+    def forward(self, positions: Positions) -> Tensor:
+        """Mean loss over positions, shape []."""
 
 
-def sampled_softmax_loss(
-    states: torch.Tensor,
-    positives: torch.Tensor,
-    negatives: torch.Tensor,
-    targets: torch.Tensor,
-    negative_ids: torch.Tensor,
-    log_expected: float | torch.Tensor,
-) -> torch.Tensor:
-    r"""Cross-entropy of the target among itself and negatives shared by the batch, with the logQ correction.
+class SampledSoftmax(Loss):
+    r"""Cross-entropy of the target among itself and uniform negatives that the batch shares, with logQ correction.
 
     .. math:: -\log\frac{e^{s_+}}{e^{s_+} + \sum_j e^{s_j - \log E_j}}
 
-    where :math:`E_j` is how often item j is expected in the sample: the sum then estimates the softmax's
-    (Bengio and Senecal 2008; uniform negatives: :math:`E = n / N`; with all of them it is the softmax).
-
-    Parameters
-    ----------
-    states, positives : Tensor, shape [P, width]
-        States and the vectors of their targets.
-    negatives : Tensor, shape [n, width]
-        Vectors of the shared negatives.
-    targets : Tensor of int64, shape [P]
-        Item numbers of the targets.
-    negative_ids : Tensor of int64, shape [n]
-        Item numbers of the negatives; a negative that is a position's target counts once, as the target.
-    log_expected : float or Tensor, shape [n]
-        log E of each negative.
+    where :math:`E_j` is how often item j is expected in the sample: the sum then estimates the softmax's (Bengio and
+    Senecal 2008; distinct uniform negatives: :math:`E = n / N`; with all of them it is the softmax).
     """
-    expected = torch.as_tensor(log_expected, dtype=states.dtype, device=states.device)
-    return shared_softmax_loss(
-        states,
-        (states * positives).sum(-1),
-        negatives,
-        -expected.expand(len(negatives)),
-        matches(targets, negative_ids),
-    )
+
+    def __init__(self, config: Any, dataset: Any, eligible: Tensor) -> None:
+        super().__init__(config, dataset, eligible)
+        self.negatives = min(self.negatives, len(eligible))
+
+    def draw(self, targets: Tensor) -> Candidates:
+        """Uniform negatives, as many as ``negatives`` says."""
+        expected = math.log(self.negatives / len(self.eligible))
+        numbers = self.uniform()
+        return Candidates(
+            numbers, torch.full(numbers.shape, -expected, dtype=torch.float64, device=numbers.device)
+        )
+
+    def uniform(self) -> Tensor:
+        """Distinct item numbers, shape [negatives]."""
+        drawn = torch.randperm(len(self.eligible), generator=self.generator)[: self.negatives]
+        return self.eligible[drawn.to(self.eligible.device)]
+
+    def forward(self, positions: Positions) -> Tensor:
+        """See :class:`Loss`; a negative that is a position's target counts once, as the target."""
+        numbers, offsets = positions.candidates.numbers, positions.candidates.offsets
+        assert numbers is not None
+        assert offsets is not None
+        hits, targets = matches(positions.targets, numbers), positions.target_scores()
+        return shared_softmax_loss(positions.states, targets, positions.vectors, offsets, hits)
 
 
-def binary_loss(
-    states: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor, calibration: float = 1.0
-) -> torch.Tensor:
-    r"""Binary cross-entropy of a target and its own negatives.
-
-    .. math:: -\beta \log \sigma(s_+) - \sum_j \log(1 - \sigma(s_j))
-
-    Parameters
-    ----------
-    states, positives : Tensor, shape [P, width]
-        States and the vectors of their targets.
-    negatives : Tensor, shape [P, n, width]
-        Vectors of each position's negatives.
-    calibration : float
-        The exponent beta of gBCE (Petrov and Macdonald 2023, eq. 8); 1 is plain BCE, as in the UniSID
-        paper with n = 1.
-    """
-    target_score = (states * positives).sum(-1)  # [P]
-    scores = torch.einsum("pw,pnw->pn", states, negatives)  # [P, n]
-    loss = calibration * functional.softplus(-target_score) + functional.softplus(scores).sum(-1)
-    return loss.mean()
-
-
-def gbce_calibration(n_items: int, negatives: int, temperature: float) -> float:
-    r"""The exponent of gBCE that undoes the overconfidence of sampled negatives.
-
-    .. math:: \beta = \alpha\left(t\left(1 - \tfrac1\alpha\right) + \tfrac1\alpha\right),
-              \quad \alpha = \tfrac{n}{N - 1}
-
-    Parameters
-    ----------
-    n_items : int
-        Items in the catalogue.
-    negatives : int
-        Negatives a position.
-    temperature : float
-        t in [0, 1]: 0 is BCE, 1 is fully calibrated (Petrov and Macdonald 2023, eq. 10).
+def matches(targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a candidate is a position's target: positions (ascending) and candidates, which may be repeated.
 
     Examples
     --------
-    >>> gbce_calibration(n_items=101, negatives=10, temperature=0.0)
-    1.0
+    >>> [t.tolist() for t in matches(torch.tensor([5, 7, 5]), torch.tensor([7, 5, 5]))]
+    [[0, 0, 1, 2, 2], [1, 2, 0, 1, 2]]
     """
-    rate = min(1.0, negatives / max(n_items - 1, 1))
-    return rate * (temperature * (1 - 1 / rate) + 1 / rate)
+    ids, order = torch.sort(candidates, stable=True)
+    first = torch.searchsorted(ids, targets)
+    counts = torch.searchsorted(ids, targets, right=True) - first  # [P]
+    positions = torch.repeat_interleave(counts)  # [h]
+    within = torch.arange(len(positions), device=ids.device) - (counts.cumsum(0) - counts)[positions]
+    return positions, order[first[positions] + within]
 
 
-def log_expected_uniform(n_items: int, negatives: int) -> float:
-    """Log of how often an item is expected among `negatives` distinct uniform draws."""
-    return math.log(negatives / n_items)
+def shared_softmax_loss(
+    states: Tensor, target_scores: Tensor, candidates: Tensor, offsets: Tensor, hits: tuple[Tensor, Tensor]
+) -> Tensor:
+    r"""Mean cross-entropy of each target among itself and the candidates.
+
+    .. math:: \frac1P \sum_p \log\Bigl(e^{t_p} + \sum_{j \notin hits(p)} e^{h_p \cdot e_j + o_j}\Bigr) - t_p
+
+    States h [P, width] with their targets' scores t [P], candidates e [n, width] with offsets o [n] (-inf leaves one
+    out; no gradient), and `hits` of :func:`matches`: the candidate is the position's target, and the two do not meet.
+    """
+    # At least float32 and outside autocast: exponentials of thousands of scores are summed.
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = _SharedSoftmax.apply(  # type: ignore[no-untyped-call]
+            states.to(dtype), target_scores.to(dtype), candidates.to(dtype), offsets.to(dtype), hits
+        )
+    return loss
+
+
+class _SharedSoftmax(torch.autograd.Function):
+    """The loss and, in the same pass, its gradient by states, target scores and candidates."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        target_scores: Tensor,
+        candidates: Tensor,
+        offsets: Tensor,
+        hits: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
+        by_states, by_candidates = torch.empty_like(states), torch.zeros_like(candidates)
+        by_targets, losses = torch.empty_like(target_scores), torch.empty_like(target_scores)
+        starts = torch.arange(0, count + rows, rows, device=states.device)
+        bounds = torch.searchsorted(hits[0], starts).tolist()
+        # One for all chunks and of one size: the heap does not grow.
+        room = states.new_empty(rows, len(candidates))
+        for chunk, start in enumerate(range(0, count, rows)):
+            part, hit = slice(start, start + rows), slice(bounds[chunk], bounds[chunk + 1])
+            scores = room[: len(states[part])]  # [rows, n]
+            torch.addmm(offsets, states[part], candidates.T, out=scores)
+            scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
+            target_weight, total, losses[part] = _exponentiate(scores, target_scores[part])
+            scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
+            by_targets[part] = target_weight * scale - 1 / count
+            by_states[part] = (scores @ candidates) * scale[:, None]
+            by_candidates.addmm_(scores.T, states[part] * scale[:, None])
+        ctx.save_for_backward(by_states, by_targets, by_candidates)
+        return losses.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_states, by_targets, by_candidates = ctx.saved_tensors
+        return by_states * gradient, by_targets * gradient, by_candidates * gradient, None, None
+
+
+def _exponentiate(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn scores [rows, n] into exponentials, in place; the target's, the sum of all, and the losses: [rows]."""
+    largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
+    target_weight = (target - largest).exp()
+    total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
+    return target_weight, total, total.log() + largest - target

@@ -147,7 +147,7 @@ class CausalItems(CodeWriter):
     ) -> None:
         super().__init__()
         self.tokens = SemanticTokens(codes, sizes, width)
-        self.items = ItemRepresentation(len(codes) - 1, self.tokens, width, 0)
+        self.items = ItemRepresentation(len(codes) - 1, self.tokens, id_width=0)
         self.transformer, self.decoder, self.trie = transformer, head, trie
 
     def loss(

@@ -197,7 +197,7 @@ class EncoderDecoder(CodeWriter):
         codes = words.tokens - torch.tensor(words.starts, device=words.tokens.device)
         tokens = SemanticTokens(codes.clamp(min=0), words.sizes, embedding.embedding_dim)
         tokens.to(embedding.weight.device).table.weight.data.copy_(embedding.weight[words.starts[0] :])
-        return ItemRepresentation(len(codes) - 1, tokens, embedding.embedding_dim, 0)
+        return ItemRepresentation(len(codes) - 1, tokens, id_width=0)
 
     def loss(
         self, inputs: torch.Tensor, targets: torch.Tensor, users: torch.Tensor | None, smoothing: float

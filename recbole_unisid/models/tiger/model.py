@@ -7,15 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 
-from recbole_unisid.errors import UserError, check_choice
-from recbole_unisid.evaluation.metrics import FULL_CUTOFFS
-from recbole_unisid.items.representation import with_padding
+from recbole_unisid.errors import check_choice
+from recbole_unisid.items.part import with_padding
 from recbole_unisid.items.trie import CodeTrie
-from recbole_unisid.models.backbones.transformer import CausalTransformer, initialise
-from recbole_unisid.models.code_tables import start_code_table
+from recbole_unisid.models.backbones.base import initialise
+from recbole_unisid.models.backbones.transformer import CausalTransformer
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.decoder import CodeWriter
 from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, EncoderDecoder
@@ -25,14 +22,14 @@ from recbole_unisid.models.tiger.scoring import (
     score_catalogue,
     spread_over_items,
 )
-from recbole_unisid.recbole_adapter.loaders import inputs_and_targets
+from recbole_unisid.models.whole_sequence import OwnSequential
 
 ARCHITECTURES = ("causal_items", "encoder_decoder")
 RANKERS = ("auto", "beam", "exact")
 SOFTMAXES = ("children", "codes")
 
 
-class TIGER(SequentialRecommender):
+class TIGER(OwnSequential):
     """Generative retrieval over the items' codes, ranked by beam search or by exact likelihoods.
 
     The settings are those of ``properties/model/TIGER.yaml``; the dataset has ``semantics`` attached.
@@ -43,7 +40,6 @@ class TIGER(SequentialRecommender):
         When items share a tuple of codes, or a setting has no such value.
     """
 
-    input_type = InputType.POINTWISE
     needs = "tokens"
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -67,7 +63,7 @@ class TIGER(SequentialRecommender):
         The batch holds whole sequences, or RecBole's prefix rows; as for
         :meth:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender.calculate_loss`.
         """
-        inputs, targets = inputs_and_targets(self, interaction)
+        inputs, targets = self.inputs_and_targets(interaction)
         return self.writer.loss(inputs, targets, self._users(interaction), self.smoothing)
 
     def predict(self, interaction: Any) -> torch.Tensor:
@@ -141,10 +137,6 @@ def _list_length(config: Any, n_items: int) -> int | None:
     exact = config["ranker"] == "exact" or (config["ranker"] == "auto" and n_items <= config["exact_items"])
     if exact or width >= n_items:
         return None
-    if width < FULL_CUTOFFS[-1]:
-        raise UserError(
-            f"beams={width} cannot be measured at {FULL_CUTOFFS[-1]} items: set beams to that or more."
-        )
     return width
 
 
@@ -171,7 +163,7 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTr
     )
     writer = CausalItems(codes, sizes, trie, transformer, head, width)
     writer.apply(partial(initialise, deviation=config["initializer_range"]))
-    start_code_table(config, semantics, writer.tokens)
+    writer.tokens.start(config, semantics)
     return writer
 
 
