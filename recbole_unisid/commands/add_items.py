@@ -15,7 +15,7 @@ Give a run's catalogue a new version with further items: their text is encoded a
 come from the run's tokenizer as it was fitted, their ID token is the mean of the trained ones. Nothing is
 trained, and the versions before stay as they are.
 
-  --run=R                 a finished run of UniSID, SemanticID or DenseText
+  --run=R                 a finished run of UniSID, SemanticID or DenseText, or a folder above (the newest)
   --items=new.csv         CSV, TSV, JSON lines or Parquet with the columns of the run's item file, or an .item file
   --columns=title=name    field of the run=column of the file, where they are called differently; commas between
   --vectors=F.npy         the items' vectors (and F.ids.txt), for runs whose vectors came from a file
@@ -34,10 +34,13 @@ def main(arguments: Sequence[str]) -> int:
         if key not in options:
             raise UserError(f"add-items needs --{key}=... (see add-items --help).")
     columns = _columns(options.get("columns", ""))
+    from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.add_items import add_items
 
     show = options.get("show_progress", "true").lower() != "false"
-    added = add_items(options["run"], Path(options["items"]), columns, options.get("vectors"), show)
+    added = add_items(
+        newest_run(options["run"]), Path(options["items"]), columns, options.get("vectors"), show
+    )
     count, total = len(added.items.item_ids), added.version.catalogue.n_items
     print(f"{count} items added to {total - count}: catalogue {added.version.number} -> {added.path}")
     if added.items.absent:

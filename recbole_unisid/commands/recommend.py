@@ -22,7 +22,7 @@ usage: recbole-unisid recommend --run=R --user=U          [-k 10] [--key=value .
 
 Recommend the next items, with titles, scores and the items of the history that are nearest to them.
 
-  --run=R                 a finished run, runs/DATASET/MODEL/SEED-HASH
+  --run=R                 a finished run, runs/DATASET/MODEL/SEED-HASH, or a folder above (the newest there)
   --user=U                a user of the run's data set, with the whole history there
   --history="A, B"        titles (or a part that only one has) or ids, oldest first, commas between; a title
                           with commas is found where it is written out; "A; B" and ["A", "B"] work too
@@ -67,10 +67,11 @@ def main(arguments: Sequence[str]) -> int:
     kind = options.get("format", "table")
     if kind not in {"table", "jsonl"}:
         raise UserError(f"--format={kind} is neither table nor jsonl.")
+    from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.loaded import load
 
     catalogue = whole_number(options, "catalogue", 1) if "catalogue" in options else None
-    run = load(options["run"], catalogue, options.get("device", "cpu"), options.get("data_path"))
+    run = load(newest_run(options["run"]), catalogue, options.get("device", "cpu"), options.get("data_path"))
     try:
         _answer(run, options, kind)
     except BrokenPipeError:  # whoever reads has had enough, such as head

@@ -18,7 +18,7 @@ usage: recbole-unisid report RUN [RUN ...] [--to=DIR] [--reference=MODEL] [--ite
 
 Write report.html, leaderboard.md and leaderboard.csv about finished runs of one data set and protocol.
 
-  RUN                     a run's folder, or a folder above some
+  RUN                     a run's folder, or a folder above some (all of them)
   --to=.                  where the files go
   --reference=ItemID      the model that the others are compared with; default: the best ID-only one
   --item_file=F           titles for the page, an .item file

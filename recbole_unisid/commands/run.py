@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     # The heavy imports come after --help.
     from recbole_unisid import distributed
     from recbole_unisid.report.tables import summary_table
+    from recbole_unisid.report.wording import command
     from recbole_unisid.runs.api import run
 
     found = run(config_files=take_config_files(options), config_dict=options)
@@ -53,10 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     if isinstance(found, list) and "folder" in found[0]:
         for search in found:
             print(f"{search['model']}: {search['score']:.4f} on validation; run it with")
-            print(
-                f"  --model={search['model']} --dataset={search['dataset']} "
-                f"--config_files={search['folder']}/best.yaml"
-            )
+            named = f"--model={search['model']} --dataset={search['dataset']}"
+            print("  " + command("run", f"{named} --config_files={search['folder']}/best.yaml"))
     elif not isinstance(found, list):
         print(summary_table(found))
     return 0

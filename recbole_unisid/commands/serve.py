@@ -18,7 +18,7 @@ Answer /recommend, /similar, /items and /health, with a page to try them at / an
 extra: pip install 'recbole_unisid[serve]'.
 
   --export=DIR            a folder made by export: neither torch nor RecBole is loaded
-  --run=RUN               a finished run's folder, of any model
+  --run=RUN               a finished run of any model, or a folder above (the newest there)
   --host=127.0.0.1        who may ask: this machine alone; there is no password, so put a proxy before any other
   --port=8000             0 takes a free one
 """
@@ -60,8 +60,9 @@ def _recommender(options: Mapping[str, str]) -> tuple[ItemRecommender, str, str]
                 f"--export needs {error.name}, which is not installed: pip install 'recbole_unisid[export]'."
             ) from None
         return exported, str(exported.manifest["model"]), str(exported.manifest["dataset"])
+    from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.loaded import load
     from recbole_unisid.serving.recommend import RunRecommender
 
-    loaded = load(options["run"])
+    loaded = load(newest_run(options["run"]))
     return RunRecommender(loaded), str(loaded.config["model"]), str(loaded.config["dataset"])

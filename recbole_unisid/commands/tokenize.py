@@ -71,7 +71,7 @@ def _config(settings: dict[str, Any]) -> UniSIDConfig:
     if not others and part is not None and part.learns:
         raise UserError(
             "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
-            "train it (python run_recbole_unisid.py --model=UniSID --semantics=joint), or leave semantics=fixed."
+            "train it (run --model=UniSID --semantics=joint), or leave semantics=fixed."
         )
     if others or config.chosen.reads(config) != "tokens":
         raise UserError(

@@ -171,7 +171,9 @@ def _encode_cached(
     for shard in store:
         known.take(shard)
     missing = [distinct[row] for row in known.missing_rows()]
-    with tqdm(total=len(missing), desc="Encoding texts", disable=not (show_progress and missing)) as bar:
+    with tqdm(
+        total=len(missing), desc="Encoding texts", disable=None if show_progress and missing else True
+    ) as bar:
         for shard in _encode(missing, model):
             known.take(shard)  # first, for it refuses what does not fit the others
             store.add(shard)

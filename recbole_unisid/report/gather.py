@@ -18,6 +18,7 @@ from recbole_unisid.report.leaderboard import Column, Leaderboard, make_leaderbo
 from recbole_unisid.report.markup import Markup
 from recbole_unisid.report.run_files import RunFiles, differing_settings, load_runs
 from recbole_unisid.report.token_groups import TokenView
+from recbole_unisid.report.wording import command as command_line
 from recbole_unisid.report.wording import figure
 from recbole_unisid.text.item_file import read_item_file
 from recbole_unisid.text.item_text import item_categories, item_titles
@@ -222,4 +223,4 @@ def _command(runs: Mapping[str, Sequence[RunFiles]], dataset: str) -> str:
     seeds = ",".join(map(str, sorted({int(result["seed"]) for result in results})))
     recipes = {str(result.get("recipe") or "default") for result in results} - {"default"}
     recipe = f" --recipe={recipes.pop()}" if len(recipes) == 1 else ""
-    return f"python run_recbole_unisid.py --model={models} --dataset={dataset} --seeds={seeds}{recipe}"
+    return command_line("run", f"--model={models} --dataset={dataset} --seeds={seeds}{recipe}")

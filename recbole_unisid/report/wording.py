@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import recbole_unisid
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
 
@@ -32,6 +34,15 @@ CANDIDATES_LATEX = {
 METRIC_NAMES = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
 
 _MISSING = "–"
+
+
+def command(name: str, arguments: str) -> str:
+    """How a subcommand is called where this package stands: a checkout has a script, an installation a command."""
+    checkout = (Path(recbole_unisid.__file__).parents[1] / "run_recbole_unisid.py").is_file()
+    script = (
+        "python run_recbole_unisid.py" if name == "run" else f"python -m recbole_unisid.commands.main {name}"
+    )
+    return f"{script if checkout else f'recbole-unisid {name}'} {arguments}".rstrip()
 
 
 def column_name(column: Column) -> str:

@@ -35,7 +35,7 @@ def write_run_examples(measured: Measured, path: Path) -> None:
         sequences.items[targets].tolist(),
         measured.ranks["test"]["full"][chosen].tolist(),
         sequences.item_ids.tolist(),
-        score_histories(measured.trainer.model, histories, owners + 1),
+        _scores(measured.trainer.model, histories, owners + 1),
     )
     items = (choose_examples(sequences.n_items) + 1).tolist()
     neighbours = neighbour_examples(items, _representations(measured), sequences.item_ids.tolist())
@@ -44,32 +44,16 @@ def write_run_examples(measured: Measured, path: Path) -> None:
 
 
 @torch.no_grad()
-def score_histories(
+def _scores(
     model: Any, histories: Sequence[NDArray[np.int64]], users: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Score the catalogue for some users' histories with a model of ours, as the evaluation does.
-
-    Parameters
-    ----------
-    histories : sequence of ndarray of int64
-        Item numbers, oldest first; the last ``max_seq_length`` are read.
-    users : ndarray of int64, shape [histories]
-        User numbers from 1.
-
-    Returns
-    -------
-    ndarray of float32, shape [histories, n_items + 1]
-        Column 0 is padding; -inf for items outside the list of a model that makes one.
-    """
+    """Scores of the catalogue, shape [histories, n_items + 1], as the evaluation makes them; users count from 1."""
     recent = [torch.from_numpy(history[-model.max_seq_length :].copy()) for history in histories]
     lengths = torch.tensor([len(history) for history in recent])
     inputs = torch.nn.utils.rnn.pad_sequence(recent, batch_first=True)  # [histories, longest]
-    model.eval()
     batch = {model.USER_ID: torch.from_numpy(users), model.ITEM_SEQ: inputs, model.ITEM_SEQ_LEN: lengths}
-    scores: NDArray[np.float32] = (
-        model.full_sort_predict(Interaction(batch).to(model.device)).float().cpu().numpy()
-    )
-    return scores
+    scores: torch.Tensor = model.eval().full_sort_predict(Interaction(batch).to(model.device))
+    return scores.float().cpu().numpy()
 
 
 @torch.no_grad()

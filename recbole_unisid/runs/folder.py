@@ -103,13 +103,7 @@ class RunFolder:
 
     @contextmanager
     def owned(self, verbose: bool) -> Iterator[None]:
-        """Make the folder and be the only command at work in it; another one is waited for.
-
-        Raises
-        ------
-        UserError
-            When the folder cannot be made or written to.
-        """
+        """Make the folder and be the only command at work in it; see :func:`owned`."""
         with owned(self.path, verbose) if distributed.is_writer() else nullcontext():
             distributed.wait_for_all()
             yield

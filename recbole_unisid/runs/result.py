@@ -7,17 +7,22 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST, TRAIN
+from recbole_unisid.distributed import gather_rows
+from recbole_unisid.evaluation.candidates import seen_pairs
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, nearest_text_ranks, order_note
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.slices import make_slices, slice_metrics
 from recbole_unisid.evaluation.table import RankTable
+from recbole_unisid.models.tiger.scoring import share_of_top
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
+from recbole_unisid.recbole_adapter.loaders import HistoryLoader
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
-from recbole_unisid.runs.ranker import ranker_facts
 
 #: Candidate sets of the protocol; what a model cannot have is None.
 CANDIDATE_SETS = ("full", "full_unfiltered", "sampled99")
@@ -29,16 +34,10 @@ class Measured:
 
     Attributes
     ----------
-    dataset : PrefixRowDataset or InteractionDataset
-        With sequences and split.
-    trainer : RunTrainer
-        After training.
     recbole, ranks : dict
         RecBole's metrics by phase; ranks by phase and candidate set.
     titles : list of str
         A line to show for each item, in the order of item numbers.
-    seconds : dict of float
-        ``training``, ``evaluation``.
     """
 
     dataset: Any
@@ -98,7 +97,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
         "tokenizer": tokenization.health if tokenization else None,
-        "ranker": ranker_facts(config, trainer.model, dataset),
+        "ranker": _ranker(config, trainer.model, dataset),
         "seconds": _seconds(measured),
         "epochs": len(trainer.history),
         "best_epoch": trainer.best_epoch,
@@ -145,4 +144,40 @@ def _seconds(measured: Measured) -> dict[str, float | None]:
         "training": measured.seconds["training"],
         "per_epoch": sum(epochs) / len(epochs) if epochs else None,
         "evaluation": measured.seconds["evaluation"],
+    }
+
+
+def _ranker(config: UniSIDConfig, model: Any, dataset: Any) -> dict[str, Any] | None:
+    """What ``result.json`` says of a list-making model's ranker; None for models that score all items.
+
+    Returns
+    -------
+    dict or None
+        ``name`` (``beam`` or ``exact``); for beams ``width``, and ``top10_share`` and
+        ``top10_share_unseen``: the share of the exact best 10 among all items and among unseen ones that
+        the beam holds, over ``users`` test cases that are spread evenly.
+    """
+    if not hasattr(model, "exact_scores"):
+        return None
+    if not model.listed:
+        return {"name": "exact"}
+    targets = dataset.split.targets(TEST)
+    step = max(1, len(targets) // max(1, config["beam_check_users"]))
+    rows = []  # a batch each: the two shares, and over how many cases
+    with torch.no_grad():
+        model.eval()
+        for batch in HistoryLoader(config, dataset, targets[::step]):
+            interaction = batch[0].to(model.device)
+            listed, exact = model.beam_scores(interaction), model.exact_scores(interaction)
+            share = share_of_top(listed, exact)
+            cases, items = seen_pairs(dataset.sequences, interaction[TARGET_POSITION].cpu().numpy())
+            exact[torch.from_numpy(cases), torch.from_numpy(items)] = -torch.inf
+            rows.append([share, share_of_top(listed, exact), len(interaction)])
+    shares, shares_unseen, counts = gather_rows(torch.tensor(rows, dtype=torch.float64)).T.numpy()
+    return {
+        "name": "beam",
+        "width": model.listed,
+        "top10_share": float(np.average(shares, weights=counts)),
+        "top10_share_unseen": float(np.average(shares_unseen, weights=counts)),
+        "users": int(counts.sum()),
     }

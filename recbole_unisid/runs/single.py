@@ -53,9 +53,8 @@ def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     result = folder.result()
     if result is None:
         with folder.owned(verbose):
-            result = folder.result()  # another command may have finished it meanwhile
-            if result is None:
-                result = _run(config, folder, verbose)
+            # Another command may have finished it meanwhile.
+            result = folder.result() or _run(config, folder, verbose)
     elif distributed.is_writer():
         if verbose:
             told = f"{config['model']} on {config['dataset']}, seed {config['seed']}"
@@ -77,19 +76,7 @@ def _run(config: UniSIDConfig, folder: RunFolder, verbose: bool) -> dict[str, An
 
 @dataclass
 class Trained:
-    """A model at its best epoch, and what it was trained on.
-
-    Attributes
-    ----------
-    dataset : PrefixRowDataset or InteractionDataset
-        With sequences and split.
-    trainer : RunTrainer
-        With the model, its best weights restored.
-    titles : list of str
-        A line to show for each item, in the order of item numbers.
-    seconds : float
-        Of training.
-    """
+    """A model at its best epoch, what it was trained on, and how many seconds long; a title for each item."""
 
     dataset: Any
     loaders: Loaders
@@ -139,8 +126,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
 def _titles(config: UniSIDConfig, dataset: Any) -> list[str]:
     """What items are shown as, read before the training: a damaged item file costs none of it."""
     if dataset.semantics is not None:
-        titles: list[str] = dataset.semantics.titles
-        return titles
+        return list(dataset.semantics.titles)
     names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]
     return shown_items(item_table(config), names)[0]
 

@@ -203,7 +203,7 @@ def build_index(vectors: NDArray[np.float32], kind: str, progress: bool = True) 
         about |= {"lists": lists, "probes": index.nprobe}
         index.train(vectors)
     starts = range(0, n_items, _STEP)
-    for start in tqdm(starts, desc="Indexing", disable=not progress or len(starts) < 2):
+    for start in tqdm(starts, desc="Indexing", disable=None if progress and len(starts) > 1 else True):
         index.add(np.ascontiguousarray(vectors[start : start + _STEP]))
     return index, about
 

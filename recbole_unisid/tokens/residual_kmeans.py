@@ -220,7 +220,7 @@ class ResidualKMeans(Tokenizer):
         engine = KMeans(self.iterations, self.restarts, self.balance)
         self.codebooks = []
         levels = list(zip(self.codebook_sizes, self.distances, strict=True))
-        for size, distance in tqdm(levels, desc="Fitting codebooks", disable=not show_progress):
+        for size, distance in tqdm(levels, desc="Fitting codebooks", disable=None if show_progress else True):
             fitted = engine.fit(residuals.numpy(), size - round(self.split * size), distance, rng)
             if len(fitted) < size:
                 fitted = split_crowded(residuals.numpy(), fitted, size, distance, engine, rng)

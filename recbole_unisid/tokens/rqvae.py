@@ -133,7 +133,7 @@ class Rqvae(Tokenizer):
         modules = nn.ModuleList([self.encoder, self.decoder, self.quantiser])
         trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
         optimiser = torch.optim.Adam(trained, lr=self.learning_rate)
-        for _ in tqdm(range(self.epochs), desc="Training RQ-VAE", disable=not show_progress):
+        for _ in tqdm(range(self.epochs), desc="Training RQ-VAE", disable=None if show_progress else True):
             order = torch.randperm(len(inputs), generator=generator)
             for start in range(0, len(order), self.batch_size):
                 loss = self._loss(inputs[order[start : start + self.batch_size]])

@@ -11,7 +11,7 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import Column, Row
 from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
-from recbole_unisid.report.wording import column_name, count, decimal, duration, figure, signed
+from recbole_unisid.report.wording import column_name, command, count, decimal, duration, figure, signed
 
 _LEGEND = (
     "Means over seeds; ± is the standard deviation over seeds, brackets hold the 95 % interval over users. "
@@ -35,7 +35,6 @@ _SLICE_TITLES = {
     "short": "Short histories",
     "long": "Long histories",
 }
-_CASES = "Shares of the test cases. recbole-unisid inspect tells more about the data: ties, duplicates, text, leaks."
 #: First value of each bar; the last one is open.
 _LENGTHS = (0, 3, 6, 11, 21, 51, 101)
 _COUNTS = (0, 1, 6, 21, 51, 101, 501)
@@ -155,7 +154,11 @@ def cases(report: Report) -> Section:
     lengths = _shares(ranks.history_length, _LENGTHS, f"{told}, history length")
     counts = _shares(ranks.target_popularity, _COUNTS, told)
     drawn = [panel("Items in the history", lengths), panel("Training interactions of the target", counts)]
-    return section("cases", "Test cases", panels(drawn), note(_CASES))
+    inspect = command("inspect", report.board.dataset)
+    more = note(
+        f"Shares of the test cases. {inspect} tells more about the data: ties, duplicates, text, leaks."
+    )
+    return section("cases", "Test cases", panels(drawn), more)
 
 
 def _shares(values: NDArray[np.int64], firsts: tuple[int, ...], spoken: str) -> Markup:
