@@ -172,7 +172,7 @@ def test_what_is_meant_is_taken(ml_mini: Path) -> None:
     ("settings", "words"),
     [
         ({"model": "UniSID", "n_heads": 7}, "n_heads=7 must divide attention_dim=64"),
-        ({"model": "SASRec", "n_heads": 7}, "RecBole's SASRec cannot be built with these settings"),
+        ({"model": "SASRec", "n_heads": 7}, r"RecBole \(SASRec\) fails on these settings"),
         (
             {"tokenizer_options": {"iterations": "abc"}},
             "iterations=abc of residual_kmeans must be a whole number",

@@ -50,7 +50,7 @@ class _Strict(BaseModel):
 
 class _EvalArgs(_Strict):
     split: dict[str, Any] | None = None
-    order: Literal["TO"] = "TO"  # the last items are what is to be predicted
+    order: str = "TO"
     group_by: str | None = None
     mode: str | dict[str, str] | None = None
 

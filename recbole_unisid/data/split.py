@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Split:
         stands before it in its user's sequence (validation items included, for a test target);
         a target always has one.
     name : str
-        ``leave_one_out``, ``global_time``, ``cold_items``, or ``benchmark_files`` (split by somebody else).
+        ``leave_one_out``, ``ratio``, ``global_time``, ``cold_items``, or ``benchmark_files`` (split by others).
     description : str
         One line with every number that the split depends on: what tables show and compare.
     """
@@ -46,34 +47,113 @@ class Split:
         return np.bincount(sequences.items[trained], minlength=sequences.n_items + 1)
 
 
-def leave_one_out(sequences: UserSequences) -> Split:
-    """Hold out each user's last item for test and the one before it for validation.
+def leave_one_out(sequences: UserSequences, validate: bool = True) -> Split:
+    """Hold out each user's last item for test and, where wanted, the one before it for validation.
 
     Users are treated as RecBole treats them after it has turned a sequence of n items into n - 1
     prefix rows: with 4 items or more both are held out, with 3 only the test item, with 2 or 1 none.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-
-    Returns
-    -------
-    Split
-        Named ``leave_one_out``.
-
     Notes
     -----
-    RecBole's ``LS: valid_and_test`` on augmented rows: ``legal_leave_one_num = min(2, rows - 1)``.
+    RecBole's ``LS: valid_and_test`` (or ``test_only``) on augmented rows: ``legal_leave_one_num = min(2, rows - 1)``.
     """
     phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
     first, last, lengths = sequences.offsets[:-1], sequences.offsets[1:] - 1, sequences.lengths
     phase[first[lengths > 0]] = CONTEXT
     phase[last[lengths >= 3]] = TEST
-    phase[last[lengths >= 4] - 1] = VALID
-    return Split(
-        phase, "leave_one_out", "leave-one-out: each user's last item tested, the one before validated"
-    )
+    if validate:
+        phase[last[lengths >= 4] - 1] = VALID
+    before = "the one before validated" if validate else "nothing validated"
+    return Split(phase, "leave_one_out", f"leave-one-out: each user's last item tested, {before}")
+
+
+def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> Split:
+    """Train on the first share of the interactions, validate on the next and test on the last.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        In the order in which they are cut; a user's first interaction is never a target.
+    shares : sequence of three floats
+        For training, validation and test; they need not add up to 1.
+    by_user : bool
+        Whether each user's targets are cut by the shares, or the targets of all users in the order of their times.
+
+    Raises
+    ------
+    UserError
+        When nothing is left to train or to test on, or an order of all users is asked for and there are no times.
+
+    Notes
+    -----
+    RecBole's ``RS`` on its prefix rows (``Dataset.split_by_ratio``): parts but the first are rounded down, a part
+    that rounds to nothing gets one row while more than one is left to train.
+    """
+    parts = np.asarray(shares, dtype=np.float64) / sum(shares)
+    first = np.zeros(len(sequences.items), dtype=bool)
+    first[sequences.offsets[:-1][sequences.lengths > 0]] = True
+    targets = np.flatnonzero(~first)
+    if by_user:
+        total = np.maximum(sequences.lengths - 1, 0)
+        place = np.arange(len(first)) - np.repeat(sequences.offsets[:-1], sequences.lengths) - 1
+        place, total, owner = place[targets], total, sequences.users[targets]
+    else:
+        require_times(sequences, "eval_args: RS with group_by none")
+        assert sequences.times is not None
+        targets = targets[np.argsort(sequences.times[targets], kind="stable")]
+        total, place, owner = (
+            np.array([len(targets)]),
+            np.arange(len(targets)),
+            np.zeros(len(targets), np.int64),
+        )
+    valid, test = (parts[1:, None] * total).astype(np.int64)
+    train = total - valid - test
+    for held_out, share in ((test, parts[2]), (valid, parts[1])):
+        one_more = (train > 1) & (share * total > 0) & (share * total < 1)
+        held_out += one_more
+        train = train - one_more
+    phase = np.full(len(first), TRAIN, dtype=np.int8)
+    phase[first] = CONTEXT
+    phase[targets[place >= train[owner]]] = VALID
+    phase[targets[place >= (train + valid)[owner]]] = TEST
+    words = " : ".join(f"{part:.6g}" for part in parts)
+    whose = "each user's" if by_user else "all users'"
+    split = Split(phase, "ratio", f"ratio {words} of {whose} interactions (training, validation, test)")
+    _require_targets(split, (TRAIN, TEST))
+    return split
+
+
+def random_order(
+    sequences: UserSequences, seed: int, cut: Callable[[UserSequences], Split]
+) -> tuple[NDArray[np.int64], Split]:
+    """Split interactions that are drawn at random instead of taken in time.
+
+    Parameters
+    ----------
+    sequences : UserSequences
+        In time.
+    seed : int
+        Of the draw; it belongs to the protocol.
+    cut : callable
+        The split; it gets sequences in random order, with random numbers for times.
+
+    Returns
+    -------
+    order : ndarray of int64, shape [interactions]
+        Where each interaction stood: a user's training comes first, in time, then what is held out, so that every
+        history is what was trained on, as it is for a model without order.
+    split : Split
+        Of the interactions in that order.
+    """
+    drawn = np.random.default_rng(seed).random(len(sequences.items))
+    shuffled = np.lexsort((drawn, sequences.users))
+    found = cut(replace(sequences, items=sequences.items[shuffled], times=drawn[shuffled]))
+    phase = np.empty_like(found.phase)
+    phase[shuffled] = np.maximum(found.phase, TRAIN)
+    order = np.lexsort((np.arange(len(phase)), phase, sequences.users))
+    phase = phase[order]
+    phase[sequences.offsets[:-1][sequences.lengths > 0]] = CONTEXT
+    return order, Split(phase, found.name, f"in random order (seed {seed}), {found.description}")
 
 
 def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: float = 0.1) -> Split:
@@ -184,8 +264,8 @@ def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) 
     return split
 
 
-def _require_targets(split: Split) -> None:
+def _require_targets(split: Split, phases: Sequence[int] = (TRAIN, VALID, TEST)) -> None:
     """Refuse a split with nothing to train, validate or test on."""
     for phase, name in ((TRAIN, "training"), (VALID, "validation"), (TEST, "test")):
-        if not (split.phase == phase).any():
+        if phase in phases and not (split.phase == phase).any():
             raise UserError(f"split {split.name} leaves no {name} target in this data: change its shares")

@@ -171,8 +171,15 @@ class RankCollector(Collector):
         self.recorder: RankRecorder | None = None
         self.gather = False
         self.lister: Lister | None = None
+        self.popularity: torch.Tensor | None = None
 
-    def begin(self, recorder: RankRecorder | None, gather: bool, lister: Lister | None = None) -> None:
+    def begin(
+        self,
+        recorder: RankRecorder | None,
+        gather: bool,
+        lister: Lister | None = None,
+        popularity: torch.Tensor | None = None,
+    ) -> None:
         """Begin an evaluation.
 
         Parameters
@@ -183,8 +190,10 @@ class RankCollector(Collector):
             Whether this process evaluates a share of the users only.
         lister : Lister, optional
             The model, where it lists its best items only.
+        popularity : Tensor, shape [n_items + 1], optional
+            Training counts that our ranks are taken from, of a model that is to be popularity.
         """
-        self.recorder, self.gather, self.lister = recorder, gather, lister
+        self.recorder, self.gather, self.lister, self.popularity = recorder, gather, lister, popularity
 
     def eval_batch_collect(
         self,
@@ -196,7 +205,10 @@ class RankCollector(Collector):
         """Collect RecBole's resources from one batch of scores, and our ranks when asked for."""
         found: dict[str, NDArray[np.int64]] = {}
         if self.recorder is not None:
-            found = self.recorder.record(scores_tensor, interaction, self.lister)
+            scores = scores_tensor
+            if self.popularity is not None:  # what is masked stays so
+                scores = torch.where(torch.isinf(scores), scores, self.popularity.to(scores))
+            found = self.recorder.record(scores, interaction, self.lister)
         one_each = len(positive_u) == len(scores_tensor) and bool(
             (positive_u == torch.arange(len(positive_u))).all()
         )

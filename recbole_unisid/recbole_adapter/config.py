@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,9 @@ from recbole_unisid.plugins.loading import (  # noqa: E402
     find,
     is_reference,
 )
-from recbole_unisid.recbole_adapter.features import feature_settings, inter_columns  # noqa: E402
+from recbole_unisid.recbole_adapter.features import feature_settings, header, inter_columns  # noqa: E402
 from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
+from recbole_unisid.recbole_adapter.protocol import check_protocol  # noqa: E402
 from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
 from recbole_unisid.recbole_adapter.validation import check_list_length, check_protocol_metric  # noqa: E402
 
@@ -70,6 +73,8 @@ class UniSIDConfig(Config):
     def __init__(self, model: str, dataset: str, settings: Mapping[str, Any] | None = None) -> None:
         distributed.join()
         external = parsed(settings or {})
+        if isinstance(external.get("eval_args"), Mapping):  # RecBole fills up with random rows instead
+            external["eval_args"] = overall_defaults()["eval_args"] | external["eval_args"]
         self._recipe = str(external.get("recipe", "default"))
         self.chosen = resolve(model)  # an unknown model is named before an unknown key
         check_known(external, model)
@@ -119,6 +124,7 @@ class UniSIDConfig(Config):
         columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
         for names in features.values():
             columns["item"] = [merged["ITEM_ID_FIELD"], *(as_list(names) or [])]
+        self._load_filtered(columns, merged, folder)
         self.internal_config_dict |= features | {"load_col": columns}
         if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
             numbers = merged["negatives"]
@@ -126,6 +132,43 @@ class UniSIDConfig(Config):
             settings = self.external_config_dict if given else self.internal_config_dict
             settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
         self._set_negatives(merged, model_class)
+
+    def _load_filtered(
+        self, columns: dict[str, list[str]], settings: Mapping[str, Any], folder: Path
+    ) -> None:
+        """Have the columns loaded that ``val_interval`` filters by, beside those that are read or named.
+
+        Raises
+        ------
+        UserError
+            When there is no such column, or one that is always read is left out of ``load_col``.
+        """
+        if settings.get("unload_col"):
+            raise UserError(
+                "unload_col has no effect: only columns that are read are loaded; load_col names others."
+            )
+        given = self.external_config_dict.get("load_col")
+        if given is not None:
+            missing = [name for name in columns["inter"] if name not in given.get("inter", ())]
+            if missing and given.get("inter") != "*":
+                raise UserError(
+                    f"load_col: inter lacks {', '.join(missing)}, which every model reads; add it."
+                )
+            columns = copy.deepcopy(dict(given))
+            self.external_config_dict["load_col"] = columns
+        for field in settings.get("val_interval") or ():
+            suffixes = {"inter": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "user": "USER_ID_FIELD"}
+            held = {
+                s
+                for s in suffixes
+                if field in header(folder / f"{folder.name}.{s}", settings["field_separator"])
+            }
+            if not held:
+                raise UserError(f"val_interval: no file of '{folder.name}' has a column '{field}'.")
+            for suffix in held:
+                loaded = columns.setdefault(suffix, [settings[suffixes[suffix]]])
+                if isinstance(loaded, list) and field not in loaded:
+                    loaded.append(field)
 
     def _set_negatives(self, merged: dict[str, Any], model_class: type[Any]) -> None:
         """A full softmax needs no sampled negatives; RecBole raises where its own default has them."""
@@ -159,12 +202,6 @@ class UniSIDConfig(Config):
             with distributed.writer_first():
                 ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
             return
-        for key, only in (("split", "leave_one_out"), ("ties", "raw")):
-            if str(settings.get(key, only)) != only:
-                raise UserError(
-                    f"{key}={settings[key]} has no effect with benchmark_filename: the files are split and ordered "
-                    "already; leave one of the two out."
-                )
         for part in parts:
             if not (folder / f"{folder.name}.{part}.inter").is_file():
                 raise UserError(
@@ -174,7 +211,11 @@ class UniSIDConfig(Config):
     def _set_default_parameters(self) -> None:
         data_path = str(self.final_config_dict["data_path"])
         super()._set_default_parameters()
+        settings, usual = self.final_config_dict, overall_defaults()["eval_args"]
+        check_protocol(settings, usual, self.chosen)
         self._check_valid_metric()
+        if settings["log_wandb"] and importlib.util.find_spec("wandb") is None:
+            raise UserError("log_wandb=True needs the package wandb: pip install wandb.")
         self.final_config_dict["data_path"] = str(folder_to_read(self.dataset, data_path))
         self.data_root = data_path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -14,13 +14,15 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
 from recbole_unisid.data.sequences import UserSequences, group_by_user
-from recbole_unisid.data.split import TEST, TRAIN, VALID, Split, cold_items, global_time, leave_one_out
-from recbole_unisid.data.ties import shuffle_ties
+from recbole_unisid.data.split import TEST, TRAIN, VALID, Split
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.failures import failures_explained
+from recbole_unisid.recbole_adapter.protocol import ordered, split_of
 from recbole_unisid.recbole_adapter.rows import prefix_rows, sequences_from_rows
 from recbole_unisid.recbole_adapter.upstream_fixes import unquoted_tables
 
+LOG = logging.getLogger("recbole_unisid")
 #: Column of a batch that says which interaction (flat position in the sequences) is its target.
 TARGET_POSITION = "target_position"
 
@@ -30,6 +32,8 @@ class _AtomicFiles:
 
     config: UniSIDConfig
     sequences: UserSequences
+    #: Of an order or files that are their own split; None where :func:`.protocol.split_of` makes it.
+    _split: Split | None = None
     # What RecBole's Dataset sets.
     inter_feat: Any
     uid_field: str
@@ -38,23 +42,74 @@ class _AtomicFiles:
     sort: Any
     copy: Any
     _drop_unused_col: Any
+    _del_col: Any
+    _change_feat_format: Any
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
+        usual = self.config["encoding"]
         with unquoted_tables():
+            if str(usual or "utf-8").lower() in ("utf-8", "utf8"):
+                self.config["encoding"] = "utf-8-sig"  # a spreadsheet's byte order mark is no part of a name
             try:
                 table: pd.DataFrame | None = super()._load_feat(filepath, source)  # type: ignore[misc]
             except (ValueError, pd.errors.ParserError) as error:
                 raise UserError(f"{filepath} cannot be read: {' '.join(str(error).split())}") from error
-        if table is not None and table.empty:
+            finally:
+                self.config["encoding"] = usual
+        if table is None:
+            return None
+        if table.empty:
             raise UserError(f"{filepath} has a header and no rows.")
+        return self._named_rows(table, filepath)
+
+    def _named_rows(self, table: pd.DataFrame, filepath: str) -> pd.DataFrame:
+        """The rows that name their user and item; RecBole drops others beside them (a row of `drop` by place)."""
+        kept = np.ones(len(table), dtype=bool)
+        for field in {self.uid_field, self.iid_field} & set(table):
+            missing = table[field].isna().to_numpy()
+            kept &= ~missing
+            if missing.any():
+                LOG.warning(
+                    "%s: %d rows have no %s and are left out, the first is line %d",
+                    filepath, missing.sum(), field, np.flatnonzero(missing)[0] + 2,
+                )  # fmt: skip
+        if not kept.all():
+            table = table[kept].reset_index(drop=True)
+        if table.empty:
+            raise UserError(f"{filepath} has no row with a user and an item.")
         return table
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)  # type: ignore[misc]
+        keys = [f for f in (self.uid_field, self.iid_field, self.time_field) if f in self.inter_feat]
+        doubled = int(self.inter_feat.duplicated(keys).sum()) if self.time_field in self.inter_feat else 0
+        if doubled:
+            LOG.warning(
+                "%s.inter: %d rows repeat another's user, item and time; rm_dup_inter=first keeps one of each user "
+                "and item", token, doubled,
+            )  # fmt: skip
         times = self.inter_feat.get(self.time_field)
         if times is not None and not np.isfinite(times.to_numpy(np.float64)).all():
             row = int(np.flatnonzero(~np.isfinite(times.to_numpy(np.float64)))[0]) + 2
             raise UserError(f"{dataset_path}/{token}.inter, line {row}: the time is missing or not finite.")
+
+    def _remove_duplication(self) -> None:
+        """RecBole sorts by time without care for ties: file order is lost even where nothing is doubled."""
+        if self.config["rm_dup_inter"] is not None:
+            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
+            keys = [self.uid_field, self.iid_field]
+            self.inter_feat.drop_duplicates(keys, keep=self.config["rm_dup_inter"], inplace=True)
+
+    def _filter_by_field_value(self) -> None:
+        """Filter as RecBole does, and drop the interactions' columns that were loaded for it alone."""
+        super()._filter_by_field_value()  # type: ignore[misc]
+        for field in {*(self.config["val_interval"] or ())} - {
+            self.uid_field,
+            self.iid_field,
+            self.time_field,
+        }:
+            if field in self.inter_feat:
+                self._del_col(self.inter_feat, field)
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         interaction = super()._dataframe_to_interaction(data)  # type: ignore[misc]
@@ -72,16 +127,14 @@ class _AtomicFiles:
         )
 
     def _find_sequences(self) -> NDArray[np.int64] | None:
-        """Make :attr:`sequences`, ties as the protocol wants them; the shuffle of the rows by time, if any."""
-        sequences, order = self._sequences_of(self.inter_feat), None
-        seed = tie_seed(self.config["ties"])
-        if seed is not None:
-            # Shuffling positions instead of items gives the permutation for every other column.
-            places = replace(sequences, items=np.arange(len(sequences.items)))
-            order = shuffle_ties(places, seed).items
-            sequences = replace(sequences, items=sequences.items[order])
-        self.sequences = sequences
+        """Make :attr:`sequences` in the order of the protocol; how that reorders the rows by time, if it does."""
+        self.sequences, order, self._split = ordered(self.config, self._sequences_of(self.inter_feat))
         return order
+
+    @cached_property
+    def split(self) -> Split:
+        """The phases of :attr:`sequences`."""
+        return self._split or split_of(self.config, self.sequences)
 
     def _order_interactions(self) -> None:
         """Make :attr:`sequences`, and put the interactions into their order."""
@@ -90,11 +143,28 @@ class _AtomicFiles:
         if order is not None:
             self.inter_feat = self.inter_feat[order]
 
-    def _split_by_phase(self, phase: NDArray[np.int8]) -> list[Any]:
-        """RecBole's three datasets out of the phase of every row of `inter_feat`."""
-        self._drop_unused_col()
-        parts = (phase <= TRAIN, phase == VALID, phase == TEST)
-        return [self.copy(self.inter_feat[np.flatnonzero(part)]) for part in parts]
+    def build(self) -> list[Any]:
+        """RecBole's three datasets: its own where they hold the protocol's rows, for the order in which they stand.
+
+        RecBole splits loose interactions and prefix rows apart from each other; every model here trains on the same.
+        """
+        parts: list[Any] = []
+        if self.config["split"] == "leave_one_out" and self.config["eval_args"]["order"] == "TO":
+            parts = super().build()  # type: ignore[misc]
+            if self.config["benchmark_filename"]:
+                return parts
+        else:
+            self._change_feat_format()
+        phase, place = self.split.phase, self.inter_feat[TARGET_POSITION].numpy()
+        masks = [kept[place] for kept in (phase <= TRAIN, phase == VALID, phase == TEST)]
+        same = [
+            np.array_equal(np.sort(part.inter_feat[TARGET_POSITION].numpy()), np.sort(place[mask]))
+            for part, mask in zip(parts, masks, strict=False)
+        ]
+        if not same or not all(same):
+            self._drop_unused_col()
+            parts = [self.copy(self.inter_feat[np.flatnonzero(mask)]) for mask in masks]
+        return parts
 
     def _sequences_of(self, interactions: Interaction) -> UserSequences:
         """Group the interactions, which stand in file order, by user."""
@@ -122,8 +192,9 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
     """
 
     def __init__(self, config: UniSIDConfig) -> None:
-        self._benchmark_split: Split | None = None
         self._whole_sequences = False
+        # RecBole names it by the items' column, and reads it by this name in pre-split files.
+        self.item_id_list_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         super().__init__(config)
 
     def build_sequences(self) -> None:
@@ -135,7 +206,7 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
         super()._change_feat_format()
         if self.config["benchmark_filename"] is not None:
             phases = [self.config["benchmark_filename"], self.file_size_list]
-            positions, self.sequences, self._benchmark_split = sequences_from_rows(self, *phases)
+            positions, self.sequences, self._split = sequences_from_rows(self, *phases)
             self.inter_feat.update(Interaction({TARGET_POSITION: torch.from_numpy(positions)}))
 
     def data_augmentation(self) -> None:
@@ -148,19 +219,6 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
         self._order_interactions()
         self.inter_feat = prefix_rows(self, TARGET_POSITION)
 
-    @cached_property
-    def split(self) -> Split:
-        """The phases of :attr:`sequences`; leave-one-out is RecBole's split of the prefix rows."""
-        return self._benchmark_split or split_sequences(self.config, self.sequences)
-
-    def build(self) -> list[Any]:
-        """Split the prefix rows into training, validation and test."""
-        if self.config["split"] == "leave_one_out":
-            built: list[Any] = super().build()
-            return built
-        self._change_feat_format()
-        return self._split_by_phase(self.split.phase[self.inter_feat[TARGET_POSITION].numpy()])
-
 
 class InteractionDataset(_AtomicFiles, Dataset):
     """A dataset of loose interactions for general models, with the same :attr:`sequences` and split."""
@@ -168,83 +226,23 @@ class InteractionDataset(_AtomicFiles, Dataset):
     def _change_feat_format(self) -> None:
         super()._change_feat_format()
         self._order_interactions()
-
-    @cached_property
-    def split(self) -> Split:
-        """The phases of :attr:`sequences`."""
-        return split_sequences(self.config, self.sequences)
+        self.inter_feat.update(Interaction({TARGET_POSITION: torch.arange(len(self.inter_feat))}))
 
     def build(self) -> list[Any]:
-        """Split the interactions into training, validation and test."""
-        if self.config["split"] == "leave_one_out":
-            built: list[Any] = super().build()
-            return built
-        self._change_feat_format()
-        return self._split_by_phase(self.split.phase)
-
-
-def tie_seed(ties: Any) -> int | None:
-    """Read the setting ``ties``.
-
-    Returns
-    -------
-    int or None
-        The seed of ``shuffled:SEED``; None for ``raw``.
-
-    Raises
-    ------
-    UserError
-        When it is neither.
-    """
-    kind, _, seed = str(ties).partition(":")
-    if str(ties) == "raw":
-        return None
-    if kind != "shuffled" or not seed.isdecimal():
-        raise UserError(
-            f"ties={ties} is neither 'raw' nor 'shuffled:SEED' with a whole number, such as shuffled:7."
-        )
-    return int(seed)
-
-
-def split_sequences(config: UniSIDConfig, sequences: UserSequences) -> Split:
-    """Apply the protocol's split.
-
-    Raises
-    ------
-    UserError
-        For an unknown split, or one that the data or the model does not allow.
-    """
-    name = config["split"]
-    if name == "leave_one_out":
-        return leave_one_out(sequences)
-    if name == "global_time":
-        return global_time(sequences, config["valid_share"], config["test_share"])
-    if name == "cold_items" and config.is_own_model:
-        return cold_items(sequences, config["cold_share"], config["protocol_seed"])
-    if name == "cold_items":
-        raise UserError(
-            f"split=cold_items ranks items by their text; {config['model']} of RecBole knows items by number only "
-            "(use UniSID, SemanticID or DenseText)."
-        )
-    raise UserError(f"There is no split '{name}'; choose leave_one_out, global_time or cold_items.")
+        """The three datasets of :meth:`_AtomicFiles.build`, with RecBole's columns alone."""
+        parts = super().build()
+        for table in {id(part.inter_feat): part.inter_feat for part in (self, *parts)}.values():
+            table.drop(TARGET_POSITION)
+        return parts
 
 
 def load_dataset(config: UniSIDConfig) -> PrefixRowDataset | InteractionDataset:
-    """Read the atomic files of a run.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings.
-
-    Returns
-    -------
-    PrefixRowDataset or InteractionDataset
-        By the model's kind.
+    """Read the atomic files of a run, in the form that its kind of model reads.
 
     Raises
     ------
     UserError
-        When files are missing or cannot be read.
+        When files are missing, cannot be read, or are left without a row by the filters.
     """
-    return (PrefixRowDataset if config.is_sequential else InteractionDataset)(config)
+    with failures_explained(config):
+        return (PrefixRowDataset if config.is_sequential else InteractionDataset)(config)

@@ -44,7 +44,7 @@ def header(path: Path, separator: str = "\t") -> dict[str, str]:
     """
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         first = lines.readline().rstrip("\r\n")
     return parse_header(first, separator, path)
 

@@ -148,12 +148,6 @@ def make_loaders(config: UniSIDConfig, dataset: PrefixRowDataset | InteractionDa
     """
     if config.is_own_model:
         assert isinstance(dataset, PrefixRowDataset)
-        modes = sorted(set(config["eval_args"]["mode"].values()) - {"full"})
-        if modes:
-            raise UserError(
-                f"eval_args: mode {', '.join(modes)} is for RecBole's models; {config['model']} ranks all items and "
-                "99 sampled ones anyway: leave it at full."
-            )
         dataset.build_sequences()
         asked = {phase: dataset.split.targets(phase) for phase in (VALID, TEST)}
         if not len(asked[TEST]):

@@ -250,7 +250,12 @@ class RunTrainer(Resumable):
                 self.item_tensor = eval_data._dataset.get_item_feature().to(self.device)
         self.tot_item_num = eval_data._dataset.item_num
         lister = self.model if getattr(self.model, "listed", None) else None
-        self.eval_collector.begin(recorder, getattr(eval_data, "is_share", False), lister)
+        popularity = None
+        if recorder is not None and self.config["model"] == "Pop":
+            # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
+            dataset = eval_data._dataset
+            popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
+        self.eval_collector.begin(recorder, getattr(eval_data, "is_share", False), lister, popularity)
         for batch in eval_data:
             interaction, scores, rows, items = score_batch(batch)
             self.eval_collector.eval_batch_collect(scores, interaction, rows, items)

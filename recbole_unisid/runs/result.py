@@ -79,7 +79,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "protocol": {
             "split": split.name,
             "description": split.description,
-            "order": "time",
+            "order": "random" if config["eval_args"]["order"] == "RO" else "time",
             "ties": str(config["ties"]),
             "protocol_seed": int(config["protocol_seed"]),
             "valid_metric": config["valid_metric"].lower(),

@@ -1,0 +1,206 @@
+"""The protocol that settings ask for: RecBole's ``eval_args``, our `split` and `ties`, as one split for every model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import (
+    Split,
+    cold_items,
+    global_time,
+    leave_one_out,
+    random_order,
+    ratio,
+)
+from recbole_unisid.data.ties import shuffle_ties
+from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.recbole_adapter.registry import ChosenModel
+
+#: RecBole's splits, and how each is said here where RecBole's own is not kept.
+_SPLITS = {
+    "LS": "LS: valid_and_test or test_only",
+    "RS": "RS: three shares for training, validation and test, such as [0.8, 0.1, 0.1]",
+}
+_LEAVE_ONE_OUT = ("valid_and_test", "test_only", "valid_only")
+#: What RecBole filters in interactions; of files that are split already it filters nothing, and says nothing.
+_FILTERS = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
+
+
+def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], model: ChosenModel) -> None:
+    """Refuse a protocol that this benchmark cannot rank by, with the way to say it here.
+
+    Parameters
+    ----------
+    settings : mapping
+        All that the run has, ``eval_args`` complete.
+    defaults : mapping
+        ``eval_args`` where nothing is given.
+    model : ChosenModel
+        Ours rank all items and 99 sampled ones whatever the mode; general ones have no histories.
+    """
+    args = settings["eval_args"]
+    split, group = args["split"], str(args["group_by"]).lower()
+    if not isinstance(split, Mapping) or len(split) != 1:
+        raise UserError(f"eval_args: split={split} must be one of {'; '.join(_SPLITS.values())}.")
+    ((kind, value),) = split.items()
+    if kind == "TS":
+        raise UserError("eval_args: split TS is RecBole's cut at one moment: say --split=global_time here.")
+    if kind not in _SPLITS:
+        raise UserError(
+            f"eval_args: there is no split '{kind}'; {'; '.join(_SPLITS.values())}.{did_you_mean(str(kind), _SPLITS)}"
+        )
+    if kind == "LS" and value not in _LEAVE_ONE_OUT:
+        raise UserError(
+            f"eval_args: LS: {value} is none of {', '.join(_LEAVE_ONE_OUT)}.{did_you_mean(str(value), _LEAVE_ONE_OUT)}"
+        )
+    if value == "valid_only":
+        raise UserError(
+            "eval_args: LS: valid_only leaves nothing to test on: say valid_and_test or test_only."
+        )
+    if kind == "RS" and not _are_shares(value):
+        raise UserError(f"eval_args: RS: {value} must be {_SPLITS['RS'].partition(': ')[2]}.")
+    if group not in ("user", "none") or (kind == "LS" and group == "none"):
+        raise UserError(
+            f"eval_args: group_by={args['group_by']} must be user{' or none' if kind == 'RS' else ''}."
+        )
+    if args["order"] not in ("TO", "RO"):
+        raise UserError(f"eval_args: order={args['order']} must be TO (by time) or RO (random).")
+    for mode in set(args["mode"].values()):
+        if not re.fullmatch(r"full|(uni|pop)[1-9]\d*", str(mode)):
+            raise UserError(
+                f"eval_args: mode {mode} is not evaluated here: rankings are, by mode full (all items) or, of "
+                "RecBole's own figures, uni100 or pop100 (sampled ones); there are no labels to predict."
+            )
+        if model.ours and mode != "full":
+            raise UserError(
+                f"eval_args: mode {mode} is for RecBole's models; {model.name} ranks all items and 99 sampled ones "
+                "anyway: leave it at full."
+            )
+    changed = [key for key in ("split", "order", "group_by") if args[key] != defaults[key]]
+    if changed and settings["split"] != "leave_one_out":
+        raise UserError(
+            f"split={settings['split']} and eval_args with another {changed[0]} are two protocols: give one."
+        )
+    if args["order"] == "RO" and str(settings["ties"]) != "raw":
+        raise UserError(
+            f"ties={settings['ties']} has no effect in random order (eval_args: order RO); leave it out."
+        )
+    if settings.get("benchmark_filename"):
+        _check_parts(settings, changed)
+        if not model.sequential:
+            raise UserError(
+                f"benchmark_filename holds histories with targets; {model.name} reads loose interactions."
+            )
+
+
+def _check_parts(settings: Mapping[str, Any], changed: list[str]) -> None:
+    """Refuse what has no effect on files that are split and ordered already."""
+    given = [f"eval_args: {key}" for key in changed]
+    given += [
+        key for key, usual in (("split", "leave_one_out"), ("ties", "raw")) if str(settings[key]) != usual
+    ]
+    given += [key for key in _FILTERS if settings.get(key) not in (None, "[0,inf)")]
+    if given:
+        raise UserError(
+            f"{given[0]} has no effect with benchmark_filename: the files are filtered, split and ordered already; "
+            "leave one of the two out."
+        )
+    alias, wanted = (
+        settings.get("alias_of_item_id") or [],
+        settings["ITEM_ID_FIELD"] + settings["LIST_SUFFIX"],
+    )
+    if wanted not in alias:
+        raise UserError(
+            f"benchmark_filename reads histories from the column {wanted}: say that its ids are those of items with "
+            f"alias_of_item_id=[{wanted}]."
+        )
+
+
+def _are_shares(value: Any) -> bool:
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        return False
+    numbers = all(
+        isinstance(share, (int, float)) and not isinstance(share, bool) and share >= 0 for share in value
+    )
+    return numbers and value[0] > 0 and value[2] > 0
+
+
+def ordered(
+    config: Any, sequences: UserSequences
+) -> tuple[UserSequences, NDArray[np.int64] | None, Split | None]:
+    """Sequences in the order of the protocol.
+
+    Returns
+    -------
+    sequences : UserSequences
+    order : ndarray of int64, shape [interactions], or None
+        Where each interaction stood; None where all stand as before.
+    split : Split or None
+        Of a random order, which is what it is for.
+    """
+    if config["eval_args"]["order"] == "RO":
+        order, phase = random_order(sequences, config["protocol_seed"], lambda drawn: split_of(config, drawn))
+        return _permuted(sequences, order), order, phase
+    seed = tie_seed(config["ties"])
+    if seed is None:
+        return sequences, None, None
+    # Shuffling positions instead of items gives the permutation for every other column.
+    places = replace(sequences, items=np.arange(len(sequences.items)))
+    order = shuffle_ties(places, seed).items
+    return replace(sequences, items=sequences.items[order]), order, None
+
+
+def _permuted(sequences: UserSequences, order: NDArray[np.int64]) -> UserSequences:
+    times = None if sequences.times is None else sequences.times[order]
+    return replace(sequences, items=sequences.items[order], times=times)
+
+
+def split_of(config: Any, sequences: UserSequences) -> Split:
+    """Apply the protocol's split to sequences in its order.
+
+    Raises
+    ------
+    UserError
+        For an unknown split, or one that the data or the model does not allow.
+    """
+    name, args = config["split"], config["eval_args"]
+    ((kind, value),) = args["split"].items()
+    if kind == "RS":
+        return ratio(sequences, value, by_user=str(args["group_by"]).lower() == "user")
+    if name == "leave_one_out":
+        return leave_one_out(sequences, validate=value == "valid_and_test")
+    if name == "global_time":
+        return global_time(sequences, config["valid_share"], config["test_share"])
+    if name == "cold_items" and config.is_own_model:
+        return cold_items(sequences, config["cold_share"], config["protocol_seed"])
+    if name == "cold_items":
+        raise UserError(
+            f"split=cold_items ranks items by their text; {config['model']} of RecBole knows items by number only "
+            "(use UniSID, SemanticID or DenseText)."
+        )
+    raise UserError(f"There is no split '{name}'; choose leave_one_out, global_time or cold_items.")
+
+
+def tie_seed(ties: Any) -> int | None:
+    """The seed of ``shuffled:SEED``; None for ``raw``.
+
+    Raises
+    ------
+    UserError
+        When it is neither.
+    """
+    kind, _, seed = str(ties).partition(":")
+    if str(ties) == "raw":
+        return None
+    if kind != "shuffled" or not seed.isdecimal():
+        raise UserError(
+            f"ties={ties} is neither 'raw' nor 'shuffled:SEED' with a whole number, such as shuffled:7."
+        )
+    return int(seed)

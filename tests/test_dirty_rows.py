@@ -1,0 +1,105 @@
+"""Rows of atomic files as people have them: all models read the same ones, and what is left out is counted."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
+
+HEAD = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+ROWS = [f"u{u}\ti{(u * 7 + k) % 30}\t4\t{1600000000 + 10 * k + u}" for u in range(20) for k in range(6)]
+MODELS = ["ItemID", "GRU4Rec", "BPR"]
+
+
+def read(
+    model: str, root: Path, rows: list[str], name: str = "dirty", start: str = "", end: str = "\n"
+) -> list[str]:
+    """Interactions of a file of these rows as ``user item`` in the order of the sequences."""
+    (root / name).mkdir(exist_ok=True)
+    text = start + end.join([HEAD, *rows]) + end
+    (root / name / f"{name}.inter").write_bytes(text.encode())
+    config = UniSIDConfig(model, name, settings={"data_path": str(root), "use_gpu": False})
+    dataset = load_dataset(config)
+    make_loaders(config, dataset)
+    sequences = dataset.sequences
+    assert "[PAD]" not in sequences.item_ids[sequences.items].tolist()
+    users = sequences.user_ids[sequences.users]
+    return [f"{u} {i}" for u, i in zip(users, sequences.item_ids[sequences.items], strict=True)]
+
+
+def expected(rows: list[str]) -> list[str]:
+    """The same in plain loops."""
+    fields = [row.split("\t") for row in rows]
+    users = list(dict.fromkeys(row[0] for row in fields))
+    fields.sort(key=lambda row: (users.index(row[0]), float(row[3])))
+    return [f"{row[0]} {row[1]}" for row in fields]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("line", [2, 21, len(ROWS) + 2])
+def test_a_row_without_a_user_or_an_item(
+    model: str, line: int, tmp_path: Path, in_empty_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are left out and counted, wherever they stand; no good row goes with them."""
+    at = line - 2
+    rows = [*ROWS[:at], "\ti3\t4\t1600000001", "u1\t\t4\t1600000002", *ROWS[at:]]
+    with caplog.at_level(logging.WARNING):
+        assert read(model, tmp_path, rows) == expected(ROWS)
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert f"1 rows have no user_id and are left out, the first is line {line}" in said
+    assert f"1 rows have no item_id and are left out, the first is line {line + 1}" in said
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_files_of_other_programs(model: str, tmp_path: Path, in_empty_folder: Path) -> None:
+    """A byte order mark, Windows' line ends, a quote that is not closed, items called NA."""
+    assert read(model, tmp_path, ROWS, start="\ufeff") == expected(ROWS)
+    assert read(model, tmp_path, ROWS, end="\r\n") == expected(ROWS)
+    odd = ['u1\t"i2\t4\t1600000003', "u2\tNA\t4\t1600000004", *ROWS]
+    assert sorted(read(model, tmp_path, odd)) == sorted(expected(odd))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_doubled_rows_are_said_once(
+    model: str, tmp_path: Path, in_empty_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They stay, as the file has them."""
+    rows = [*ROWS, ROWS[0], ROWS[7]]
+    with caplog.at_level(logging.WARNING):
+        assert sorted(read(model, tmp_path, rows)) == sorted(expected(rows))
+    (said,) = [record.getMessage() for record in caplog.records if "repeat another's" in record.getMessage()]
+    assert "2 rows" in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "a header and no rows"),
+        (["\ti3\t4\t1", "u1\t\t4\t1"], "no row with a user and an item"),
+        (["u1\ti3\t4\t", *ROWS], "line 2: the time is missing"),
+        (["u1\ti3\tfour\t1", *ROWS[:1]], None),
+        (["u1\ti3\t4\tnoon", *ROWS], "cannot be read"),
+    ],
+)
+def test_rows_that_cannot_be_read(
+    rows: list[str], words: str | None, tmp_path: Path, in_empty_folder: Path
+) -> None:
+    """One line; a column that nobody reads may hold anything."""
+    if words is None:
+        assert len(read("ItemID", tmp_path, rows + ROWS)) == len(rows) + len(ROWS)
+        return
+    with pytest.raises(UserError, match=words):
+        read("ItemID", tmp_path, rows)
+
+
+def test_another_order_of_rows_is_the_same_data(tmp_path: Path, in_empty_folder: Path) -> None:
+    """Histories by name are those of the file, however its rows stand."""
+    shuffled = [ROWS[k] for k in np.random.default_rng(0).permutation(len(ROWS))]
+    assert sorted(read("ItemID", tmp_path, shuffled)) == sorted(expected(ROWS))
