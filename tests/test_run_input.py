@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,25 @@ def test_benchmark_files_and_given_vectors(in_empty_folder: Path) -> None:
     assert result["data"] == {"users": 12, "items": 20, "interactions": 84, "train_targets": 48}
     assert result["protocol"]["split"] == "benchmark_files"
     assert result["protocol"]["description"] == "pre-split files: train, valid, test"
-    for key, value in (("split", "global_time"), ("ties", "shuffled:7")):
-        with pytest.raises(UserError, match=f"{key}={value} has no effect with benchmark_filename"):
+    for key, value in (
+        ("split", "global_time"),
+        ("ties", "shuffled:7"),
+        ("user_inter_num_interval", "[5,inf)"),
+        ("rm_dup_inter", "first"),
+        ("val_interval", {"user_id": "[1,2]"}),
+    ):
+        with pytest.raises(
+            UserError, match=re.escape(f"{key}={value} has no effect with benchmark_filename")
+        ):
             recbole_unisid.run("UniSID", "split", ours | {key: value}, verbose=False)
+    with pytest.raises(UserError, match=r"eval_args: split=.* has no effect with benchmark_filename"):
+        recbole_unisid.run(
+            "GRU4Rec", "split", settings | {"eval_args": {"split": {"RS": [8, 1, 1]}}}, verbose=False
+        )
+    with pytest.raises(UserError, match=r"alias_of_item_id=\[item_id_list\]"):
+        recbole_unisid.run("GRU4Rec", "split", settings | {"alias_of_item_id": ["iid"]}, verbose=False)
+    with pytest.raises(UserError, match="Pop reads loose interactions"):
+        recbole_unisid.run("Pop", "split", settings, verbose=False)
     other = recbole_unisid.run("GRU4Rec", "split", settings, verbose=False)
     assert other["data"] == result["data"]
     assert result["test"]["full"]["recall@20"] == other["test"]["full"]["recall@20"] == 1.0

@@ -156,7 +156,7 @@ class UniSIDConfig(Config):
                 )
             columns = copy.deepcopy(dict(given))
             self.external_config_dict["load_col"] = columns
-        for field in settings.get("val_interval") or ():
+        for field in () if settings.get("benchmark_filename") else settings.get("val_interval") or ():
             suffixes = {"inter": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "user": "USER_ID_FIELD"}
             held = {
                 s

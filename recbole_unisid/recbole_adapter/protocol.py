@@ -102,20 +102,15 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
 
 def _check_parts(settings: Mapping[str, Any], changed: list[str]) -> None:
     """Refuse what has no effect on files that are split and ordered already."""
-    given = [f"eval_args: {key}" for key in changed]
-    given += [
-        key for key, usual in (("split", "leave_one_out"), ("ties", "raw")) if str(settings[key]) != usual
-    ]
-    given += [key for key in _FILTERS if settings.get(key) not in (None, "[0,inf)")]
+    usual = {"split": "leave_one_out", "ties": "raw", **dict.fromkeys(_FILTERS)}
+    given = [f"eval_args: {key}={settings['eval_args'][key]}" for key in changed]
+    given += [f"{k}={settings[k]}" for k, v in usual.items() if settings[k] not in (v, None, "[0,inf)")]
     if given:
         raise UserError(
             f"{given[0]} has no effect with benchmark_filename: the files are filtered, split and ordered already; "
             "leave one of the two out."
         )
-    alias, wanted = (
-        settings.get("alias_of_item_id") or [],
-        settings["ITEM_ID_FIELD"] + settings["LIST_SUFFIX"],
-    )
+    wanted, alias = settings["ITEM_ID_FIELD"] + settings["LIST_SUFFIX"], settings["alias_of_item_id"] or ()
     if wanted not in alias:
         raise UserError(
             f"benchmark_filename reads histories from the column {wanted}: say that its ids are those of items with "
