@@ -125,9 +125,13 @@ def test_serve_a_run_or_an_export(
     assert main(["serve", f"--run={served_runs('SASRec')}", "--port=0"]) == 0
     assert main(["export", f"--run={served_runs('UniSID')}", "--to=x"]) == 0
     assert main(["serve", "--export=x", "--host=::1"]) == 0
-    (live, *of_run), (exported, *of_export) = asked
-    assert of_run == ["SASRec", "ml-mini", "127.0.0.1", 0]
-    assert of_export == ["UniSID", "ml-mini", "::1", 8000]
+    (make_live, *of_run), (make_exported, *of_export) = asked
+    loopback = ["localhost", "127.0.0.1", "[::1]"]
+    assert of_run == ["127.0.0.1", 0, [*loopback, "127.0.0.1"], 1]
+    assert of_export == ["::1", 8000, [*loopback, "[::1]"], 1]
+    (live, *names_of_run), (exported, *names_of_export) = make_live(), make_exported()
+    assert names_of_run == ["SASRec", "ml-mini"]
+    assert names_of_export == ["UniSID", "ml-mini"]
     history = recbole_unisid.load(served_runs("SASRec")).item_ids[1:3]
     assert isinstance(live, RunRecommender)
     assert isinstance(exported, Recommender)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from recbole_unisid.serving.recommender import ItemRecommender
 
 HELP = """\
-usage: recbole-unisid serve --export=DIR | --run=RUN [--host=127.0.0.1] [--port=8000]
+usage: recbole-unisid serve --export=DIR | --run=RUN [--host=127.0.0.1] [--port=8000] [--workers=1]
 
 Answer /recommend, /similar, /items and /health, with a page to try them at / and the API at /docs. Needs the
 extra: pip install 'recbole_unisid[serve]'.
@@ -21,7 +22,12 @@ extra: pip install 'recbole_unisid[serve]'.
   --run=RUN               a finished run of any model, or a folder above (the newest there)
   --host=127.0.0.1        who may ask: this machine alone; there is no password, so put a proxy before any other
   --port=8000             0 takes a free one
+  --allowed_hosts=NAME    names that questions may call the service by, commas between; loopback and --host are
+                          known, *.example.com is all of a domain, and * is any name
+  --workers=1             processes that answer; those of an export share its vectors in memory
 """
+
+_KEYS = {"run", "export", "host", "port", "allowed_hosts", "workers"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,10 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.pop("help", None):
         print(HELP, end="")
         return 0
-    refuse_unknown(options, {"run", "export", "host", "port"}, "serve")
-    port = whole_number(options, "port", 0, default=8000)
+    refuse_unknown(options, _KEYS, "serve")
+    host, port = options.get("host", "127.0.0.1"), whole_number(options, "port", 0, default=8000)
+    workers = whole_number(options, "workers", 1, default=1)
     if port > 65535:
         raise UserError(f"--port={port} is no port; give a number up to 65535.")
+    if workers > 256:
+        raise UserError(f"--workers={workers} is more than 256; one or two for each core answer most.")
     if ("run" in options) == ("export" in options):
         raise UserError("serve needs either --export=DIR or --run=RUN (see serve --help).")
     try:
@@ -42,12 +51,23 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             f"serve needs {error.name}, which is not installed: pip install 'recbole_unisid[serve]'."
         ) from None
-    recommender, model, dataset = _recommender(options)
-    serve(recommender, model, dataset, options.get("host", "127.0.0.1"), port)
+    serve(partial(_make, options), host, port, _allowed_hosts(options, host), workers)
     return 0
 
 
-def _recommender(options: Mapping[str, str]) -> tuple[ItemRecommender, str, str]:
+def _allowed_hosts(options: Mapping[str, str], host: str) -> list[str]:
+    from recbole_unisid.serving.service import LOOPBACK
+
+    given = [name.strip() for name in options.get("allowed_hosts", "").split(",") if name.strip()]
+    for name in given:
+        if "*" in name.removeprefix("*.") and name != "*":
+            raise UserError(f"--allowed_hosts: '{name}' is neither a name nor of the form *.example.com.")
+    bound = [] if host in {"0.0.0.0", "::"} else [f"[{host}]" if ":" in host else host]
+    return [*LOOPBACK, *bound, *given]
+
+
+def _make(options: Mapping[str, str]) -> tuple[ItemRecommender, str, str]:
+    """The recommender, its model's name, and its data set's."""
     if "export" in options:
         from recbole_unisid.serving.recommender import Recommender, RecommenderError
 

@@ -131,7 +131,7 @@ class ItemRecommender:
         asked = min(len(self), wanted + max(map(len, left_out)))
         scores, found = self._best(rows, asked)
         answers = zip(scores, found, left_out, strict=True)
-        return [self._listed(one, items, skipped)[:wanted] for one, items, skipped in answers]
+        return [self._listed(one, items, skipped, wanted) for one, items, skipped in answers]
 
     def similar(self, item: str, k: int = 10) -> list[Recommendation]:
         """The items whose vectors point most nearly the same way (cosine), best first, without the item.
@@ -146,7 +146,7 @@ class ItemRecommender:
         count = min(len(self), wanted + 1)
         least = np.partition(cosines, len(cosines) - count)[len(cosines) - count]
         best = np.flatnonzero(cosines >= least)  # all of a tie: the order of the catalogue cuts it
-        return self._listed(cosines[best], best, frozenset([row]))[:wanted]
+        return self._listed(cosines[best], best, frozenset([row]), wanted)
 
     def search(self, text: str, limit: int = 20) -> list[Recommendation]:
         """Find items by words of their titles, or by their names; for type-ahead.
@@ -159,7 +159,7 @@ class ItemRecommender:
         words = whole.split()
         if not words or limit < 1:
             step = max(1, len(self) // max(1, limit))
-            return [self.item(self.ids[row]) for row in range(0, len(self), step)][: max(0, limit)]
+            return [self._item(row) for row in range(0, len(self), step)][: max(0, limit)]
         anchor = max(words, key=len)
         found: list[tuple[int, int, int]] = []
         at = self._text.find(anchor)
@@ -174,7 +174,7 @@ class ItemRecommender:
                     order = 0
                 found.append((order, len(line), row))
             at = self._text.find(anchor, end)
-        return [self.item(self.ids[row]) for *_, row in sorted(found)[:limit]]
+        return [self._item(row) for *_, row in sorted(found)[:limit]]
 
     def item(self, name: str) -> Recommendation:
         """An item by its name.
@@ -184,9 +184,7 @@ class ItemRecommender:
         RecommenderError
             When there is none.
         """
-        row = self._row(name)
-        codes = () if self.codes is None else tuple(self.codes[row].tolist())
-        return Recommendation(self.ids[row], self.titles[row] or self.ids[row], codes)
+        return self._item(self._row(name))
 
     # --- what subclasses know -----------------------------------------------------------------------
 
@@ -201,6 +199,10 @@ class ItemRecommender:
         raise NotImplementedError
 
     # --- helpers ------------------------------------------------------------------------------------
+
+    def _item(self, row: int, score: float = 0.0) -> Recommendation:
+        codes = () if self.codes is None else tuple(self.codes[row].tolist())
+        return Recommendation(self.ids[row], self.titles[row] or self.ids[row], codes, score)
 
     def _row(self, item: str) -> int:
         row = self._rows.get(item) if isinstance(item, str) else None
@@ -219,15 +221,16 @@ class ItemRecommender:
         return min(int(k), len(self))
 
     def _listed(
-        self, scores: NDArray[np.float32], rows: NDArray[np.int64], left_out: frozenset[int]
+        self,
+        scores: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        left_out: frozenset[int],
+        wanted: int,
     ) -> list[Recommendation]:
         order = np.lexsort((rows, -scores))
         pairs = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
-        return [
-            self.item(self.ids[row])._replace(score=score)
-            for row, score in pairs
-            if row >= 0 and row not in left_out
-        ]
+        kept = ((row, score) for row, score in pairs if row >= 0 and row not in left_out)
+        return [self._item(row, score) for row, score in itertools.islice(kept, wanted)]
 
 
 class Recommender(ItemRecommender):
@@ -371,25 +374,37 @@ def _read_items(path: Path) -> dict[str, list[str]]:
 
 
 def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """The tensors as they lie in the file, mapped into memory: several processes share them."""
+    from safetensors import SafetensorError, safe_open
 
+    kinds = {"vectors": ("F32", np.float32), "codes": ("I64", np.int64)}
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="numpy") as tensors:  # checks sizes and places
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            found = {name: (one.get_dtype(), one.get_shape()) for name, one in slices.items()}
     except (SafetensorError, ValueError, KeyError) as error:
         raise RecommenderError(f"{path} is no safetensors file ({error}).") from None
-    kinds = {name: (array.dtype, array.ndim) for name, array in tensors.items()}
-    codes = {"codes": (np.dtype(np.int64), 2)} if "codes" in kinds else {}
-    if kinds != {"vectors": (np.dtype(np.float32), 2), **codes}:
+    if not {"vectors"} <= set(found) <= set(kinds) or any(
+        (kind, len(shape)) != (kinds[name][0], 2) for name, (kind, shape) in found.items()
+    ):
         raise RecommenderError(f"{path} holds other tensors than an export does; export the run anew.")
-    return tensors
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    mapped: dict[str, NDArray[Any]] = {
+        name: np.memmap(path, kinds[name][1], "r", 8 + length + header[name]["data_offsets"][0], tuple(shape))
+        for name, (_, shape) in found.items()
+    }
+    if not np.isfinite(mapped["vectors"]).all():
+        raise RecommenderError(f"{path} has vectors that are not finite; export the run anew.")
+    return mapped
 
 
 def _read_index(path: Path) -> Any:
     import faiss
 
     try:
-        index = faiss.read_index(str(path))
+        index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))  # shared by processes
     except RuntimeError:
         raise RecommenderError(f"{path} is no index that this faiss reads; export the run anew.") from None
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:

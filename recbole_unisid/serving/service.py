@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import fastapi_offline
 from fastapi import FastAPI, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import recbole_unisid
-from recbole_unisid.serving.recommender import ItemRecommender, Recommendation, RecommenderError
+from recbole_unisid.serving.recommender import ItemRecommender, Recommendation, Recommender, RecommenderError
 
 _ASSETS = Path(__file__).with_name("assets")
 _SWAGGER = Path(fastapi_offline.__file__).with_name("static")
@@ -32,12 +36,8 @@ _FILES = {
     "/docs/swagger-ui.css": (_SWAGGER / "swagger-ui.css", "text/css"),
     "/docs/swagger-ui-bundle.js": (_SWAGGER / "swagger-ui-bundle.js", "text/javascript"),
 }
-
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
-
+#: Names of this machine, for itself.
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 #: Bytes of a request's body.
 MAX_BODY = 1_000_000
 #: Items of a history.
@@ -46,8 +46,15 @@ MAX_HISTORY = 1_000
 MAX_K = 100
 #: Characters of an item's name, and of a search.
 MAX_TEXT = 500
-#: Bytes of a refused body that are still taken (and dropped): most clients read no answer before they have sent all.
-_DRAINED = 100_000_000
+#: Up to so many items an export answers faster than a thread is found for it; see results/serving.md.
+_FEW_ITEMS = 100_000
+_PROBLEMS = {
+    400: "the Host header names no host of this service; serve --allowed_hosts=NAME adds one.",
+    408: "the request took too long to arrive.",
+    413: f"the body is above {MAX_BODY} bytes.",
+    500: "the service has failed at this request; its log says more.",
+    503: "the service has no room for this request, or is stopping.",
+}
 
 ItemName = Annotated[str, Field(max_length=MAX_TEXT, description="An item's name in the data set.")]
 Count = Annotated[int, Field(ge=1, le=MAX_K, description="Items wanted.")]
@@ -71,7 +78,7 @@ class Item(BaseModel):
 
     id: str
     title: str
-    codes: list[int] = Field(description="Tokens, coarse to fine; empty where the model has none.")
+    codes: tuple[int, ...] = Field(description="Tokens, coarse to fine; empty where the model has none.")
     score: float
 
 
@@ -98,7 +105,9 @@ class Problem(BaseModel):
     error: str
 
 
-def create_app(recommender: ItemRecommender, model: str, dataset: str) -> Any:
+def create_app(
+    recommender: ItemRecommender, model: str, dataset: str, allowed_hosts: Sequence[str] = LOOPBACK
+) -> ASGIApp:
     """Build the service around a recommender.
 
     Parameters
@@ -107,11 +116,8 @@ def create_app(recommender: ItemRecommender, model: str, dataset: str) -> Any:
         Answers; called from several threads at once.
     model, dataset : str
         Names for the page.
-
-    Returns
-    -------
-    FastAPI
-        An ASGI application.
+    allowed_hosts : sequence of str
+        Names that requests may call this service by; ``*`` is any.
     """
     app = FastAPI(
         title="recbole_unisid",
@@ -119,6 +125,7 @@ def create_app(recommender: ItemRecommender, model: str, dataset: str) -> Any:
         version=recbole_unisid.__version__,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         responses={
             code: {"model": Problem, "description": text}
             for code, text in (
@@ -128,7 +135,8 @@ def create_app(recommender: ItemRecommender, model: str, dataset: str) -> Any:
             )
         },
     )
-    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     _answer_errors(app)
     _add_questions(app, recommender)
     _add_pages(app)
@@ -143,42 +151,42 @@ def create_app(recommender: ItemRecommender, model: str, dataset: str) -> Any:
     )
 
     @app.get("/health", tags=["service"], summary="Whether the service answers, and what it serves")
-    def _health() -> Health:
+    async def _health() -> Health:
         return health
 
-    return app
+    return _ProblemsAsJson(app)
 
 
 def _add_questions(app: FastAPI, recommender: ItemRecommender) -> None:
-    """The three questions; each runs in a thread of its own."""
+    """The three questions; one that may take long runs in a thread of its own."""
+    fast = isinstance(recommender, Recommender) and len(recommender) <= _FEW_ITEMS
 
-    @app.post("/recommend", tags=["items"], summary="Recommend for a history")
-    def _recommend(asked: History) -> Items:
-        return _items(recommender.recommend(asked.history, asked.k, asked.seen))
+    async def answer(question: Callable[..., list[Recommendation]], *asked: Any) -> Response:
+        found = question(*asked) if fast else await run_in_threadpool(question, *asked)
+        # The recommender's own values need no check, which would take longer than to find them.
+        return JSONResponse({"items": [one._asdict() for one in found]})
 
-    @app.get("/similar", tags=["items"], summary="Items like an item")
-    def _similar(item: ItemName, k: Annotated[int, Query(ge=1, le=MAX_K)] = 10) -> Items:
-        return _items(recommender.similar(item, k))
+    @app.post("/recommend", tags=["items"], summary="Recommend for a history", response_model=Items)
+    async def _recommend(asked: History) -> Response:
+        return await answer(recommender.recommend, asked.history, asked.k, asked.seen)
 
-    @app.get("/items", tags=["items"], summary="Search items by title or name")
-    def _search(
+    @app.get("/similar", tags=["items"], summary="Items like an item", response_model=Items)
+    async def _similar(item: ItemName, k: Annotated[int, Query(ge=1, le=MAX_K)] = 10) -> Response:
+        return await answer(recommender.similar, item, k)
+
+    @app.get("/items", tags=["items"], summary="Search items by title or name", response_model=Items)
+    async def _search(
         q: Annotated[
             str, Query(max_length=MAX_TEXT, description="Words; none gives items from all over.")
         ] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_K)] = 20,
-    ) -> Items:
-        return _items(recommender.search(q, limit))
-
-
-def _items(found: list[Recommendation]) -> Items:
-    return Items(
-        items=[Item(id=one.id, title=one.title, codes=list(one.codes), score=one.score) for one in found]
-    )
+    ) -> Response:
+        return await answer(recommender.search, q, limit)
 
 
 def _add_pages(app: FastAPI) -> None:
     """The demo, the OpenAPI page, and their files, all read once, at the start."""
-    demo = (_ASSETS / "demo.html").read_text(encoding="utf-8")
+    demo = (_ASSETS / "demo.html").read_bytes()
     docs = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="recbole_unisid",
@@ -187,24 +195,19 @@ def _add_pages(app: FastAPI) -> None:
         swagger_favicon_url="/icon.svg",
         swagger_ui_parameters={"validatorUrl": None},  # else a service elsewhere is asked about the schema
     ).body
-
-    @app.get("/", include_in_schema=False)
-    def _demo() -> HTMLResponse:
-        return HTMLResponse(demo, headers={"Content-Security-Policy": _POLICY})
-
-    @app.get("/docs", include_in_schema=False)
-    def _docs() -> HTMLResponse:
-        # Swagger UI writes styles and its start into the page.
-        return HTMLResponse(docs, headers={"Content-Security-Policy": f"{_POLICY} 'unsafe-inline'"})
-
+    _add_page(app, "/", HTMLResponse(demo, headers={"Content-Security-Policy": _POLICY}))
+    # Swagger UI writes styles and its start into the page.
+    unsafe = {"Content-Security-Policy": f"{_POLICY} 'unsafe-inline'"}
+    _add_page(app, "/docs", HTMLResponse(docs, headers=unsafe))
     for address, (path, kind) in _FILES.items():
-        _add_file(app, address, path.read_bytes(), kind)
+        kept = {"Cache-Control": "max-age=3600"}
+        _add_page(app, address, Response(path.read_bytes(), media_type=kind, headers=kept))
 
 
-def _add_file(app: FastAPI, address: str, content: bytes, kind: str) -> None:
+def _add_page(app: FastAPI, address: str, page: Response) -> None:
     @app.get(address, include_in_schema=False)
-    def _file() -> Response:
-        return Response(content, media_type=kind, headers={"Cache-Control": "max-age=3600"})
+    async def _page() -> Response:
+        return page
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -212,82 +215,60 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RecommenderError)
     def _unknown(_request: Request, error: RecommenderError) -> JSONResponse:
-        return _problem(404 if str(error).startswith("no item") else 422, str(error))
+        return problem(404 if str(error).startswith("no item") else 422, str(error))
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return _problem(422, f"the body is no JSON: {first['ctx']['error']}")
+            return problem(422, f"the body is no JSON: {first['ctx']['error']}")
         where = ".".join(str(part) for part in first["loc"][1:4])[:80]
-        return _problem(422, f"{where}: {first['msg']}"[:300] if where else first["msg"][:300])
+        return problem(422, f"{where}: {first['msg']}"[:300] if where else first["msg"][:300])
 
     @app.exception_handler(HTTPException)
     def _refused(_request: Request, error: HTTPException) -> JSONResponse:
-        return _problem(error.status_code, str(error.detail)[:300])
+        said = _PROBLEMS.get(error.status_code, "") if error.status_code == 413 else ""
+        return problem(error.status_code, said or str(error.detail)[:300], error.headers)
 
 
-def _problem(status: int, text: str) -> JSONResponse:
+def problem(status: int, text: str = "", headers: Any = None) -> JSONResponse:
+    """An answer that says in one line why there is none; some statuses have a line of their own."""
     # Half a surrogate pair in a request must not break the answer that names it.
-    return JSONResponse({"error": text.encode("utf-8", "backslashreplace").decode("utf-8")}, status)
+    line = (text or _PROBLEMS[status]).encode("utf-8", "backslashreplace").decode("utf-8")
+    return JSONResponse({"error": line}, status, headers)
 
 
-class BodyLimit:
-    """ASGI middleware: a body above the limit is answered 413, whether its length is told or not.
+class _ProblemsAsJson:
+    """ASGI middleware around all: refusals of any layer are JSON, and HEAD is GET (uvicorn sends no body)."""
 
-    Parameters
-    ----------
-    app : ASGI application
-    limit : int
-        Bytes.
-    """
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
-    def __init__(self, app: App, limit: int = MAX_BODY) -> None:
-        self.app, self.limit = app, limit
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = replaced = False
+        more = all(name != b"expect" for name, _ in scope["headers"])  # who asks first need not send anything
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        told = headers.get(b"content-length", b"0")
-        too_large = not told.isdigit() or len(told) > 18 or int(told) > self.limit
-        if too_large and headers.get(b"expect", b"").lower() == b"100-continue":
-            await self._refuse(send)  # a client that asks first need not send anything
-            return
-        # Bodies are small: read here, and handed on in one piece.
-        body, taken, more = bytearray(), 0, True
-        while more and taken < _DRAINED:
+        async def receive_on() -> Message:
+            nonlocal more
             message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            part = message.get("body", b"")
-            taken, more = taken + len(part), message.get("more_body", False)
-            too_large = too_large or taken > self.limit
-            if not too_large:
-                body += part
-        if too_large:
-            await self._refuse(send)
-        else:
-            await self.app(scope, _replay(bytes(body), receive), send)
+            more = bool(message.get("more_body"))
+            return message
 
-    async def _refuse(self, send: Send) -> None:
-        content = json.dumps({"error": f"the body is above {self.limit} bytes."}).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        async def send_on(message: Message) -> None:
+            nonlocal started, replaced
+            if message["type"] == "http.response.start":
+                started, status = True, message["status"]
+                while status >= 400 and more:  # most clients read no answer before they have sent all
+                    await receive_on()
+                if status in _PROBLEMS and (b"content-type", b"application/json") not in message["headers"]:
+                    replaced = True
+                    await problem(status)(scope, receive, send)
+            if not replaced:
+                await send(message)
 
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body that was read already, and then what comes next."""
-    pending = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replay
+        try:
+            inner = dict(scope, method="GET") if scope["method"] == "HEAD" else scope
+            await self.app(inner, receive_on, send_on)
+        except asyncio.CancelledError:  # the service stops, and this took too long
+            if not started:
+                await problem(503)(scope, receive, send)
