@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file, save_file
 from serving_material import Trap
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
+from recbole_unisid.files import sha256_of
 
 
 @pytest.fixture
@@ -93,8 +98,6 @@ def test_booby_trapped_files_are_refused_and_nothing_served_runs(
     name: str, vouched: bool, broken: Path
 ) -> None:
     """A pickle in the place of any file is not loaded, even where the manifest vouches for it."""
-    from recbole_unisid.files import sha256_of
-
     mark = broken.parent / "sprung"
     for write in (
         lambda path: path.write_bytes(pickle.dumps(Trap(mark))),
@@ -141,3 +144,126 @@ def test_nothing_is_unpickled_on_the_way(
     run = recbole_unisid.load(folder)
     assert run.sequences is not None
     run.scores([run.sequences.of(0)])
+
+
+def change_weights(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change the weights of floating point, and vouch for them."""
+    weights = load_file(folder / "model.safetensors")
+    changed = {name: change(one) if one.is_floating_point() else one for name, one in weights.items()}
+    save_file(changed, folder / "model.safetensors")
+    vouch_for(folder, "model.safetensors")
+
+
+def vouch_for(folder: Path, name: str) -> None:
+    """Put a file's hash into the manifest."""
+    manifest = json.loads((folder / "serving.json").read_text())
+    manifest["files"][name] = sha256_of(folder / name)
+    (folder / "serving.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda one: one * float("nan"), "not numbers"),
+        (lambda one: one.index_put((torch.tensor(0),) * one.ndim, torch.tensor(float("inf"))), "finite"),
+        (lambda one: one.half(), "float16"),
+        (lambda one: one.to(torch.int64), "int64"),
+    ],
+)
+def test_weights_that_cannot_be_right_are_refused(
+    change: Callable[[torch.Tensor], torch.Tensor], words: str, broken: Path
+) -> None:
+    """Behind a right checksum: they would recommend nothing, or anything."""
+    change_weights(broken, change)
+    with pytest.raises(UserError, match=words):
+        recbole_unisid.load(broken)
+
+
+BOMB = "\n".join(
+    ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "n_layers: 1000000000",
+        "n_layers: 1.0e+300",
+        "MAX_ITEM_LIST_LENGTH: 1000000000",
+        "inner_size: 1000000000",
+        "semantic_dim: 1000000000",
+        "id_dim: 1000000000",
+        BOMB,
+    ],
+)
+def test_settings_of_any_size_are_refused_in_seconds(lines: str, broken: Path) -> None:
+    """Numbers that no weights bear out, and YAML that grows or nests without end."""
+    settings = yaml.safe_load((broken / "config.yaml").read_text())
+    settings.pop(lines.partition(":")[0], None)
+    (broken / "config.yaml").write_text(yaml.safe_dump(settings) + lines + "\n")
+    vouch_for(broken, "config.yaml")
+    started = time.monotonic()
+    with pytest.raises(UserError) as error:
+        recbole_unisid.load(broken)
+    assert time.monotonic() - started < 30
+    assert "config.yaml" in str(error.value) or "n_layers" in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data", 3),
+        ("data", {"users": "40"}),
+        ("data", {"users": -1}),
+        ("data", {"users": 10**18}),
+        ("versions", 7),
+        ("tokenizer", [1]),
+        ("model", None),
+        ("seed", "2020"),
+    ],
+)
+def test_mistyped_results_are_one_line(key: str, value: object, broken: Path) -> None:
+    """Every field that loading reads."""
+    change_result(broken, **{key: value})
+    with pytest.raises(UserError) as error:
+        recbole_unisid.load(broken)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "result.json", "serving.json", "items.tsv", "model.safetensors", "tokens.tsv"]
+)
+def test_pipes_and_devices_are_not_read(name: str, broken: Path, tmp_path: Path) -> None:
+    """They would be read for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path / "pipe", Path("/dev/zero")):
+        (broken / name).unlink()
+        (broken / name).symlink_to(target)
+        started = time.monotonic()
+        with pytest.raises(UserError, match=name):
+            recbole_unisid.load(broken)
+        assert time.monotonic() - started < 10
+
+
+def test_codes_beyond_their_level_are_refused(broken: Path) -> None:
+    """Behind a right checksum."""
+    text = (broken / "tokens.tsv").read_text().splitlines()
+    item, codes = text[1].split("\t")
+    (broken / "tokens.tsv").write_text(
+        "\n".join([text[0], f"{item}\t100000 {codes.partition(' ')[2]}", *text[2:]]) + "\n"
+    )
+    vouch_for(broken, "tokens.tsv")
+    with pytest.raises(UserError, match=r"tokens\.tsv"):
+        recbole_unisid.load(broken)
+
+
+def test_a_changed_setting_is_seen(broken: Path) -> None:
+    """A digit of config.yaml would make another model of the same weights."""
+    text = (broken / "config.yaml").read_text()
+    (broken / "config.yaml").write_text(
+        text.replace("n_heads: 1", "n_heads: 2").replace("n_heads: 4", "n_heads: 2")
+    )
+    assert (broken / "config.yaml").read_text() != text
+    with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+        recbole_unisid.load(broken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from serving_material import FILES, MAX_LENGTH, N_ITEMS, WIDTH, UntrainedRun, write_export
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.files import scratch_folder
 from recbole_unisid.serving import export as export_module
 from recbole_unisid.serving.export import build_index, choose_kind, export
 from recbole_unisid.serving.recommender import Recommender
@@ -64,7 +66,7 @@ def test_an_export_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     """A stop in the middle leaves what was there before; another folder is never replaced."""
     place = tmp_path / "export"
     with monkeypatch.context() as patch:
-        patch.setattr(export_module, "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(export_module, "build_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             write_export(place)
         assert list(tmp_path.iterdir()) == []
@@ -108,3 +110,46 @@ def test_the_index_is_chosen_by_size_or_named() -> None:
         index, about = build_index(vectors, kind)
         assert (index.ntotal, about["kind"]) == (3, kind)
         assert index.search(vectors[:1], 1)[1][0, 0] == (vectors @ vectors[0]).argmax()
+
+
+def test_a_link_is_followed_and_kept(tmp_path: Path) -> None:
+    """What it leads to is written, be it an export, an empty folder, or not there; nothing else is replaced."""
+    link = tmp_path / "latest"
+    link.symlink_to(tmp_path / "store" / "one", target_is_directory=True)
+    for n_items in (30, 40):
+        assert export(UntrainedRun(n_items=n_items), link) == link
+        assert link.is_symlink()
+        assert len(Recommender(link)) == len(Recommender(tmp_path / "store" / "one")) == n_items
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "file").write_text("years of work")
+    (tmp_path / "to file").symlink_to(tmp_path / "file")
+    for refused in ("round", "to file"):
+        with pytest.raises(UserError, match=refused) as raised:
+            write_export(tmp_path / refused)
+        assert "\n" not in str(raised.value)
+        assert (tmp_path / refused).is_symlink()
+    assert (tmp_path / "file").read_text() == "years of work"
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
+    """By the next one; what another process is writing stays."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from serving_material import write_export
+from recbole_unisid.serving import export
+export.build_index = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_export(Path(sys.argv[1]))
+"""
+    place = tmp_path / "exp"
+    command = [sys.executable, "-c", code, str(place)]
+    assert (
+        subprocess.run(
+            command, cwd=Path(__file__).parent, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ).returncode
+        == -9
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+    with scratch_folder(place) as alive:
+        write_export(place)
+        assert set(tmp_path.iterdir()) == {alive, place}

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+import uvicorn
 from serving_material import Service, write_export
 
 from recbole_unisid.commands.main import main
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[str, int]]]:
     """A service in a thread of this process, with settings of the server's module; its address."""
-    running: list[tuple[server.Server, threading.Thread]] = []
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def started(**settings: object) -> tuple[str, int]:
         for name, value in settings.items():

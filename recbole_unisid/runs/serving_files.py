@@ -35,7 +35,7 @@ def write_serving_files(
     titles = [title or item for title, item in zip(titles, item_ids, strict=True)]
     counts = split.training_counts(dataset.sequences)
     Catalogue(["[PAD]", *item_ids], ["[PAD]", *titles], ["", *texts], counts).save(folder / CATALOGUE_FILE)
-    files, tokens = ["model.safetensors", CATALOGUE_FILE], None
+    files, tokens = ["model.safetensors", "config.yaml", CATALOGUE_FILE], None
     tokenization = None if semantics is None else semantics.tokenization
     if semantics is not None and tokenization is not None:
         tokenization.tokenizer.save(folder)

@@ -26,16 +26,7 @@ from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 class Added:
     """What :func:`add_items` has done.
 
-    Attributes
-    ----------
-    path : Path
-        Folder of the new version of the catalogue.
-    version : Version
-        The whole catalogue.
-    items : NewItems
-        What was added.
-    wordless : int
-        Items of whose text the encoder knows nothing: their vector is zero.
+    `wordless` of the items have a text of which the encoder knows nothing: their vector is zero.
     """
 
     path: Path
@@ -58,20 +49,12 @@ def add_items(
 
     Parameters
     ----------
-    run_dir : str or Path
-        A run of UniSID, SemanticID or DenseText.
     items : str or Path
-        Table of new items (:func:`recbole_unisid.serving.add_items.read_new_items`).
+        Table of new items (:func:`read_new_items`).
     columns : mapping of str, optional
         Field of the run -> column of the table, where they are called differently.
     vectors : str, optional
         A file of the new items' vectors, for runs whose vectors came from one.
-    show_progress : bool
-        Whether a progress bar is shown.
-
-    Returns
-    -------
-    Added
 
     Raises
     ------
@@ -153,19 +136,11 @@ def read_new_items(
     ----------
     path : Path
         ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` with the columns of the data set's item file, or such
-        an ``.item`` file.
-    recipe : TextRecipe
-        How the run made text of columns.
+        an ``.item`` file, for which `separator` and `encoding` are meant.
     known : collection of str
         Identifiers that are taken.
     columns : mapping of str
         Field of the run -> column of the table, where they are called differently.
-    id_field : str
-        The field of identifiers.
-    separator : str
-        Between the columns of an ``.item`` file.
-    encoding : str
-        Of an ``.item`` file.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -18,11 +19,25 @@ from tqdm import tqdm
 
 import recbole_unisid
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.files import scratch_folder, sha256_of, write_atomically, write_json
+from recbole_unisid.files import scratch_folder, sha256_of, write_json
 from recbole_unisid.serving import recommender
 
 #: The recommender's name in an exported folder.
 RECOMMENDER = "recommender.py"
+_FILES = (recommender.ITEMS, recommender.VECTORS, recommender.INDEX, recommender.ENCODER, RECOMMENDER)
+#: Of ONNX; the first with layer norm as one operator, and old enough for every runtime in use.
+OPSET = 17
+#: What a state may differ by between torch and onnxruntime, relative to the largest of them.
+_TOLERANCE = 1e-4
+KINDS = ("auto", "exact", "hnsw", "ivf")
+#: Up to so many items an exact search takes a few milliseconds; see results/serving.md.
+EXACT_UP_TO = 100_000
+#: Beyond so many, the links of HNSW cost more memory and building than they save.
+HNSW_UP_TO = 2_000_000
+#: Links of an item, width of the search while building, and while asking (Malkov and Yashunin 2016: M, ef).
+HNSW = {"links": 32, "construction": 200, "search": 128}
+#: Items added between two updates of the progress bar.
+_STEP = 20_000
 
 
 def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = True) -> Path:
@@ -33,29 +48,26 @@ def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = Tr
     loaded : LoadedRun
         A finished run of a model that scores by item vectors.
     to : str or Path
-        The folder to make; an earlier export there is replaced as a whole, anything else is left alone.
+        The folder to make; an earlier export there is replaced as a whole, anything else is left alone. A
+        symbolic link is followed.
     index : str
         ``exact``, ``hnsw``, ``ivf``, or ``auto`` by the number of items.
-    progress : bool
-        Show a bar where it takes long.
-
-    Returns
-    -------
-    Path
-        The folder: ``manifest.json``, ``items.json``, ``vectors.safetensors``, ``index.faiss``,
-        ``encoder.onnx`` and ``recommender.py``.
 
     Raises
     ------
     UserError
         For a model without item vectors, or a folder that is no export.
     """
-    final = Path(to)
-    refuse_other_models(loaded)
+    if loaded.item_vectors is None:
+        raise UserError(
+            f"{loaded.path} is a run of {loaded.config['model']}, which has no item vectors to export; UniSID, "
+            "SemanticID, ItemID and DenseText have (serve --run=... serves any model)."
+        )
     kind = choose_kind(index, len(loaded.item_ids) - 1)
-    if final.exists() and not _is_export(final):
-        raise UserError(f"{final} is there already and is no export; name another folder with --to=DIR.")
     try:
+        final = Path(os.path.realpath(to))
+        if final.exists() and not _is_export(final):
+            raise UserError(f"{to} is there already and is no export; name another folder with --to=DIR.")
         final.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(final) as scratch:
             part = scratch / "export"
@@ -66,34 +78,15 @@ def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = Tr
             part.rename(final)
     except OSError as error:
         raise UserError(
-            f"Cannot write to {final}: {error.strerror}; name another folder with --to=DIR."
+            f"Cannot write to {to}: {error.strerror}; name another folder with --to=DIR."
         ) from error
-    return final
-
-
-def refuse_other_models(loaded: Any) -> None:
-    """Refuse a model that cannot be exported.
-
-    Raises
-    ------
-    UserError
-        Unless the model scores by a state and item vectors.
-    """
-    if loaded.item_vectors is None:
-        raise UserError(
-            f"{loaded.path} is a run of {loaded.config['model']}, which has no item vectors to export; UniSID, "
-            "SemanticID, ItemID and DenseText have (serve --run=... serves any model)."
-        )
+    return Path(to)
 
 
 def _is_export(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else, or nothing at all."""
-    ours = {recommender.MANIFEST, *_files()}
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= ours | {"__pycache__"}
-
-
-def _files() -> tuple[str, ...]:
-    return (recommender.ITEMS, recommender.VECTORS, recommender.INDEX, recommender.ENCODER, RECOMMENDER)
+    ours = {recommender.MANIFEST, *_FILES, "__pycache__"}
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= ours
 
 
 def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
@@ -108,49 +101,30 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
     (folder / recommender.VECTORS).write_bytes(save(tensors))  # save_file lets nobody else read it
     write_json(folder / recommender.ITEMS, {"ids": loaded.item_ids[1:], "titles": loaded.titles[1:]})
     index, about = build_index(vectors, kind, progress)
-    write_index(index, folder / recommender.INDEX)
+    (folder / recommender.INDEX).write_bytes(faiss.serialize_index(index).data)
     shutil.copyfile(recommender.__file__, folder / RECOMMENDER)
-    write_json(
-        folder / recommender.MANIFEST,
-        {
-            "schema": recommender.SCHEMA,
-            "model": loaded.config["model"],
-            "dataset": loaded.config["dataset"],
-            "run": Path(loaded.path).name,
-            "items": len(vectors),
-            "width": width,
-            "levels": 0 if loaded.codes is None else int(loaded.codes.shape[1]),
-            "max_length": max_length,
-            "index": about,
-            "encoder": {"opset": OPSET, "inputs": ["vectors", "lengths"], "output": "states"},
-            "versions": {"recbole_unisid": recbole_unisid.__version__},
-            "files": {name: _about(folder / name) for name in _files()},
+    manifest = {
+        "schema": recommender.SCHEMA,
+        "model": loaded.config["model"],
+        "dataset": loaded.config["dataset"],
+        "run": Path(loaded.path).name,
+        "items": len(vectors),
+        "width": width,
+        "levels": 0 if loaded.codes is None else int(loaded.codes.shape[1]),
+        "max_length": max_length,
+        "index": about,
+        "encoder": {"opset": OPSET, "inputs": ["vectors", "lengths"], "output": "states"},
+        "versions": {"recbole_unisid": recbole_unisid.__version__},
+        "files": {
+            name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
+            for name in _FILES
         },
-    )
-
-
-def _about(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-KINDS = ("auto", "exact", "hnsw", "ivf")
-#: Up to so many items an exact search takes a few milliseconds; see results/serving.md.
-EXACT_UP_TO = 100_000
-#: Beyond so many, the links of HNSW cost more memory and building than they save.
-HNSW_UP_TO = 2_000_000
-#: Links of an item, width of the search while building, and while asking (Malkov and Yashunin 2016: M, ef).
-HNSW = {"links": 32, "construction": 200, "search": 128}
-#: Items added between two updates of the progress bar.
-_STEP = 20_000
+    }
+    write_json(folder / recommender.MANIFEST, manifest | {"sha256": recommender.digest_of(manifest)})
 
 
 def choose_kind(kind: str, n_items: int) -> str:
-    """Resolve ``auto`` by the number of items.
-
-    Raises
-    ------
-    UserError
-        For an unknown kind.
+    """The kind of index that ``auto`` takes for so many items, or the one that was named.
 
     Examples
     --------
@@ -165,27 +139,16 @@ def choose_kind(kind: str, n_items: int) -> str:
 
 
 def build_index(vectors: NDArray[np.float32], kind: str, progress: bool = True) -> tuple[Any, dict[str, Any]]:
-    """Index item vectors by inner product.
+    """Index item vectors by inner product; the index, its kind and its sizes.
+
+    With several threads FAISS adds items to HNSW in whatever order they come: ``OMP_NUM_THREADS=1`` makes the
+    index the same every time.
 
     Parameters
     ----------
     vectors : ndarray of float32, shape [items, width]
         Without the padding row: the index's number of an item is its row.
-    kind : str
-        ``exact``, ``hnsw`` or ``ivf``.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    index : faiss.Index
-    about : dict
-        ``kind`` and its sizes, as the manifest keeps them.
-
-    Notes
-    -----
-    With several threads FAISS adds items to HNSW in whatever order they come: ``OMP_NUM_THREADS=1`` makes the
-    index the same every time.
+    kind : {"exact", "hnsw", "ivf"}
     """
     n_items, width = vectors.shape
     about: dict[str, Any] = {"kind": kind}
@@ -208,25 +171,10 @@ def build_index(vectors: NDArray[np.float32], kind: str, progress: bool = True) 
     return index, about
 
 
-def write_index(index: Any, path: Path) -> None:
-    """Write an index in FAISS's own binary format, atomically."""
-    with write_atomically(path) as part:
-        faiss.write_index(index, str(part))
-
-
-#: Of ONNX; the first with layer norm as one operator, and old enough for every runtime in use.
-OPSET = 17
-#: What a state may differ by between torch and onnxruntime, relative to the largest of them.
-_TOLERANCE = 1e-4
-
-
 class UserEncoder(nn.Module):
-    """Item vectors of histories to their last states.
+    """The part of a model that reads histories: item vectors in, the state that scores the next item out.
 
-    Parameters
-    ----------
-    transformer : Module
-        Maps [batch, length, width] to states of the same shape; padding on the right.
+    `transformer` maps [batch, length, width] to states of the same shape; padding on the right.
     """
 
     def __init__(self, transformer: nn.Module) -> None:
@@ -242,27 +190,22 @@ class UserEncoder(nn.Module):
 
 
 def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: int) -> None:
-    """Write the encoder as ONNX for any batch and any length up to `max_length`, and try it.
+    """Write the encoder as ONNX for any batch and any length up to `max_length`, and compare it with torch.
 
     The model has the inputs ``vectors`` and ``lengths`` and the output ``states``.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    transformer : Module
-        In evaluation mode, on the CPU.
-    width : int
-        Width of item vectors.
-    max_length : int
-        Longest history.
 
     Raises
     ------
     UserError
         When onnx or onnxruntime is missing, or computes other states than torch.
     """
-    _require("onnx", "onnxruntime")
+    for package in ("onnx", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            raise UserError(
+                f"export needs {package}, which is not installed: pip install 'recbole_unisid[export]'."
+            ) from None
     encoder = UserEncoder(transformer).eval()
     example = (torch.zeros(2, min(3, max_length), width), torch.ones(2, dtype=torch.int64))
     dynamic = {"vectors": {0: "batch", 1: "length"}, "lengths": {0: "batch"}, "states": {0: "batch"}}
@@ -279,13 +222,9 @@ def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: in
             opset_version=OPSET,
             dynamo=False,
         )
-    _try(path, encoder, width, max_length)
-
-
-def _try(path: Path, encoder: UserEncoder, width: int, max_length: int) -> None:
-    """Compare with torch on the shortest and the longest histories: tracing may bake sizes in."""
-    session = _session(path)
+    session = recommender.read_encoder(path, threads=0)
     generator = torch.Generator().manual_seed(0)
+    # The shortest and the longest histories: tracing may bake sizes in.
     for batch, length in ((1, 1), (5, max_length)):
         vectors = torch.randn(batch, length, width, generator=generator)
         lengths = torch.randint(1, length + 1, (batch,), generator=generator)
@@ -295,21 +234,3 @@ def _try(path: Path, encoder: UserEncoder, width: int, max_length: int) -> None:
         if not np.allclose(found, expected, rtol=0, atol=_TOLERANCE * np.abs(expected).max()):
             apart = np.abs(found - expected).max()
             raise UserError(f"The ONNX encoder differs from the model by {apart:.2g}; nothing was exported.")
-
-
-def _require(*packages: str) -> None:
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise UserError(
-                f"export needs {package}, which is not installed: pip install 'recbole_unisid[export]'."
-            ) from None
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

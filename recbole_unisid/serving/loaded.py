@@ -38,14 +38,6 @@ class LoadedRun:
 
     Attributes
     ----------
-    path : Path
-        The run's folder.
-    config : StoredConfig
-        Its settings.
-    model : AbstractRecommender
-        In evaluation mode.
-    stored : StoredRun
-        The files it came from.
     catalogue : int
         Version of the catalogue: 1 as trained, more with items that were added.
     item_ids, titles : list of str, each n_items + 1 long
@@ -115,13 +107,7 @@ class LoadedRun:
 
     @cached_property
     def sequences(self) -> UserSequences | None:
-        """Everybody's sequences in the run's data set; None where it is not at hand.
-
-        Raises
-        ------
-        UserError
-            When the data set has other items than the run was trained on.
-        """
+        """Everybody's sequences in the data set, which must have the run's items; None where it is not at hand."""
         sequences = stored_sequences(self.stored.settings, self._data_path)
         if sequences is not None and sequences.item_ids[1:].tolist() != self.stored.catalogue.item_ids[1:]:
             raise UserError(
@@ -131,13 +117,7 @@ class LoadedRun:
         return sequences
 
     def number_of(self, id_or_title: str) -> int:
-        """The number of an item by its identifier, its title, or a part of one title alone.
-
-        Raises
-        ------
-        UserError
-            When no item or several items are meant.
-        """
+        """The number of the one item of an identifier, a title, or a part of a title."""
         return self.names.number_of(id_or_title)
 
     @torch.no_grad()
@@ -170,12 +150,7 @@ class LoadedRun:
 
     @torch.no_grad()
     def scores(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Score the whole catalogue for some histories, as the evaluation of the run does.
-
-        Parameters
-        ----------
-        histories : sequence of ndarray of int64
-            As in :meth:`states`.
+        """Score the whole catalogue for some histories as in :meth:`states`, as the evaluation of the run does.
 
         Returns
         -------
@@ -189,6 +164,8 @@ class LoadedRun:
             found = self.model.full_sort_predict(batch).float().view(len(inputs), -1)
             scores[start : start + len(inputs)] = found[:, : self.n_items + 1].cpu().numpy()
             start += len(inputs)
+        if np.isnan(scores[:, 1:]).any():
+            raise UserError(f"{self.path} gives scores that are not numbers; run again.")
         return scores
 
     def _batches(self, histories: Sequence[NDArray[np.int64]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -228,11 +205,6 @@ def load(
     data_path : str or Path, optional
         Folder of the data sets, for users' histories; by default the one of the run.
 
-    Returns
-    -------
-    LoadedRun
-        With the model in evaluation mode.
-
     Raises
     ------
     UserError
@@ -263,6 +235,12 @@ def load(
     users = int(stored.result["data"]["users"])
     dataset = StoredDataset(config, stored.catalogue, users, stored.semantics())
     model = build_stored_model(config, dataset, stored.weights)
+    for name, tensor in model.state_dict().items():
+        if stored.weights[name].dtype != tensor.dtype:  # torch would convert them without a word
+            found = stored.weights[name].dtype
+            raise UserError(
+                f"{stored.path}/model.safetensors: {name} is {found}, not {tensor.dtype}; run again."
+            )
     if version is not None:
         model.items.append(torch.from_numpy(version.added).to(config["device"]))
         model.n_items = model.items.n_items + 1

@@ -1,4 +1,4 @@
-"""The best next items of a history, and which items of it they resemble."""
+"""The best next items of a history, which items of it they resemble, and how both are shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from recbole_unisid.serving.requests import Request
 
 #: What becomes of items that the history has: ``filter`` leaves them out, ``keep`` ranks them too.
 SEEN = ("filter", "keep")
+_TITLE_WIDTH = 50
+_SHOWN_HISTORY = 3
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One place of a list.
-
-    Attributes
-    ----------
-    item : int
-        Item number.
-    score : float
-        Of the model; higher is better, only the order means something.
-    why : list of Reason
-        The nearest items of the history, nearest first.
-    """
+    """One place of a list: an item's number, the model's score, and the nearest items of the history."""
 
     item: int
     score: float
@@ -67,12 +58,10 @@ def recommend(
     seen: str = "filter",
     reasons: int = 2,
 ) -> list[list[Recommendation]]:
-    """Recommend for some histories.
+    """Recommend for some histories, best first; equal scores in the order of item numbers.
 
     Parameters
     ----------
-    run : LoadedRun
-        The model.
     histories : sequence of ndarray of int64
         Item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time.
     k : int
@@ -81,11 +70,6 @@ def recommend(
         Whether items of the history are left out.
     reasons : int
         Items of the history to name for each recommendation at most.
-
-    Returns
-    -------
-    list of list of Recommendation
-        Best first; equal scores in the order of item numbers.
 
     Raises
     ------
@@ -109,15 +93,7 @@ def recommend(
 
 
 def best_items(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The `k` items of the highest scores, equal ones by number; -inf is never among them.
-
-    Parameters
-    ----------
-    scores : ndarray of float32, shape [n_items + 1]
-        Of one history, by item number; or [n_items], by row of the catalogue.
-    k : int
-        At most.
-    """
+    """At most `k` places of the highest of some scores, equal ones in order; -inf is never among them."""
     least = np.partition(scores, len(scores) - k)[len(scores) - k]
     candidates = np.flatnonzero((scores >= least) & (scores > -np.inf))
     order = np.lexsort((candidates, -scores[candidates]))
@@ -127,22 +103,11 @@ def best_items(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 def nearest_in_history(
     run: LoadedRun, items: NDArray[np.int64], history: NDArray[np.int64], count: int
 ) -> list[list[Reason]]:
-    """For each item, the items of the history that are nearest to it.
+    """For each item, at most `count` items of the history that are nearest to it.
 
     Near is who shares the longest beginning of the code tuple, then the larger cosine of item vectors,
-    then the later one. It says what an item resembles, not what made the model choose it.
-
-    Parameters
-    ----------
-    run : LoadedRun
-        The model.
-    items : ndarray of int64, shape [n]
-        Item numbers.
-    history : ndarray of int64, shape [length]
-        Item numbers, oldest first.
-    count : int
-        How many to name at most. Where tokens tell, only those that share the first code are named, but
-        one in any case.
+    then the later one. It says what an item resembles, not what made the model choose it. Where tokens tell,
+    only items that share the first code are named, but one in any case.
     """
     # Each item of the history once, the latest first.
     past = history[::-1][np.sort(np.unique(history[::-1], return_index=True)[1])]
@@ -152,10 +117,12 @@ def nearest_in_history(
         codes = run.codes[:, :levels]
         equal = codes[items][:, None] == codes[past][None]  # [n, past, levels]
         shared = np.cumprod(equal, axis=2).sum(axis=2)
-    similarity = _cosines(run, items, past)
+    vectors, cosines = run.item_vectors, None
+    if vectors is not None:
+        cosines = _unit(vectors[items]) @ _unit(vectors[past]).T
     found = []
     for row in range(len(items)):
-        nearness = np.zeros(len(past)) if similarity is None else similarity[row]
+        nearness = np.zeros(len(past)) if cosines is None else cosines[row]
         order = np.lexsort((np.arange(len(past)), -nearness, -shared[row]))
         chosen = [at for place, at in enumerate(order[:count]) if place == 0 or shared[row, at] or not levels]
         found.append(
@@ -164,7 +131,7 @@ def nearest_in_history(
                     int(past[at]),
                     int(shared[row, at]),
                     levels,
-                    None if similarity is None else float(similarity[row, at]),
+                    None if cosines is None else float(nearness[at]),
                 )
                 for at in chosen
             ]
@@ -172,22 +139,9 @@ def nearest_in_history(
     return found
 
 
-def _cosines(
-    run: LoadedRun, items: NDArray[np.int64], others: NDArray[np.int64]
-) -> NDArray[np.float32] | None:
-    """Cosines of item vectors, shape [items, others]; None for models without vectors."""
-    if run.item_vectors is None:
-        return None
-
-    def unit(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = run.item_vectors[numbers]  # type: ignore[index]
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
-
-    return unit(items) @ unit(others).T
-
-
-_TITLE_WIDTH = 50
-_SHOWN_HISTORY = 3
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)  # type: ignore[no-any-return]
 
 
 def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendation]) -> str:
@@ -199,7 +153,16 @@ def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendatio
             "title": run.titles[one.item],
             "score": one.score,
             "tokens": None if run.codes is None else run.codes[one.item].tolist(),
-            "why": [_reason_as_json(run, reason) for reason in one.why],
+            "why": [
+                {
+                    "item_id": run.item_ids[reason.item],
+                    "title": run.titles[reason.item],
+                    "shared_codes": reason.shared if reason.levels else None,
+                    "levels": reason.levels or None,
+                    "similarity": reason.similarity,
+                }
+                for reason in one.why
+            ],
         }
         for rank, one in enumerate(found, start=1)
     ]
@@ -208,9 +171,13 @@ def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendatio
 
 
 def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) -> str:
-    """A table under a line that says whose it is."""
+    """A table under a line that says whose it is, or why it is empty."""
     last = [_short(run.titles[item]) for item in request.history[-_SHOWN_HISTORY:][::-1]]
     whose = f"user {request.user}" if request.user is not None else "this history"
+    count = len(request.history)
+    head = f"for {whose} ({count} {'item' if count == 1 else 'items'}, last: {'; '.join(last)})\n"
+    if not found:
+        return f"{head}\nNothing is left to recommend: the history has every item; --seen=keep ranks those too.\n"
     rows = [
         [
             rank,
@@ -224,32 +191,19 @@ def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) 
     ]
     tokens = [] if run.codes is None else ["tokens"]
     header = ["", "item", "title", "score", *tokens, "nearest in the history"]
-    table = tabulate(rows, header, floatfmt=".3f", disable_numparse=[1, 2])
-    count = len(request.history)
-    return f"for {whose} ({count} {'item' if count == 1 else 'items'}, last: {'; '.join(last)})\n\n{table}\n"
+    return f"{head}\n{tabulate(rows, header, floatfmt='.3f', disable_numparse=[1, 2])}\n"
 
 
 def _because(run: LoadedRun, why: Sequence[Reason]) -> str:
-    if not why:
+    if not why or not (why[0].shared or why[0].similarity is not None):
         return ""
     nearest = why[0]
-    if nearest.shared:
-        how = f"{nearest.shared} of {nearest.levels} codes"
-    elif nearest.similarity is not None:
-        how = f"cosine {nearest.similarity:.2f}"
-    else:
-        return ""
+    how = (
+        f"{nearest.shared} of {nearest.levels} codes"
+        if nearest.shared
+        else f"cosine {nearest.similarity:.2f}"
+    )
     return f"{_short(run.titles[nearest.item])} ({how})"
-
-
-def _reason_as_json(run: LoadedRun, reason: Reason) -> dict[str, Any]:
-    return {
-        "item_id": run.item_ids[reason.item],
-        "title": run.titles[reason.item],
-        "shared_codes": reason.shared if reason.levels else None,
-        "levels": reason.levels or None,
-        "similarity": reason.similarity,
-    }
 
 
 def _short(title: str) -> str:
@@ -257,15 +211,9 @@ def _short(title: str) -> str:
 
 
 class RunRecommender(ItemRecommender):
-    """A run's model scores the whole catalogue.
+    """The exported recommender's interface to a run of any model, which scores the whole catalogue."""
 
-    Parameters
-    ----------
-    loaded : LoadedRun
-        A finished run.
-    """
-
-    def __init__(self, loaded: Any) -> None:
+    def __init__(self, loaded: LoadedRun) -> None:
         codes = None if loaded.codes is None else loaded.codes[1:]
         super().__init__(loaded.item_ids[1:], loaded.titles[1:], codes)
         self._loaded = loaded
@@ -289,7 +237,6 @@ class RunRecommender(ItemRecommender):
             if vectors is None:
                 model = self._loaded.config["model"]
                 raise RecommenderError(f"{model} has no item vectors, and so no similar items.")
-            norms = np.maximum(np.linalg.norm(vectors[1:], axis=1, keepdims=True), np.finfo(np.float32).tiny)
-            self._units = vectors[1:] / norms
+            self._units = _unit(vectors[1:])
         cosines: NDArray[np.float32] = self._units @ self._units[row]
         return cosines

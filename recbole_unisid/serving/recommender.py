@@ -35,6 +35,11 @@ MANIFEST, ITEMS, VECTORS, INDEX, ENCODER = (
     "index.faiss",
     "encoder.onnx",
 )
+_KEYS = {
+    *("schema", "model", "dataset", "run", "items", "width", "levels", "max_length"),
+    *("index", "encoder", "versions", "files"),
+}
+_LARGEST_MANIFEST = 1 << 20
 #: Items that a search looks at closely; a text that matches more is too short to rank them all.
 _LOOKED_AT = 1000
 
@@ -46,16 +51,8 @@ class RecommenderError(ValueError):
 class Recommendation(NamedTuple):
     """One item of an answer.
 
-    Attributes
-    ----------
-    id : str
-        The item's name in the data set.
-    title : str
-        Its title, or its name where it has none.
-    codes : tuple of int
-        Its tokens, coarse to fine; empty where the model has none.
-    score : float
-        Higher is better; comparable within one answer. 0 where nothing was scored.
+    Its name in the data set; its title, or its name where it has none; its tokens, coarse to fine, where the model has
+    them; and its score: higher is better within one answer, 0 where nothing was scored.
     """
 
     id: str
@@ -98,6 +95,8 @@ class ItemRecommender:
     def recommend(self, history: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendation]:
         """Recommend for one history.
 
+        Best first; equal scores in the order of the catalogue.
+
         Parameters
         ----------
         history : sequence of str
@@ -106,11 +105,6 @@ class ItemRecommender:
             Items wanted; fewer come back where the catalogue has no more.
         seen : bool
             Whether items of the history may be recommended again.
-
-        Returns
-        -------
-        list of Recommendation
-            Best first; equal scores in the order of the catalogue.
 
         Raises
         ------
@@ -177,16 +171,8 @@ class ItemRecommender:
         return [self._item(row) for *_, row in sorted(found)[:limit]]
 
     def item(self, name: str) -> Recommendation:
-        """An item by its name.
-
-        Raises
-        ------
-        RecommenderError
-            When there is none.
-        """
+        """An item by its name; a :class:`RecommenderError` where there is none."""
         return self._item(self._row(name))
-
-    # --- what subclasses know -----------------------------------------------------------------------
 
     def _best(
         self, histories: Sequence[NDArray[np.int64]], count: int
@@ -197,8 +183,6 @@ class ItemRecommender:
     def _cosines(self, row: int) -> NDArray[np.float32]:
         """Cosine of one item's vector with all, shape [items]."""
         raise NotImplementedError
-
-    # --- helpers ------------------------------------------------------------------------------------
 
     def _item(self, row: int, score: float = 0.0) -> Recommendation:
         codes = () if self.codes is None else tuple(self.codes[row].tolist())
@@ -238,15 +222,11 @@ class Recommender(ItemRecommender):
 
     Parameters
     ----------
-    folder : str or Path
-        The exported folder.
     threads : int
         Threads of one encoding; several callers may ask at the same time either way.
 
     Attributes
     ----------
-    manifest : dict
-        ``manifest.json``.
     vectors : ndarray of float32, shape [items, width]
         A score is the inner product of a history's state and an item's vector.
 
@@ -254,12 +234,6 @@ class Recommender(ItemRecommender):
     ------
     RecommenderError
         When the folder is missing, damaged, or of another version.
-
-    Examples
-    --------
-    With an exported folder at hand::
-
-        Recommender("exported").recommend(["B0009YQ8OK"], k=3)
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
@@ -270,13 +244,28 @@ class Recommender(ItemRecommender):
         self.vectors: NDArray[np.float32] = tensors["vectors"]
         self.max_length: int = self.manifest["max_length"]
         self._index = _read_index(folder / INDEX)
-        self._encoder = _read_encoder(folder / ENCODER, threads)
+        self._encoder = read_encoder(folder / ENCODER, threads)
         shape = (len(self), self.manifest["width"])
         told = {self.vectors.shape, (self._index.ntotal, self._index.d)}
         if told != {shape} or (self.codes is not None and len(self.codes) != len(self)):
             raise RecommenderError(f"the files of {folder} do not belong together; export the run anew.")
+        self._try(folder)
         norms = np.linalg.norm(self.vectors, axis=1)
         self._inverse_norms = 1 / np.maximum(norms, np.finfo(np.float32).tiny)
+
+    def _try(self, folder: Path) -> None:
+        """One recommendation, which must be what the vectors say: files may be whole and not of one export."""
+        try:
+            states = self.states([np.zeros(1, dtype=np.int64)])
+            scores, rows = self._best([np.zeros(1, dtype=np.int64)], 1)
+            expected = self.vectors[rows[0, 0]] @ states[0]
+        except Exception as error:  # of onnxruntime or faiss, which have none of their own
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RecommenderError(f"{folder} cannot recommend ({first}); export the run anew.") from None
+        allowed = 1e-3 * np.linalg.norm(states[0]) * np.linalg.norm(self.vectors[rows[0, 0]])
+        agree = rows[0, 0] < 0 or abs(scores[0, 0] - expected) <= allowed  # ivf may look at an empty list
+        if not (agree and np.isfinite(states).all()):
+            raise RecommenderError(f"the files of {folder} do not belong together; export the run anew.")
 
     def states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Encode histories of rows of the catalogue, oldest first, to states [histories, width]."""
@@ -330,36 +319,61 @@ def _short(value: object) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        schema, files = manifest["schema"], manifest["files"]
-        width, max_length, kind = manifest["width"], manifest["max_length"], manifest["index"]["kind"]
-        whole = isinstance(width, int) and isinstance(max_length, int) and max_length > 0
-        numbers = {"exact": (), "hnsw": ("search",), "ivf": ("probes",)}[kind]
-        whole = whole and all(isinstance(manifest["index"][number], int) for number in numbers)
+        manifest: dict[str, Any] = json.loads(_content(path, _LARGEST_MANIFEST))
+        schema, files, index = manifest["schema"], manifest["files"], manifest["index"]
+        told = manifest.pop("sha256", None)  # older exports have none
+        kinds = {"exact": [], "hnsw": ["search"], "ivf": ["probes"]}
+        numbers = [manifest["width"], manifest["max_length"], *(index[name] for name in kinds[index["kind"]])]
+        whole = all(type(number) is int and 0 < number < 1 << 31 for number in numbers)
+        whole = whole and isinstance(manifest["model"], str) and isinstance(manifest["dataset"], str)
+        whole = whole and set(manifest) <= _KEYS and told in (None, digest_of(manifest))
     except FileNotFoundError:
         raise RecommenderError(f"{folder} is no exported folder: it has no {MANIFEST}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise RecommenderError(f"{folder / MANIFEST} is damaged; export the run anew.") from None
-    if schema != SCHEMA or not whole:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole, schema = False, SCHEMA
+    if schema != SCHEMA:
         raise RecommenderError(f"{folder} has schema {_short(schema)}; this recommender reads {SCHEMA}.")
-    for name in (ITEMS, VECTORS, INDEX, ENCODER):
+    if not whole:
+        raise RecommenderError(f"{path} is damaged; export the run anew.")
+    for name in (ITEMS, VECTORS, INDEX, ENCODER, "recommender.py"):
         # The names are fixed: the manifest cannot send us to another file.
         try:
-            if _sha256(folder / name) != files[name]["sha256"]:
+            if not _unchanged(folder / name, files[name]):
                 raise RecommenderError(f"{folder / name} has changed since it was exported; export anew.")
         except (OSError, KeyError, TypeError):
-            raise RecommenderError(f"{folder / name} is missing; export the run anew.") from None
-    checked: dict[str, Any] = manifest
-    return checked
+            if name != "recommender.py":  # the one file that is not needed here
+                raise RecommenderError(f"{folder / name} is missing; export the run anew.") from None
+    return manifest
 
 
-def _sha256(path: Path) -> str:
+def digest_of(manifest: dict[str, Any]) -> str:
+    """The SHA-256 of a manifest's own entries."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _content(path: Path, most: int) -> bytes:
+    """The bytes of an ordinary file; a pipe or a device would be read for ever."""
+    if path.exists() and not path.is_file():
+        raise RecommenderError(f"{path} is no ordinary file; export the run anew.")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise RecommenderError(f"{path} is too large to be what an export writes; export the run anew.")
+    return content
+
+
+def _unchanged(path: Path, about: dict[str, Any]) -> bool:
+    if not path.is_file():  # a pipe or a device would be read for ever
+        raise FileNotFoundError(path)
+    if path.stat().st_size != about["bytes"]:
+        return False
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return bool(digest.hexdigest() == about["sha256"])
 
 
 def _read_items(path: Path) -> dict[str, list[str]]:
@@ -412,7 +426,8 @@ def _read_index(path: Path) -> Any:
     return index
 
 
-def _read_encoder(path: Path, threads: int) -> Any:
+def read_encoder(path: Path, threads: int) -> Any:
+    """An ONNX model, ready to run; 0 threads are as many as there are processors."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

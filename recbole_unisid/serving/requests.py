@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Beyond so many users, near names would take longer than the recommendation.
 _MANY = 100_000
+#: Names in a message.
+_SHOWN = 4
+#: Commas that a title may have.
+_COMMAS = 12
 
 
 @dataclass(frozen=True)
@@ -38,47 +41,40 @@ class Request:
 
 
 class Requests:
-    """Makes requests out of text.
+    """Makes requests out of text; the run's data set is read when a user is first named.
 
-    Parameters
-    ----------
-    run : LoadedRun
-        The model; its data set is read when a user is first named.
-    leave_out : int
-        So many of a user's last items are taken off: 1 is the history that the test of a leave-one-out
-        run saw.
+    `leave_out` of a user's last items are taken off: 1 gives the history that the test of a leave-one-out run saw.
     """
 
     def __init__(self, run: LoadedRun, leave_out: int = 0) -> None:
         self.run, self.leave_out = run, leave_out
-        self._rows: dict[str, int] | None = None
 
-    def of_history(self, text: str) -> Request:
-        """A typed history (:func:`parse_history`)."""
-        return Request(None, parse_history(text, self.run.names))
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        if self.run.sequences is None:
+            raise UserError(
+                f"The data set '{self.run.config['dataset']}' is not at hand, so users have no history here: name its "
+                "place with --data_path=..., or give --history."
+            )
+        return {name: row for row, name in enumerate(self.run.sequences.user_ids.tolist())}
 
     def of_user(self, user: str) -> Request:
-        """A user of the data set.
-
-        Raises
-        ------
-        UserError
-            When the data set is not at hand, the user is not in it, or no item is left.
-        """
-        sequences = self._sequences()
-        if self._rows is None:
-            self._rows = {name: row for row, name in enumerate(sequences.user_ids.tolist())}
+        """A user of the data set; refused where that is not at hand, has no such user, or no item is left."""
         row = self._rows.get(user)
-        if row is None:
+        if row is None or self.run.sequences is None:
             near = did_you_mean(user, self._rows) if len(self._rows) <= _MANY else ""
             raise UserError(f"There is no user '{user}' in '{self.run.config['dataset']}'.{near}")
-        items = sequences.of(row)
+        items = self.run.sequences.of(row)
         history = items[: len(items) - self.leave_out]
         if not len(history):
             raise UserError(
                 f"User '{user}' has {len(items)} items; --leave_out={self.leave_out} leaves none."
             )
         return Request(user, history)
+
+    def of_history(self, text: str) -> Request:
+        """A typed history (:func:`parse_history`)."""
+        return Request(None, parse_history(text, self.run.names))
 
     def of_lines(self, lines: Iterable[str], name: str) -> Iterator[Request]:
         """One request a line, as they are read: a user's name, or a JSON list of items.
@@ -97,21 +93,9 @@ class Requests:
             except UserError as error:
                 raise UserError(f"{name}, line {number}: {error}") from None
 
-    def _sequences(self) -> UserSequences:
-        sequences = self.run.sequences
-        if sequences is None:
-            raise UserError(
-                f"The data set '{self.run.config['dataset']}' is not at hand, so users have no history here: name its "
-                "place with --data_path=..., or give --history."
-            )
-        return sequences
-
-
-_SHOWN = 4
-
 
 class ItemLookup:
-    """Looks up item numbers.
+    """Items by what a person types: an identifier, a title, or a part of one.
 
     Parameters
     ----------
@@ -123,29 +107,17 @@ class ItemLookup:
         self.item_ids, self.titles = item_ids, titles
 
     def exact(self, name: str) -> int | None:
-        """The item with exactly this identifier, else exactly this title; None where there is none.
-
-        Raises
-        ------
-        UserError
-            When several items have the title.
-        """
+        """The item with exactly this identifier, else exactly this title; several of that title are refused."""
         if name in self._number_of_id:
             return self._number_of_id[name]
         numbers = self._numbers_of_title.get(name, [])
         if len(numbers) > 1:
-            raise UserError(
-                f"{len(numbers)} items have the title '{name}': name one by its id, {self._ids(numbers)}."
-            )
+            shown = _listed([self.item_ids[number] for number in numbers])
+            raise UserError(f"{len(numbers)} items have the title '{name}': name one by its id, {shown}.")
         return numbers[0] if numbers else None
 
     def number_of(self, name: str) -> int:
-        """The item that a person means.
-
-        Parameters
-        ----------
-        name : str
-            An identifier, a title, or a part of one title alone, in any case.
+        """The item that a person means by an identifier, a title, or a part of one title alone, in any case.
 
         Raises
         ------
@@ -160,9 +132,8 @@ class ItemLookup:
         if len(numbers) == 1:
             return numbers[0]
         if numbers:
-            raise UserError(
-                f"'{name}' is part of {len(numbers)} titles: {self._examples(numbers)}; write more of it."
-            )
+            shown = _listed([f"'{self.titles[number]}'" for number in numbers])
+            raise UserError(f"'{name}' is part of {len(numbers)} titles: {shown}; write more of it.")
         near = did_you_mean(name, self.titles[1:]) or did_you_mean(name, self.item_ids[1:])
         raise UserError(f"There is no item with the id or title '{name}'.{near}")
 
@@ -182,37 +153,17 @@ class ItemLookup:
     def _folded(self) -> list[str]:
         return [title.casefold() for title in self.titles]
 
-    def _ids(self, numbers: Sequence[int]) -> str:
-        more = ", ..." if len(numbers) > _SHOWN else ""
-        return ", ".join(self.item_ids[number] for number in numbers[:_SHOWN]) + more
 
-    def _examples(self, numbers: Sequence[int]) -> str:
-        more = ", ..." if len(numbers) > _SHOWN else ""
-        return ", ".join(f"'{self.titles[number]}'" for number in numbers[:_SHOWN]) + more
-
-
-#: Commas that a title may have.
-_COMMAS = 12
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def parse_history(text: str, names: ItemLookup) -> NDArray[np.int64]:
-    """Read ``title or id, title or id``, oldest first.
+    """Read ``title or id, title or id``, oldest first, as item numbers.
 
     Commas part the items, and a title with commas in it is found all the same where it is written out: the
     longest stretch that is exactly an identifier or a title is one item. With a ``;`` anywhere, semicolons
     part the items instead; a JSON list of strings leaves nothing to guess.
-
-    Parameters
-    ----------
-    text : str
-        What was typed.
-    names : ItemLookup
-        The catalogue.
-
-    Returns
-    -------
-    ndarray of int64, shape [items]
-        Item numbers.
 
     Raises
     ------
@@ -235,39 +186,32 @@ def _parts(text: str, names: ItemLookup) -> Iterator[int]:
     elif ";" in text:
         yield from (names.number_of(part.strip()) for part in text.split(";") if part.strip())
     else:
-        yield from _between_commas(text, names)
+        yield from _between_commas(text.split(","), names)
 
 
 def _json_list(text: str) -> list[str]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The history begins with '[' but is no JSON list ({error}).") from None
     if not all(isinstance(value, (str, int)) and not isinstance(value, bool) for value in values):
         raise UserError('The history is no JSON list of titles or ids, such as ["Fargo", "Toy Story"].')
     return [str(value) for value in values]
 
 
-def _between_commas(text: str, names: ItemLookup) -> Iterator[int]:
-    pieces = text.split(",")
+def _between_commas(pieces: Sequence[str], names: ItemLookup) -> Iterator[int]:
     at = 0
     while at < len(pieces):
         for end in range(min(len(pieces), at + _COMMAS), at, -1):
             number = names.exact(",".join(pieces[at:end]).strip())
             if number is not None:
+                yield number
                 break
         else:
-            end, number = at + 1, _one(pieces[at].strip(), names)
-        if number is not None:
-            yield number
+            end = at + 1
+            if piece := pieces[at].strip():
+                try:
+                    yield names.number_of(piece)
+                except UserError as error:
+                    raise UserError(f"{error} Part items with ';' where a title has commas.") from None
         at = end
-
-
-def _one(piece: str, names: ItemLookup) -> int | None:
-    if not piece:
-        return None
-    try:
-        return names.number_of(piece)
-    except UserError as error:
-        hint = "Part items with ';' where a title has commas."
-        raise UserError(f"{error} {hint}") from None

@@ -6,11 +6,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -28,26 +30,20 @@ from recbole_unisid.tokens.tokenization import Tokenization
 from recbole_unisid.tokens.tokens_file import read_codes, write_tokens_tsv
 
 RESULT_SCHEMA = 1
+FOLDER = "catalogue"
+VECTORS_FILE = "vectors.safetensors"
+#: Bounds of what a stranger's run folder may make us do: bytes of a description, repeated parts of its YAML, sizes
+#: and layers of a model that need no weights to show for them, and codes of a level.
+_LARGEST_TEXT, _MOST_ALIASES, _SMALL, _SMALL_LAYERS, _LARGEST_LEVEL = 1 << 26, 20, 1024, 16, 1 << 24
+_YamlParser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class StoredRun:
     """A run's files as they lie, none of them pickled.
 
-    Attributes
-    ----------
-    path : Path
-        The run's folder.
-    result, settings, manifest : dict
-        ``result.json``, ``config.yaml`` and ``serving.json``.
-    catalogue : Catalogue
-        The items as trained.
-    weights : dict of Tensor
-        ``model.safetensors``.
-    tokenization : Tokenization or None
-        Codes and the fitted tokenizer.
-    recipe : TextRecipe or None
-        How text became vectors.
+    `result`, `settings` and `manifest` are ``result.json``, ``config.yaml`` and ``serving.json``; `catalogue` has the
+    items as trained; `recipe` says how text became vectors.
     """
 
     path: Path
@@ -70,60 +66,118 @@ class StoredRun:
 
 
 def read_run(folder: Path) -> StoredRun:
-    """Read a finished run.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's folder.
+    """Read a finished run; nothing in any file is executed.
 
     Raises
     ------
     UserError
         When the run is not finished, was made by a version that does not fit, or a file is missing,
-        damaged or not what was written. Nothing in any file is executed.
+        damaged or not what was written.
     """
+    if not folder.is_dir():
+        raise UserError(f"There is no run folder {folder}.")
+    _refuse_other_than_files(folder)
     result = _result(folder)
-    _check_versions(folder, result)
     manifest = read_manifest(folder)
     catalogue = Catalogue.load(folder / CATALOGUE_FILE)
+    weights = _weights(folder / "model.safetensors")
     text = manifest.get("text")
     return StoredRun(
         folder,
         result,
-        _settings(folder, result),
+        _settings(folder, result, weights),
         manifest,
         catalogue,
-        _weights(folder / "model.safetensors"),
+        weights,
         _tokenization(folder, manifest, catalogue, result),
         None if text is None else TextRecipe.from_json(text),
     )
 
 
+def _refuse_other_than_files(folder: Path) -> None:
+    """Refuse pipes, devices and links to them, which would be read for ever, and descriptions of any size."""
+    for path in folder.iterdir():
+        if not path.is_file() and not path.is_dir():
+            raise UserError(f"{path} is neither a file nor a folder; remove it.")
+        if path.suffix in {".json", ".yaml"} and path.stat().st_size > _LARGEST_TEXT:
+            raise UserError(f"{path} is too large to be what a run writes; run again.")
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(strict=True)
+    users: int = Field(ge=0, le=10**9)
+
+
+class _Result(BaseModel):
+    """What is read of ``result.json``."""
+
+    model_config = ConfigDict(strict=True)
+    status: Literal["complete"]
+    model: str
+    dataset: str
+    seed: int
+    data: _Data
+    versions: dict[str, Any] = {}
+    tokenizer: dict[str, Any] | None = None
+
+
 def _result(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
-    if not folder.is_dir():
-        raise UserError(f"There is no run folder {folder}.")
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(result, dict) and result.get("status") == "complete":
+            _check_versions(folder, result)
+            _Result.model_validate(result)
+            return result
     except FileNotFoundError:
         raise UserError(f"{folder} is no finished run: it has no result.json. Finish it first.") from None
-    except (OSError, ValueError):
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path} is damaged ({where}: {first['msg']}); delete it and give the run's command again."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is damaged; delete it and give the run's command again.") from None
-    if not isinstance(result, dict) or result.get("status") != "complete":
-        raise UserError(f"{folder} is no finished run: its result.json is not complete. Finish it first.")
-    return result
+    raise UserError(f"{folder} is no finished run: its result.json is not complete. Finish it first.")
 
 
-def _settings(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    settings = read_yaml(folder / "config.yaml")
+def _settings(folder: Path, result: dict[str, Any], weights: dict[str, torch.Tensor]) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    try:
+        events = yaml.parse(path.read_text(encoding="utf-8", errors="replace"), Loader=_YamlParser)
+        aliases = sum(isinstance(event, yaml.AliasEvent) for event in events)
+    except (OSError, yaml.YAMLError):
+        aliases = 0  # told by what reads it next
+    if aliases > _MOST_ALIASES:
+        raise UserError(
+            f"{path} repeats itself {aliases} times (YAML aliases), which no run writes; run again."
+        )
+    settings = read_yaml(path)
     for key in ("model", "dataset", "seed"):
         if settings.get(key) != result.get(key):
-            raise UserError(
-                f"{folder / 'config.yaml'} has {key} {settings.get(key)}, result.json has {result.get(key)}: the files "
-                "are not of one run."
-            )
+            told = f"{key} {settings.get(key)}, result.json has {result.get(key)}"
+            raise UserError(f"{path} has {told}: the files are not of one run.")
+    _refuse_sizes_beyond(weights, path, settings)
     return settings
+
+
+def _refuse_sizes_beyond(weights: dict[str, torch.Tensor], path: Path, settings: dict[str, Any]) -> None:
+    """Refuse a model that is to be built much larger than its weights are."""
+    shapes = [tensor.shape for tensor in weights.values() if tensor.ndim]
+    width = max([_SMALL, *(min(shape) for shape in shapes)])
+    length = max([10 * _SMALL, *(max(shape) for shape in shapes)])
+    layers = max(_SMALL_LAYERS, len(shapes))
+    most = {"MAX_ITEM_LIST_LENGTH": length} | dict.fromkeys(("n_layers", "num_layers"), layers)
+    most |= {key: width for key in settings if key.endswith(("_size", "_dim")) and "batch" not in key}
+    for key, bound in most.items():
+        value = settings.get(key)
+        if isinstance(value, (int, float)) and not value <= bound:
+            raise UserError(
+                f"{path}: {key}={value} does not fit the run's weights (at most {bound}); run again."
+            )
 
 
 def _check_versions(folder: Path, result: dict[str, Any]) -> None:
@@ -133,7 +187,8 @@ def _check_versions(folder: Path, result: dict[str, Any]) -> None:
             f"{folder}/result.json has schema {result.get('schema')}, this version of recbole_unisid reads "
             f"{RESULT_SCHEMA}: use the version that made it."
         )
-    made = result.get("versions") or {}
+    made = result.get("versions")
+    made = made if isinstance(made, dict) else {}
     here = {"recbole_unisid": recbole_unisid.__version__, "torch": torch.__version__}
     for package, parts in (("recbole_unisid", 2), ("torch", 1)):
         then, now = str(made.get(package, "")), here[package]
@@ -147,9 +202,14 @@ def _check_versions(folder: Path, result: dict[str, Any]) -> None:
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}).") from None
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            said = "not numbers" if tensor.isnan().any() else "not finite"
+            raise UserError(f"{path}: {name} has values that are {said}; run again.")
+    return weights
 
 
 def _tokenization(
@@ -160,34 +220,23 @@ def _tokenization(
         return None
     tokenizer = load_tokenizer(folder)
     codebooks, sizes = list(tokenizer.codebooks), list(tokens["codebook_sizes"])
+    codes = read_item_codes(folder / "tokens.tsv", catalogue)
+    if codes.shape[1] != len(sizes) or not all(0 < size <= _LARGEST_LEVEL for size in sizes):
+        raise UserError(f"{folder / MANIFEST_FILE} and tokens.tsv do not have the same tokens; run again.")
+    if (codes >= np.array(sizes)).any():
+        raise UserError(f"{folder / 'tokens.tsv'} has codes beyond the {sizes} of its levels; run again.")
     if len(sizes) > len(codebooks):  # a level that only tells equal tuples apart
         codebooks.append(np.zeros((sizes[-1], codebooks[0].shape[1]), dtype=np.float32))
-    codes = read_item_codes(folder / "tokens.tsv", catalogue)
     health = result.get("tokenizer") or {}
     return Tokenization(catalogue.item_ids[1:], codes, codebooks, tokenizer, health, tokens["collisions"])
 
 
 def read_item_codes(path: Path, catalogue: Catalogue) -> NDArray[np.int64]:
-    """Read ``tokens.tsv`` of a catalogue.
-
-    Returns
-    -------
-    ndarray of int64, shape [n_items, levels]
-        Item 1 first.
-
-    Raises
-    ------
-    UserError
-        When the file is damaged or names other items.
-    """
+    """Read ``tokens.tsv``, [n_items, levels], item 1 first; refused where it names other items than a catalogue."""
     table = read_codes(path)
     if table.item_ids != catalogue.item_ids[1:]:
         raise UserError(f"{path} and {path.with_name(CATALOGUE_FILE)} do not have the same items.")
     return table.codes
-
-
-FOLDER = "catalogue"
-VECTORS_FILE = "vectors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -217,19 +266,7 @@ def version_numbers(run: Path) -> list[int]:
 
 
 def read_version(stored: StoredRun, number: int | None) -> Version | None:
-    """Read a version of a run's catalogue.
-
-    Parameters
-    ----------
-    stored : StoredRun
-        The run.
-    number : int or None
-        Which; None for the newest.
-
-    Returns
-    -------
-    Version or None
-        None for 1: the catalogue as trained.
+    """Read a version of a run's catalogue, the newest where none is named; None for 1, which is as trained.
 
     Raises
     ------
@@ -244,6 +281,7 @@ def read_version(stored: StoredRun, number: int | None) -> Version | None:
     if number == 1:
         return None
     folder = stored.path / FOLDER / str(number)
+    _refuse_other_than_files(folder)
     manifest = read_manifest(folder)
     if manifest.get("weights") != _weights_digest(stored):
         raise UserError(f"{folder} belongs to other weights than {stored.path}: add its items again.")
@@ -255,31 +293,16 @@ def read_version(stored: StoredRun, number: int | None) -> Version | None:
         return Version(number, catalogue, read_item_codes(folder / "tokens.tsv", catalogue)[trained:])
     try:
         vectors = load_arrays(folder / VECTORS_FILE)[0]["vectors"]
-    except (DamagedFileError, OSError, KeyError) as error:
+        width = 0 if stored.recipe is None else stored.recipe.width
+        if vectors.shape != (catalogue.n_items - trained, width) or not np.isfinite(vectors).all():
+            raise DamagedFileError("its vectors are not those of the added items")
+    except (DamagedFileError, OSError, KeyError, TypeError) as error:
         raise UserError(f"{folder / VECTORS_FILE} cannot be read ({error}).") from None
     return Version(number, catalogue, vectors)
 
 
 def write_version(stored: StoredRun, version: Version) -> Path:
-    """Write a version, whole or not at all.
-
-    Parameters
-    ----------
-    stored : StoredRun
-        The run.
-    version : Version
-        With a number that is not taken.
-
-    Returns
-    -------
-    Path
-        Its folder.
-
-    Raises
-    ------
-    UserError
-        When somebody else took the number meanwhile.
-    """
+    """Write a version, whole or not at all; its folder. Refused where somebody else took its number meanwhile."""
     final = stored.path / FOLDER / str(version.number)
     final.parent.mkdir(exist_ok=True)
     try:

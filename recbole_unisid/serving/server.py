@@ -141,7 +141,7 @@ def _work(make: Maker, allowed_hosts: Sequence[str], own: socket.socket, ready: 
         make_server(app).run([own])
 
 
-def make_server(app: ASGIApp) -> Server:
+def make_server(app: ASGIApp) -> uvicorn.Server:
     """An ASGI application's server in this process, with its log."""
     log = logging.StreamHandler()
     log.addFilter(_FewLines())
@@ -150,10 +150,10 @@ def make_server(app: ASGIApp) -> Server:
     files = _open_files()
     # One round of the event loop accepts so many, and counts them three rounds later.
     backlog = min(1024, files // 8)
-    Connection.most = max(16, min(MOST_CONNECTIONS, files - 4 * backlog - 64))
+    _Connection.most = max(16, min(MOST_CONNECTIONS, files - 4 * backlog - 64))
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=_Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -165,7 +165,7 @@ def make_server(app: ASGIApp) -> Server:
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
     )
-    return Server(config)
+    return _Server(config)
 
 
 def _open_files() -> int:
@@ -228,7 +228,7 @@ class _OneWrite:
             self._transport.write(data)
 
 
-class Connection(HttpToolsProtocol):
+class _Connection(HttpToolsProtocol):
     """A connection with deadlines for what its client sends and takes."""
 
     most: ClassVar[int] = MOST_CONNECTIONS
@@ -244,7 +244,7 @@ class Connection(HttpToolsProtocol):
         self._expect(HEADERS)
         if len(self.connections) > self.most:
             # Those go that have waited longest: clients at work have just been answered.
-            waiting = [one for one in self.connections if isinstance(one, Connection) and one._awaited]
+            waiting = [one for one in self.connections if isinstance(one, _Connection) and one._awaited]
             for one in heapq.nsmallest(1 + self.most // 50, waiting, key=lambda one: one._since):
                 one.refuse(503)
 
@@ -327,13 +327,13 @@ class Connection(HttpToolsProtocol):
             self.refuse(408)
 
 
-class Server(uvicorn.Server):
+class _Server(uvicorn.Server):
     """Ends what was received and refuses what comes then, for a moment, with 503."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.loaded_app = _stopping  # for connections to come
         for one in self.server_state.connections:
-            if isinstance(one, Connection):
+            if isinstance(one, _Connection):
                 one.app = _stopping
         await asyncio.sleep(LINGER)
         await super().shutdown(sockets)
