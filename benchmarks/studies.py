@@ -146,7 +146,7 @@ def run_study(arms: Sequence[Arm], options: argparse.Namespace) -> Leaderboard:
             print(f"{arm.label}, seed {seed}: NDCG@10 {result['test']['full']['ndcg@10']:.4f}", flush=True)
             files = load_runs([result["run_dir"]])[0]
             # Arms are told apart by their label: their settings may differ in several keys.
-            runs.append(Run({**files.result, "model": arm.label, "recipe": "default"}, files.run.ranks))
+            runs.append(Run({**files.result, "model": arm.label, "recipe": "default"}, files.ranks))
     return make_leaderboard(runs, arms[0].label)
 
 

@@ -19,9 +19,6 @@ Tick = Callable[[float], str]
 PLAIN: Tick = "{:g}".format
 
 
-# --- axes -------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Axis:
     """A range of values with round ticks; on a logarithmic one equal ratios are equally far apart."""
@@ -286,8 +283,6 @@ def _free_place(across: float, down: float, width: float, taken: Sequence[_Box])
             return choice
     return choices[0]
 
-
-# --- how often each code is in use ----------------------------------------------------------------------
 
 #: Shades of the cells that are in use; a code without items is drawn apart.
 SHADES = 6

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_json
@@ -138,17 +138,10 @@ def write_examples(
 ) -> None:
     """Write ``examples.json``, atomically; of `titles` only those of items named here."""
     named = {item for one in people for item in (*one.history, one.target, *one.recommended)}
-    named |= {
-        item for one in neighbours for item in (one.item, *(near for by in one.by.values() for near in by))
-    }
+    named |= {item for one in neighbours for item in (one.item, *chain.from_iterable(one.by.values()))}
     known = titles or {}
-    value = {
-        "schema": 1,
-        "people": [asdict(one) for one in people],
-        "neighbours": [asdict(one) for one in neighbours],
-        "titles": {item: known[item][:_LONGEST_TITLE] for item in sorted(named) if known.get(item)},
-    }
-    write_json(path, value)
+    shown = {item: known[item][:_LONGEST_TITLE] for item in sorted(named) if known.get(item)}
+    write_json(path, {"schema": 1, **asdict(Examples(list(people), list(neighbours), shown))})
 
 
 def read_examples(path: str | Path) -> Examples | None:
@@ -160,13 +153,9 @@ def read_examples(path: str | Path) -> Examples | None:
         The file is damaged.
     """
     try:
-        value: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-        people = [Person(**one) for one in value["people"]]
-        neighbours = [Neighbours(**one) for one in value["neighbours"]]
-        return Examples(people, neighbours, dict(value["titles"]))
+        return TypeAdapter(Examples).validate_json(Path(path).read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} cannot be read as examples ({type(error).__name__}): delete it, or run again"
-        ) from None
+    except ValidationError as error:
+        place = " ".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{path} cannot be read as examples ({place}): delete it, or run again") from None

@@ -14,9 +14,9 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.statistics import Interval, bootstrap_mean, metric_over_seeds
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.report.examples import Examples, read_examples
-from recbole_unisid.report.leaderboard import Column, Leaderboard, make_leaderboard, ranker_note
+from recbole_unisid.report.leaderboard import Column, Leaderboard, Run, make_leaderboard, ranker_note
 from recbole_unisid.report.markup import Markup
-from recbole_unisid.report.run_files import RunFiles, differing_settings, load_runs
+from recbole_unisid.report.run_files import differing_settings, load_runs
 from recbole_unisid.report.token_groups import TokenView
 from recbole_unisid.report.wording import command as command_line
 from recbole_unisid.report.wording import figure
@@ -48,7 +48,7 @@ class Report:
 
     Attributes
     ----------
-    runs : dict of list of RunFiles
+    runs : dict of list of Run
         By label in the order of the board, seeds ascending.
     intervals : dict of dict of Interval
         By label and column: the mean over seeds with its 95 % interval over users.
@@ -58,12 +58,10 @@ class Report:
         Codes of the first seeds of models that have tokens; no more than four different ones.
     examples : dict of Examples
         By label, of each model's first seed; a model without ``examples.json`` is absent.
-    command : str
-        How to get these runs.
     """
 
     board: Leaderboard
-    runs: dict[str, list[RunFiles]]
+    runs: dict[str, list[Run]]
     intervals: dict[str, dict[Column, Interval]]
     items: ItemNames
     tokens: list[TokenView]
@@ -113,8 +111,6 @@ def gather_report(
 
     Parameters
     ----------
-    run_dirs : sequence of str or Path
-        Run folders of one data set and protocol, any models and seeds.
     reference : str, optional
         Label of the model that the others are compared with; by default the best ID-only one.
     item_file : str or Path, optional
@@ -131,14 +127,10 @@ def gather_report(
     """
     loaded = load_runs(run_dirs)
     given = [*notes, *(str(one.find("order_note") or "") for one in loaded)]
-    warnings = dict.fromkeys([*given, *(ranker_note(one.run) for one in loaded)])
-    board = make_leaderboard([one.run for one in loaded], reference, [note for note in warnings if note])
-    runs = {
-        row.model: sorted(
-            (one for one in loaded if one.run.label == row.model), key=lambda one: int(one.result["seed"])
-        )
-        for row in board.rows
-    }
+    warnings = dict.fromkeys([*given, *(ranker_note(one) for one in loaded)])
+    board = make_leaderboard(loaded, reference, [note for note in warnings if note])
+    loaded.sort(key=lambda one: int(one.result["seed"]))
+    runs = {row.model: [one for one in loaded if one.label == row.model] for row in board.rows}
     firsts = {label: group[0] for label, group in runs.items()}
     examples = {label: read_examples(one.folder / "examples.json") for label, one in firsts.items()}
     return Report(
@@ -152,8 +144,8 @@ def gather_report(
     )
 
 
-def _intervals(group: Sequence[RunFiles], columns: Sequence[Column]) -> dict[Column, Interval]:
-    tables = [one.run.ranks for one in group]
+def _intervals(group: Sequence[Run], columns: Sequence[Column]) -> dict[Column, Interval]:
+    tables = [one.ranks for one in group]
     found = {}
     for candidates, metric in columns:
         if candidates in tables[0].ranks:
@@ -162,7 +154,7 @@ def _intervals(group: Sequence[RunFiles], columns: Sequence[Column]) -> dict[Col
     return found
 
 
-def _item_names(firsts: Sequence[RunFiles], dataset: str, given: str | Path | None) -> ItemNames:
+def _item_names(firsts: Sequence[Run], dataset: str, given: str | Path | None) -> ItemNames:
     """Titles as the runs keep them and categories of the data set's item file; both of the file that is named."""
     settings = [one.settings for one in firsts]
     kept = next(
@@ -198,7 +190,7 @@ def _read_item_names(path: Path, settings: Sequence[Mapping[str, Any]]) -> ItemN
     return ItemNames(dict(zip(table.ids, titles, strict=True)), dict(zip(table.ids, categories, strict=True)))
 
 
-def _token_views(firsts: Mapping[str, RunFiles]) -> list[TokenView]:
+def _token_views(firsts: Mapping[str, Run]) -> list[TokenView]:
     """Codes of the models that have some; equal codes once."""
     views: list[TokenView] = []
     for label, one in firsts.items():
@@ -216,7 +208,7 @@ def _token_views(firsts: Mapping[str, RunFiles]) -> list[TokenView]:
     return views
 
 
-def _command(runs: Mapping[str, Sequence[RunFiles]], dataset: str) -> str:
+def _command(runs: Mapping[str, Sequence[Run]], dataset: str) -> str:
     """The plainest command that runs these models and seeds."""
     results = [one.result for group in runs.values() for one in group]
     models = ",".join(dict.fromkeys(str(result["model"]) for result in results))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,21 +41,19 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its ``result.json`` and its ``ranks.npz``.
+    """One finished run: its ``result.json``, ``ranks.npz`` and ``config.yaml``, and where it lies.
 
     Attributes
     ----------
     variant : str
-        The settings that tell it from other runs of its model and recipe, such as ``id_dim=16``; empty
-        where there is nothing to tell.
-    folder : str
-        Where it lies, for messages.
+        The settings that tell it from other runs of its model and recipe, such as ``id_dim=16``.
     """
 
     result: Mapping[str, Any]
     ranks: RankTable
+    folder: Path = Path()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     variant: str = ""
-    folder: str = ""
 
     @property
     def label(self) -> str:
@@ -64,6 +63,16 @@ class Run:
         marks = ", ".join(filter(None, parts))
         model = str(self.result["model"])
         return f"{model} ({marks})" if marks else model
+
+    def find(self, *keys: str | int) -> Any:
+        """Follow keys, and places in lists, into ``result.json``; None where the way ends."""
+        value: Any = self.result
+        for key in keys:
+            try:
+                value = value[key]
+            except (LookupError, TypeError):
+                return None
+        return value
 
 
 def ranker_name(result: Mapping[str, Any]) -> str:
@@ -91,14 +100,10 @@ class Row:
 
     Attributes
     ----------
-    token_parameters : int or None
-        Weights that represent the items.
     seconds : float or None
         Of training, mean over seeds.
-    spreads : dict of Spread
-        By candidate set and metric, all of them.
-    comparisons : dict of Comparison
-        With the reference, by the columns shown; empty for the reference itself.
+    spreads, comparisons : dict
+        By candidate set and metric; those shown are compared, and those of the reference are not.
     slices : dict of dict
         By name: ``rule``, ``n`` and the mean over seeds of ``ndcg@10`` (None where `n` is 0).
     """
@@ -161,7 +166,7 @@ class Leaderboard:
 def make_leaderboard(
     runs: Sequence[Run], reference: str | None = None, notes: Sequence[str] = ()
 ) -> Leaderboard:
-    """Gather finished runs of one data set and protocol.
+    """Gather finished runs of one data set and protocol; Holm's method corrects over the models of a column.
 
     Parameters
     ----------
@@ -170,11 +175,6 @@ def make_leaderboard(
         on the test set, which makes claims over it hardest.
     notes : sequence of str
         Warnings to keep with the table, such as that of a leaking order.
-
-    Returns
-    -------
-    Leaderboard
-        Comparisons are corrected by Holm's method over the models of each column.
 
     Raises
     ------
@@ -189,7 +189,8 @@ def make_leaderboard(
     tables = {model: [run.ranks for run in group] for model, group in by_model.items()}
     spreads = {model: _spreads(group) for model, group in tables.items()}
     if reference is None:
-        reference = _best_id_only(by_model, spreads)
+        plain = [model for model, group in by_model.items() if not _reads_content(group[0])]
+        reference = max(plain, key=lambda model: spreads[model][HEADLINE].mean, default=None)
     compared: dict[str, dict[Column, Comparison]] = {model: {} for model in by_model}
     for column in COLUMNS if reference is not None else ():
         for comparison in compare_runs(tables, str(reference), *column):
@@ -220,7 +221,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
     """
     if not runs:
         raise UserError("there is no finished run to put on a leaderboard: give at least one model")
-    seen: dict[str, str] = {}
+    seen: dict[str, Path] = {}
     first = runs[0].result
     for run in runs:
         result = run.result
@@ -258,34 +259,24 @@ def _spreads(tables: Sequence[RankTable]) -> dict[Column, Spread]:
     }
 
 
-def _best_id_only(
-    by_model: Mapping[str, list[Run]], spreads: Mapping[str, dict[Column, Spread]]
-) -> str | None:
-    """The ID-only model with the best headline, or None."""
-    plain = [model for model, runs in by_model.items() if not _reads_content(runs[0].result)]
-    return max(plain, key=lambda model: spreads[model][HEADLINE].mean, default=None)
-
-
-def _reads_content(result: Mapping[str, Any]) -> bool:
+def _reads_content(run: Run) -> bool:
     """Whether a run's model knows more of an item than its ID; classes of the user's own are told by what they read."""
-    reads_text = bool(result.get("tokenizer")) or "nearest_text" in (result.get("controls") or {})
-    return reads_text or result["model"] in CONTENT_MODELS
+    reads_text = run.find("tokenizer") or run.find("controls", "nearest_text") is not None
+    return bool(reads_text) or run.result["model"] in CONTENT_MODELS
 
 
 def _row(
     model: str, runs: list[Run], spreads: dict[Column, Spread], comparisons: dict[Column, Comparison]
 ) -> Row:
-    results = [run.result for run in runs]
-    seconds = [(result.get("seconds") or {}).get("training") for result in results]
-    known = [float(value) for value in seconds if value is not None]
+    seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
     return Row(
         model,
-        [int(result["seed"]) for result in results],
-        (results[0].get("parameters") or {}).get("tokens"),
-        float(np.mean(known)) if known else None,
+        [int(run.result["seed"]) for run in runs],
+        runs[0].find("parameters", "tokens"),
+        float(np.mean(seconds)) if seconds else None,
         spreads,
         comparisons,
-        _mean_slices([result["test"].get("slices") or {} for result in results]),
+        _mean_slices([run.find("test", "slices") or {} for run in runs]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,36 +38,6 @@ _TYPES: dict[str, Any] = {
 _REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}
 
 
-@dataclass(frozen=True)
-class RunFiles:
-    """One finished run and where its other files are.
-
-    Attributes
-    ----------
-    settings : dict
-        ``config.yaml``; empty where there is none.
-    """
-
-    folder: Path
-    run: Run
-    settings: dict[str, Any]
-
-    @property
-    def result(self) -> Mapping[str, Any]:
-        """What ``result.json`` holds."""
-        return self.run.result
-
-    def find(self, *keys: str | int) -> Any:
-        """Follow keys, and places in lists, into ``result.json``; None where the way ends."""
-        value: Any = self.result
-        for key in keys:
-            try:
-                value = value[key]
-            except (LookupError, TypeError):
-                return None
-        return value
-
-
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
     """Find complete runs: run folders, and those somewhere below other folders; sorted, each once.
 
@@ -87,13 +57,7 @@ def find_runs(places: Iterable[str | Path]) -> list[Path]:
 
 
 def newest_run(place: str | Path) -> Path:
-    """The run folder that is meant: `place` itself, or the run below it that was finished last.
-
-    Raises
-    ------
-    UserError
-        For a folder without a finished run below it.
-    """
+    """The run folder that is meant: `place` itself, or the run below it that was finished last."""
     folder = Path(place)
     if not folder.is_dir() or (folder / "config.yaml").is_file() or (folder / "result.json").is_file():
         return folder
@@ -123,7 +87,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def load_runs(folders: Sequence[str | Path]) -> list[RunFiles]:
+def load_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Read finished runs in the order given, and name what tells runs of one model apart.
 
     Raises
@@ -134,9 +98,8 @@ def load_runs(folders: Sequence[str | Path]) -> list[RunFiles]:
     return _with_variants([_load(Path(folder)) for folder in folders])
 
 
-def _load(folder: Path) -> RunFiles:
-    ranks, result = folder / "ranks.npz", read_result(folder)
-    run = RunFiles(folder, Run(result, RankTable.load(ranks), folder=str(folder)), _settings(folder))
+def _load(folder: Path) -> Run:
+    run = Run(read_result(folder), RankTable.load(folder / "ranks.npz"), folder, _settings(folder))
     _require_agreement(run)
     return run
 
@@ -152,9 +115,9 @@ def _settings(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _require_agreement(run: RunFiles) -> None:
+def _require_agreement(run: Run) -> None:
     """Every figure of a report must be the one in result.json; statistics come from the ranks."""
-    for candidates, metrics in protocol_metrics(run.run.ranks.ranks).items():
+    for candidates, metrics in protocol_metrics(run.ranks.ranks).items():
         for metric, value in metrics.items():
             written = run.find("test", candidates, metric)
             if written is not None and not np.isclose(written, value, rtol=0, atol=1e-9):
@@ -164,9 +127,9 @@ def _require_agreement(run: RunFiles) -> None:
                 )
 
 
-def _with_variants(runs: list[RunFiles]) -> list[RunFiles]:
+def _with_variants(runs: list[Run]) -> list[Run]:
     """Runs of one model under different settings never share a row: they are named by what differs."""
-    groups: dict[tuple[Any, Any], list[RunFiles]] = {}
+    groups: dict[tuple[Any, Any], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.result["model"], run.result.get("recipe")), []).append(run)
     named = {}
@@ -175,7 +138,7 @@ def _with_variants(runs: list[RunFiles]) -> list[RunFiles]:
         for run in group:
             words = _variant({key: run.settings.get(key) for key in keys})
             cut = words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
-            named[id(run)] = replace(run, run=replace(run.run, variant=cut))
+            named[id(run)] = replace(run, variant=cut)
     return [named[id(run)] for run in runs]
 
 

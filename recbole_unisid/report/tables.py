@@ -39,9 +39,6 @@ def write_leaderboard(board: Leaderboard, folder: str | Path) -> None:
     write_text(Path(folder) / "leaderboard.csv", to_csv(board))
 
 
-# --- CSV ----------------------------------------------------------------------------------------------
-
-
 def to_csv(board: Leaderboard) -> str:
     """One line for each model, candidate set and metric; what has no value is empty."""
     out = io.StringIO()
@@ -61,9 +58,6 @@ def to_csv(board: Leaderboard) -> str:
                 line |= {"p_holm": found.p_holm, "significant": found.significant}
             writer.writerow(line)
     return out.getvalue()
-
-
-# --- Markdown -----------------------------------------------------------------------------------------
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -178,9 +172,6 @@ def _sets(board: Leaderboard) -> list[str]:
     return list(dict.fromkeys(candidates for candidates, _ in board.columns))
 
 
-# --- screen -------------------------------------------------------------------------------------------
-
-
 def to_screen(board: Leaderboard) -> str:
     """Lay a leaderboard out in about a hundred columns; spreads and intervals are left to the files."""
 
@@ -239,8 +230,6 @@ def summary_table(result: Mapping[str, Any]) -> str:
         ]
     )
 
-
-# --- LaTeX --------------------------------------------------------------------------------------------
 
 _SPECIAL = {
     **{char: f"\\{char}" for char in "&%$#_{}"},

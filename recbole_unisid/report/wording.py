@@ -9,27 +9,22 @@ import recbole_unisid
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
 
-#: How a candidate set is explained below a table.
-CANDIDATES = {
-    "full": "every item but those the user already had",
-    "full_unfiltered": "every item",
-    "sampled99": "the target and 99 uniform negatives outside the user's sequence, the same for all runs",
-    "sampled100": "the target and 100 such negatives (LLM-ESR's protocol)",
+#: Each candidate set: explained below a table, in a few words, and in the head of a LaTeX table.
+_SETS = {
+    "full": ("every item but those the user already had", "all items, seen left out", "Full"),
+    "full_unfiltered": ("every item", "all items", "Full, unfiltered"),
+    "sampled99": (
+        "the target and 99 uniform negatives outside the user's sequence, the same for all runs",
+        *("99 sampled negatives", "99 negatives"),
+    ),
+    "sampled100": (
+        "the target and 100 such negatives (LLM-ESR's protocol)",
+        *("100 sampled negatives", "100 negatives"),
+    ),
 }
-#: How it is called in a few words.
-CANDIDATES_SHORT = {
-    "full": "all items, seen left out",
-    "full_unfiltered": "all items",
-    "sampled99": "99 sampled negatives",
-    "sampled100": "100 sampled negatives",
-}
-#: How it stands in the head of a LaTeX table, where space is short.
-CANDIDATES_LATEX = {
-    "full": "Full",
-    "full_unfiltered": "Full, unfiltered",
-    "sampled99": "99 negatives",
-    "sampled100": "100 negatives",
-}
+CANDIDATES, CANDIDATES_SHORT, CANDIDATES_LATEX = (
+    {name: words[at] for name, words in _SETS.items()} for at in range(3)
+)
 #: How a metric is written in the head of a table.
 METRIC_NAMES = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
 
@@ -120,16 +115,9 @@ def memory(size: float | None) -> str:
 
 
 def figure(text: str, value: float | None, model: str, key: str) -> Markup:
-    """A number on the page with its full value and where in ``result.json`` it comes from.
+    """A number on the page with its full value and where it comes from.
 
-    Parameters
-    ----------
-    text : str
-        As it is shown.
-    model : str
-        Whose mean over seeds it is.
-    key : str
-        The way to it in ``result.json``, with blanks between.
+    It is a mean over a model's seeds; `key` is the way to it in ``result.json``, with blanks between.
     """
     if value is None:
         return tag("span", text)

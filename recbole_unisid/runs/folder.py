@@ -31,13 +31,7 @@ def data_fingerprint(folder: Path, dataset: str) -> str:
 
 @contextmanager
 def owned(folder: Path, verbose: bool) -> Iterator[None]:
-    """Make a folder and be the only command at work in it; the lock ends with the process.
-
-    Raises
-    ------
-    UserError
-        When the folder cannot be made or written to.
-    """
+    """Make a folder and be the only command at work in it; another one is waited for, and ends with its process."""
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)

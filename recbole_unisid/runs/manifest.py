@@ -12,6 +12,7 @@ from recbole_unisid.files import sha256_of, write_json
 
 MANIFEST_FILE = "serving.json"
 SCHEMA = 1
+_MEND = "delete the run's result.json and give its command again; nothing is trained twice."
 
 
 def write_manifest(folder: Path, files: Iterable[str], about: Mapping[str, Any]) -> None:
@@ -21,12 +22,7 @@ def write_manifest(folder: Path, files: Iterable[str], about: Mapping[str, Any])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a manifest and check every file that it vouches for.
-
-    Parameters
-    ----------
-    folder : Path
-        A run's folder, or one of its catalogue versions.
+    """Read the manifest of a run, or of one of its catalogue versions, and check every file that it vouches for.
 
     Raises
     ------
@@ -35,13 +31,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST_FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files = dict(manifest["files"])
-        schema = manifest["schema"]
+        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+        files, schema = dict(manifest["files"]), manifest["schema"]
     except FileNotFoundError:
         raise UserError(
-            f"{folder} has no {MANIFEST_FILE}: the run was made before runs could be loaded, or was cut off. Delete "
-            "its result.json and give its command again; nothing is trained twice."
+            f"{folder} has no {MANIFEST_FILE}: the run was made before runs could be loaded, or was cut off; {_MEND}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; {_MEND}") from None
@@ -51,10 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     for name, digest in files.items():
         _check(folder / Path(name).name, digest)
-    return dict(manifest)
-
-
-_MEND = "delete the run's result.json and give its command again; nothing is trained twice."
+    return manifest
 
 
 def _check(path: Path, digest: str) -> None:

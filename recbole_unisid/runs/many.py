@@ -28,11 +28,6 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
     A run that cannot be done is said and left out; the others are done first, then it is an error. Stopped,
     the table of what has finished is shown.
 
-    Parameters
-    ----------
-    configs : sequence of UniSIDConfig
-        One a run, of one data set and protocol. A run that was stopped goes on where it stood.
-
     Returns
     -------
     list of dict
@@ -73,7 +68,7 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
         if verbose and results:
             print(f"\nStopped; {len(results)} of {len(configs)} runs are finished.\n")
             runs = load_runs([result["run_dir"] for result in results])
-            print(to_screen(make_leaderboard([one.run for one in runs])))
+            print(to_screen(make_leaderboard(runs)))
         raise
     if results and distributed.is_writer():
         _write_report(results, verbose)

@@ -68,7 +68,11 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     tokenization = measured.semantics.tokenization if measured.semantics else None
     test: dict[str, Any] = _metrics(measured.ranks["test"])
     test["recbole"] = measured.recbole["test"]
-    test["slices"] = _slices(measured)
+    table = measured.rank_table
+    slices = make_slices(split.training_counts(sequences), table.history_length)
+    test["slices"] = slice_metrics(
+        table.ranks["full"], table.target_popularity, table.history_length, slices, table.user
+    )
     return {
         "schema": 1,
         "status": "complete",
@@ -113,23 +117,11 @@ def _metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
     return {name: found.get(name) for name in CANDIDATE_SETS}
 
 
-def _slices(measured: Measured) -> dict[str, Any]:
-    table = measured.rank_table
-    counts = measured.dataset.split.training_counts(measured.dataset.sequences)
-    slices = make_slices(counts, table.history_length)
-    return dict(
-        slice_metrics(table.ranks["full"], table.target_popularity, table.history_length, slices, table.user)
-    )
-
-
 def _parameters(model: Any) -> dict[str, int | None]:
     if hasattr(model, "parameter_counts"):
-        counts: dict[str, int | None] = model.parameter_counts()
-        return counts
-    table = getattr(model, "item_embedding", None)
-    tokens = (
-        None if table is None or not hasattr(table, "weight") else (model.n_items - 1) * table.weight.shape[1]
-    )
+        return dict(model.parameter_counts())
+    weight = getattr(getattr(model, "item_embedding", None), "weight", None)
+    tokens = None if weight is None else (model.n_items - 1) * weight.shape[1]
     stored = sum(value.numel() for value in model.state_dict().values())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"tokens": tokens, "training": trained, "checkpoint": stored, "serving": stored}

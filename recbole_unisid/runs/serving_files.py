@@ -18,20 +18,13 @@ def write_serving_files(
 ) -> None:
     """Write ``items.tsv``, ``tokenizer.safetensors`` and, at last, ``serving.json``.
 
-    Parameters
-    ----------
-    folder : Path
-        The run's folder, with ``model.safetensors`` and, for models of tokens, ``tokens.tsv``.
-    dataset : PrefixRowDataset or InteractionDataset
-        With sequences and split.
-    titles : list of str
-        A line to show for each item, in the order of item numbers; its name stands in for an empty one.
+    The folder has ``model.safetensors`` and, for models of tokens, ``tokens.tsv``. Titles are in the order of
+    item numbers; an item's name stands in for an empty one.
     """
     item_ids = [str(item) for item in dataset.sequences.item_ids[1:]]
     split: Split = dataset.split
-    texts, recipe = [""] * len(item_ids), None
-    if semantics is not None:
-        texts, recipe = semantics.texts, semantics.recipe
+    texts = [""] * len(item_ids) if semantics is None else semantics.texts
+    recipe = None if semantics is None else semantics.recipe
     titles = [title or item for title, item in zip(titles, item_ids, strict=True)]
     counts = split.training_counts(dataset.sequences)
     Catalogue(["[PAD]", *item_ids], ["[PAD]", *titles], ["", *texts], counts).save(folder / CATALOGUE_FILE)
@@ -41,7 +34,6 @@ def write_serving_files(
         tokenization.tokenizer.save(folder)
         files += ["tokens.tsv", TOKENIZER_FILE]
         tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
-    text = None if recipe is None else recipe.as_json()
-    about = {"model": config["model"], "text": text, "tokens": tokens}
+    about = {"model": config["model"], "text": recipe.as_json() if recipe else None, "tokens": tokens}
     code = config.hashed().get("code")  # of the user's own classes: who loads the run is told of edited ones
     write_manifest(folder, files, about | ({"code": code} if code else {}))

@@ -16,7 +16,7 @@ from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
 from recbole_unisid.plugins.loading import PART_SETTINGS, is_reference
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
-from recbole_unisid.recbole_adapter.collector import RankRecorder, phase_recorder
+from recbole_unisid.recbole_adapter.collector import phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.failures import failures_explained
@@ -144,28 +144,22 @@ def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:
     """Rank every test and validation target under every candidate set."""
     started = time.perf_counter()
-    dataset, loaders = trained.dataset, trained.loaders
+    dataset, loaders, trainer = trained.dataset, trained.loaders, trained.trainer
     recbole, ranks = {}, {}
     # The test first: RecBole draws its sampled candidates (uni100) at evaluation, in this order.
     for phase, name, loader in ((TEST, "test", loaders.test), (VALID, "valid", loaders.valid)):
-        if loader is not None:
-            recorder = phase_recorder(config, dataset, phase)
-            recbole[name], ranks[name] = _evaluate(config, trained.trainer, loader, recorder, name)
-            trained.trainer.log_figures(name, protocol_metrics(ranks[name]))
+        if loader is None:
+            continue
+        recorder = phase_recorder(config, dataset, phase)
+        # One pass serves RecBole's metrics and our ranks, unless RecBole samples its candidates.
+        whole = config["eval_args"]["mode"][name] == "full"
+        recbole[name] = trainer.evaluate(loader, load_best_model=False, recorder=recorder if whole else None)
+        if not whole:
+            trainer.evaluate(full_loader(config, loader), load_best_model=False, recorder=recorder)
+        ranks[name] = recorder.result()
+        trainer.log_figures(name, protocol_metrics(ranks[name]))
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
-    return Measured(dataset, trained.trainer, recbole, ranks, dataset.semantics, trained.titles, seconds)
-
-
-def _evaluate(
-    config: UniSIDConfig, trainer: Any, loader: Any, recorder: RankRecorder, name: str
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """RecBole's metrics and our ranks; one pass serves both unless RecBole samples its candidates."""
-    if config["eval_args"]["mode"][name] == "full":
-        metrics = trainer.evaluate(loader, load_best_model=False, recorder=recorder)
-    else:
-        metrics = trainer.evaluate(loader, load_best_model=False)
-        trainer.evaluate(full_loader(config, loader), load_best_model=False, recorder=recorder)
-    return metrics, recorder.result()
+    return Measured(dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds)
 
 
 def _write_artefacts(folder: RunFolder, measured: Measured) -> None:

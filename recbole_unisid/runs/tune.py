@@ -39,14 +39,8 @@ def tune(
     """Try settings of one model and keep the best by validation; the test set is not looked at.
 
     Trial k is drawn from the seed and the trials before it alone, so that a search that was stopped and
-    called again ends as one that was not.
-
-    Parameters
-    ----------
-    settings : mapping
-        What was given by hand; it stays fixed.
-    trials : int
-        Trials in all, those of an earlier call counted.
+    called again ends as one that was not. Settings that were given by hand stay; `trials` counts those of
+    earlier calls.
 
     Returns
     -------
@@ -75,7 +69,8 @@ def tune(
             storage=optuna.storages.JournalStorage(journal),
             load_if_exists=True,
         )
-        while (done := _completed(optuna, study)) < trials:
+        complete = (optuna.trial.TrialState.COMPLETE,)
+        while (done := len(study.get_trials(deepcopy=False, states=complete))) < trials:
             trial = _next_trial(optuna, study)
             draw = f"{config['seed']} {done}"
             chosen = {key: _suggest(optuna, trial, key, range_, draw) for key, range_ in space.items()}
@@ -98,10 +93,6 @@ def _optuna() -> Any:
         raise UserError("--tune needs Optuna: pip install 'recbole_unisid[tune]'.") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def _completed(optuna: Any, study: Any) -> int:
-    return len(study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)))
 
 
 def _next_trial(optuna: Any, study: Any) -> Any:

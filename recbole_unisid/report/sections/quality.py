@@ -149,7 +149,7 @@ def _slice_mark(report: Report, label: str, name: str, faint: bool) -> Mark:
 
 def cases(report: Report) -> Section:
     """What was tested: how long the histories are, and how popular the targets."""
-    ranks = report.runs[report.labels[0]][0].run.ranks
+    ranks = report.runs[report.labels[0]][0].ranks
     told = f"{len(ranks.user):,} test cases"
     lengths = _shares(ranks.history_length, _LENGTHS, f"{told}, history length")
     counts = _shares(ranks.target_popularity, _COUNTS, told)
