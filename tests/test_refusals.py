@@ -73,8 +73,9 @@ def test_a_search_ends_with_the_command_to_run(
     """``--tune`` prints how to run what it found, and that runs."""
     given = [f"--data_path={ml_mini}", "--dataset=ml-mini", "--epochs=1", "--show_progress=false"]
     assert main(["run", "--model=ItemID", "--tune=1", *given]) == 0
-    command = capsys.readouterr().out.strip().splitlines()[-1].split()
-    assert main(["run", *command, given[0]]) == 0
+    script, *options = capsys.readouterr().out.strip().splitlines()[-1].removeprefix("  python ").split()
+    assert script == "run_recbole_unisid.py"
+    assert main(["run", *options, given[0]]) == 0
 
 
 @pytest.mark.parametrize(
