@@ -14,10 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recbole_unisid.config.defaults import model_defaults, overall_defaults, read_yaml
 from recbole_unisid.config.settings import settings, words_of
-from recbole_unisid.recbole_adapter.keys import keys_read, recbole_keys
-from recbole_unisid.recbole_adapter.registry import OWN_MODELS, known_models, recbole_folder, resolve
+from recbole_unisid.recbole_adapter.keys import defaults_of, keys_read, recbole_keys
+from recbole_unisid.recbole_adapter.registry import OWN_MODELS, known_models, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
@@ -96,7 +95,8 @@ def default_of(key: str) -> str:
         if key in own_defaults(model):
             found.setdefault(str(own_defaults(model)[key]), []).append(model)
     if not found:
-        return f"`{recbole_defaults()[key]!r}`" if key in recbole_defaults() else ""
+        given = own_defaults("SASRec") | own_defaults("BPR")
+        return f"`{given[key]!r}`" if key in given and settings()[key].by != "listed" else ""
     if len(found) == 1:
         return f"`{next(iter(found))}`"
     cells = []
@@ -109,22 +109,14 @@ def default_of(key: str) -> str:
 
 @cache
 def own_defaults(model: str) -> dict[str, Any]:
-    """Defaults of a model of ours that it reads."""
-    merged = recbole_defaults() | overall_defaults() | model_defaults(model)
-    return {key: merged[key] for key in merged.keys() & keys_read(resolve(model))}
+    """Defaults of what a model reads."""
+    return defaults_of(resolve(model))
 
 
 @cache
 def read_by(model: str) -> frozenset[str]:
     """What a model reads."""
     return keys_read(resolve(model))
-
-
-@cache
-def recbole_defaults() -> dict[str, Any]:
-    """RecBole's defaults for every model."""
-    folder = recbole_folder() / "properties"
-    return read_yaml(folder / "overall.yaml") | read_yaml(folder / "dataset" / "sample.yaml")
 
 
 def readers(key: str) -> str:

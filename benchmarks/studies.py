@@ -23,6 +23,8 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_unisid.files import write_text
+from recbole_unisid.recbole_adapter.keys import keys_read
+from recbole_unisid.recbole_adapter.registry import resolve
 from recbole_unisid.report.leaderboard import Leaderboard, Row, Run, make_leaderboard
 from recbole_unisid.report.run_files import load_runs
 from recbole_unisid.runs.api import run
@@ -140,9 +142,9 @@ def run_study(arms: Sequence[Arm], options: argparse.Namespace) -> Leaderboard:
                 "seed": seed,
                 "show_progress": False,
             }
-            result = run(
-                arm.model, options.dataset, settings | options.settings | arm.settings, verbose=False
-            )
+            read = keys_read(resolve(arm.model))
+            shared = {key: value for key, value in options.settings.items() if key in read}
+            result = run(arm.model, options.dataset, settings | shared | arm.settings, verbose=False)
             print(f"{arm.label}, seed {seed}: NDCG@10 {result['test']['full']['ndcg@10']:.4f}", flush=True)
             files = load_runs([result["run_dir"]])[0]
             # Arms are told apart by their label: their settings may differ in several keys.

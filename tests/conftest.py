@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,15 @@ def served_runs(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         return made[model]
 
     return run
+
+
+def read_by(models: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that a model of a list reads: the others would be refused."""
+    from recbole_unisid.recbole_adapter.keys import RUN_KEYS, keys_read
+    from recbole_unisid.recbole_adapter.registry import resolve
+
+    read = RUN_KEYS.union(*(keys_read(resolve(model)) for model in models.split(",")))
+    return {key: value for key, value in given.items() if key in read}
 
 
 @pytest.fixture

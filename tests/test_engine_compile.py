@@ -49,7 +49,7 @@ def _weights(result: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def test_recboles_models_are_not_compiled(ml_mini: Path, in_empty_folder: Path) -> None:
     """Their numbers must not move."""
-    with pytest.raises(UserError, match="compile=True is not for SASRec"):
+    with pytest.raises(UserError, match="SASRec does not read compile"):
         recbole_unisid.run("SASRec", "ml-mini", QUICK | {"data_path": str(ml_mini)}, verbose=False)
 
 

@@ -23,7 +23,7 @@ from recbole_unisid.plugins.models import check_transformer
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
 
-QUICK = ["--text_encoder=lsa", "--codebook_sizes=[4,4]", "--epochs=1", "--show_progress=false"]
+QUICK = ["--epochs=1", "--show_progress=false"]
 HEAD = """
 import numpy as np, torch
 from torch import nn
@@ -184,11 +184,12 @@ def test_a_reader_is_tried(reader: nn.Module, words: str) -> None:
         (
             "ItemID",
             "needs = 'tokens'",
-            "needs tokens, but has no tokenizer, collisions: derive it from UniSID",
+            "needs tokens, but has no text_encoder, tokenizer, codebook_sizes, collisions: derive it from UniSID",
         ),
         (
             "ItemID",
-            "needs = 'vectors'\n def _item_representation(self, config, dataset): dataset.semantics.codes",
+            "needs = 'vectors'\n defaults = {'text_encoder': 'lsa'}\n"
+            " def _item_representation(self, config, dataset): dataset.semantics.codes",
             "There are no codes",
         ),
         ("ItemID", "def __init__(self): 0", "own_part:Own.* fails.*__init__\\(\\) takes 1 positional"),

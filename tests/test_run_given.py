@@ -18,24 +18,24 @@ QUICK = {"epochs": 1, "show_progress": False, "text_encoder": "lsa", "codebook_s
 @pytest.fixture
 def files(ml_mini: Path, in_empty_folder: Path) -> list[str]:
     """Two files: one names the model and the data set, the other another model."""
-    base = {"model": "ItemID", "dataset": "ml-mini", "data_path": str(ml_mini)} | QUICK
+    base = {"model": "SemanticID", "dataset": "ml-mini", "data_path": str(ml_mini)} | QUICK
     Path("base.yaml").write_text(json.dumps(base), encoding="utf-8")  # JSON is YAML
-    Path("over.yaml").write_text("model: SemanticID\nseed: 7\n", encoding="utf-8")
+    Path("over.yaml").write_text("model: UniSID\nseed: 7\n", encoding="utf-8")
     return ["base.yaml", "over.yaml"]
 
 
 def test_a_file_names_model_and_data_set(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """They were ignored once: UniSID ran on ml-100k."""
     assert main(["run", "--config_files=base.yaml"]) == 0
-    assert [folder.parent.name for folder in Path("runs/ml-mini").glob("*/2020-*")] == ["ItemID"]
+    assert [folder.parent.name for folder in Path("runs/ml-mini").glob("*/2020-*")] == ["SemanticID"]
 
 
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        ({}, "SemanticID 7"),
-        ({"config_dict": {"model": "ItemID", "seed": 8}}, "ItemID 8"),
-        ({"config_dict": {"model": "ItemID"}, "model": "SemanticID"}, "SemanticID 7"),
+        ({}, "UniSID 7"),
+        ({"config_dict": {"model": "SemanticID", "seed": 8}}, "SemanticID 8"),
+        ({"config_dict": {"model": "UniSID"}, "model": "SemanticID"}, "SemanticID 7"),
     ],
 )
 def test_precedence(call: dict[str, Any], expected: str, files: list[str]) -> None:
@@ -63,7 +63,9 @@ def test_tokenize_reads_files(files: list[str], capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["tokenize", "--config_files=base.yaml"], "ItemID is none that reads tokens"),
+        (["tokenize", "--config_files=base.yaml", "--model=ItemID"], "ItemID is none that reads tokens"),
+        (["run", "--config_files=base.yaml", "--model=ItemID"], "ItemID does not read text_encoder"),
+        (["run", "--config_files="], "names no file"),
         (["tokenize", "--config_files=base.yaml", "--model=TIGER,RPG"], "TIGER, RPG is none"),
         (["run", "--config_files=base.yaml", "--tune=2", "--seeds=3"], "searches with one seed"),
         (["run", "--config_files=base.yaml", "--tune=0"], "no number of trials"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import read_by
 
 import recbole_unisid
 from recbole_unisid.data.split import TRAIN
@@ -44,9 +45,10 @@ def test_stopped_in_run_three_trains_nothing_twice(
         return fit(self, *data, **more)
 
     monkeypatch.setattr(RunTrainer, "fit", counted)
+    given = read_by("ItemID,Pop", settings | {"seeds": 2})
     with pytest.raises(KeyboardInterrupt):
-        recbole_unisid.run("ItemID,Pop", "ml-mini", settings | {"seeds": 2}, verbose=False)
-    results = recbole_unisid.run("ItemID,Pop", "ml-mini", settings | {"seeds": 2}, verbose=False)
+        recbole_unisid.run("ItemID,Pop", "ml-mini", given, verbose=False)
+    results = recbole_unisid.run("ItemID,Pop", "ml-mini", given, verbose=False)
     assert trained == [("ItemID", 2020), ("ItemID", 2021), ("Pop", 2020), ("Pop", 2020), ("Pop", 2021)]
     board = Path(results[0]["run_dir"]).parents[1].glob("benchmark-*/*")
     assert {path.name for path in board} == {"leaderboard.md", "leaderboard.csv", "report.html"}
@@ -58,7 +60,9 @@ def test_protocols_share_no_hash(settings: dict[str, Any]) -> None:
         {}, {"ties": "shuffled:1"}, {"ties": "shuffled:2"}, {"split": "global_time"}, {"protocol_seed": 1},
     ]  # fmt: skip
     folders = [
-        recbole_unisid.run("ItemID", "ml-mini", settings | change, verbose=False)["run_dir"]
+        recbole_unisid.run("ItemID", "ml-mini", read_by("ItemID", settings | change), verbose=False)[
+            "run_dir"
+        ]
         for change in changes
     ]
     assert len(set(folders)) == len(changes)
@@ -70,7 +74,7 @@ def test_split_and_order_are_the_same_for_every_kind_of_model(model: str, settin
     protocol = {"ties": "shuffled:3", "split": "global_time"}
     cases = []
     for name in ("UniSID", model):
-        result = recbole_unisid.run(name, "ml-mini", settings | protocol, verbose=False)
+        result = recbole_unisid.run(name, "ml-mini", read_by(name, settings | protocol), verbose=False)
         with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
             cases.append(
                 [ranks[key].tolist() for key in ("user", "target", "history_length", "target_popularity")]
@@ -93,7 +97,7 @@ def test_protocols_that_cannot_be(
 ) -> None:
     """One line, before anything is trained."""
     with pytest.raises(UserError, match=words):
-        recbole_unisid.run(model, "ml-mini", settings | change, verbose=False)
+        recbole_unisid.run(model, "ml-mini", read_by(model, settings | change), verbose=False)
 
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "softmax", "bce"])
@@ -124,7 +128,7 @@ def test_cold_items_never_occur_in_training(loss: str, settings: dict[str, Any])
 
 def test_search_goes_on_as_if_undisturbed(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the second trial and called again: the same trials and the same best setting."""
-    own = settings | {"tune": 3, "train_batch_size": 256}
+    own = read_by("ItemID", settings | {"tune": 3, "train_batch_size": 256})
     whole = recbole_unisid.run("ItemID", "ml-mini", own | {"output_dir": "whole"}, verbose=False)[0]
     train_epoch, calls = RunTrainer._train_epoch, []
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from conftest import read_by
 
 import recbole_unisid
 from recbole_unisid.evaluation.metrics import protocol_metrics
@@ -23,11 +24,7 @@ QUICK: dict[str, Any] = {
 
 
 def quick_run(root: Path, model: str = "UniSID", **more: Any) -> dict[str, Any]:
-    settings = {"data_path": str(root)} | QUICK | more
-    if model == "ItemID":
-        settings = {
-            key: value for key, value in settings.items() if key not in {"text_encoder", "codebook_sizes"}
-        }
+    settings = read_by(model, {"data_path": str(root)} | QUICK | more)
     result: dict[str, Any] = recbole_unisid.run(model, "ml-mini", settings, verbose=False)
     return result
 
@@ -101,7 +98,7 @@ def test_stopped_run_goes_on_bit_for_bit(
 ) -> None:
     """Stopped within the third epoch and called again: the ranks of an undisturbed run."""
     own = QUICK if model == "UniSID" else {"show_progress": False, "MAX_ITEM_LIST_LENGTH": 8}
-    settings = own | {"data_path": str(ml_mini), "epochs": 4}
+    settings = read_by(model, own | {"data_path": str(ml_mini), "epochs": 4})
     whole = recbole_unisid.run(model, "ml-mini", settings | {"output_dir": "whole"}, verbose=False)
     train_epoch = RunTrainer._train_epoch
 

@@ -206,8 +206,8 @@ def test_ranks_of_a_beam(ml_mini: Path, in_empty_folder: Path) -> None:
     ("more", "message"),
     [
         ({"collisions": "none"}, "share their codes .*--collisions=suffix"),
-        ({"architecture": "mamba"}, "architecture='mamba' is none of causal_items"),
-        ({"ranker": "fast"}, "ranker='fast' is none of"),
+        ({"architecture": "mamba"}, "architecture=mamba must be one of causal_items"),
+        ({"ranker": "fast"}, "ranker=fast must be one of"),
         ({"ranker": "beam", "beams": 10}, "beams=10 cannot be measured at 20"),
     ],
 )

@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"recbole_unisid {recbole_unisid.__version__}")
             return 0
         name = given[0]
+        if name.startswith("-"):
+            raise UserError(f"Options come after a subcommand: recbole-unisid run {name} (see --help).")
         if name not in SUBCOMMANDS:
             raise UserError(f"There is no subcommand '{name}'.{did_you_mean(name, SUBCOMMANDS)} See --help.")
         module = importlib.import_module(f"recbole_unisid.commands.{SUBCOMMANDS[name][0]}")

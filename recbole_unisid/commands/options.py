@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -45,17 +46,7 @@ def take_extensions(arguments: Sequence[str]) -> list[str]:
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Read arguments of the form ``--key=value`` or ``--key value``; hyphens in keys are underscores.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        Without the program's and the subcommand's name.
-
-    Returns
-    -------
-    dict of str
-        Key -> text of the value; flags have the text ``True``.
+    """Read ``--key=value`` or ``--key value``; hyphens in keys are underscores, flags have the text ``True``.
 
     Raises
     ------
@@ -89,6 +80,7 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
             if not rest or rest[0].startswith("--"):
                 raise UserError(f"--{key} has no value; write --{key}=value (see --help).")
             value = rest.pop(0)
+        value = os.path.expanduser(value) if value.startswith("~/") else value  # no shell does it behind =
         if options.get(key, value) != value:
             raise UserError(f"--{key} is given twice: {options[key]} and {value}.")
         options[key] = value
@@ -103,7 +95,12 @@ def take_config_files(options: dict[str, str]) -> list[str]:
     >>> take_config_files({"config_files": "base.yaml,mine.yaml", "epochs": "5"}), take_config_files({})
     (['base.yaml', 'mine.yaml'], [])
     """
-    return [name for name in re.split(r"[,\s]+", options.pop("config_files", "")) if name]
+    if "config_files" not in options:
+        return []
+    names = [name for name in re.split(r"[,\s]+", options.pop("config_files")) if name]
+    if not names:
+        raise UserError("--config_files names no file; write --config_files=FILE[,FILE...].")
+    return names
 
 
 def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: str) -> None:

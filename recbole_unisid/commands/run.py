@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from recbole_unisid.commands.options import parse_options, take_config_files
 
+_INDENT: dict[str, Any] = {"initial_indent": "      ", "subsequent_indent": "      "}
 HELP = """\
 usage: recbole-unisid run [--model=M[,M...]] [--dataset=D] [--key=value ...]
        python run_recbole_unisid.py   (the same)
@@ -25,11 +27,11 @@ Train models on a data set and evaluate them under one protocol.
   --output_dir=runs       run folders go to OUTPUT_DIR/DATASET/MODEL/SEED-HASH
   --use_gpu=true          a GPU is used where there is one
   --list-models           show every model
-  --help                  show this
+  --help                  show this; with --model=M, every setting that M reads
 
 Every setting of RecBole and of ours is a key, such as --epochs=20 --learning_rate=1e-3 --id_dim=16.
-Ours stand with their meaning in properties/overall.yaml and properties/model/. A finished run is not
-run again; a stopped one goes on with the same command.
+docs/settings.md lists all of them. A finished run is not run again; a stopped one goes on with the same
+command.
 """
 
 
@@ -37,18 +39,19 @@ def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     options: dict[str, Any] = dict(parse_options(arguments))
     if options.pop("help", None):
-        print(HELP, end="")
+        print(HELP + ("" if "model" not in options else model_settings(options["model"])), end="")
         return 0
     if options.pop("list_models", None):
         print(model_list())
         return 0
-    # The heavy imports come after --help.
-    from recbole_unisid import distributed
-    from recbole_unisid.report.tables import summary_table
-    from recbole_unisid.report.wording import command
     from recbole_unisid.runs.api import run
 
     found = run(config_files=take_config_files(options), config_dict=options)
+    # Torch takes seconds to import: what cannot be meant was said before.
+    from recbole_unisid import distributed
+    from recbole_unisid.report.tables import summary_table
+    from recbole_unisid.report.wording import command
+
     if not distributed.is_writer():
         return 0
     if isinstance(found, list) and "folder" in found[0]:
@@ -59,6 +62,27 @@ def main(arguments: Sequence[str]) -> int:
     elif not isinstance(found, list):
         print(summary_table(found))
     return 0
+
+
+def model_settings(name: str) -> str:
+    """Every setting that a model reads with its default, one paragraph a group."""
+    from recbole_unisid.config.settings import settings, words_of
+    from recbole_unisid.recbole_adapter.keys import defaults_of, keys_read
+    from recbole_unisid.recbole_adapter.registry import resolve
+
+    model, lines = resolve(name), list[str]()
+    read, defaults = keys_read(model), defaults_of(model)
+    for group in dict.fromkeys(setting.group for setting in settings().values()):
+        lines += ["", f"{group}, of {name}:"]
+        for setting in settings().values():
+            if setting.group == group and setting.name in read:
+                default = f"={defaults[setting.name]}" if setting.name in defaults else ""
+                said = f"{words_of(setting.kind)}. {setting.words}"
+                lines += [f"  --{setting.name}{default}", *textwrap.wrap(said, 100, **_INDENT)]
+        lines = lines[:-2] if lines[-1].endswith(":") else lines
+    others = [f"--{key}={defaults[key]}" for key in sorted(read - settings().keys()) if key in defaults]
+    lines += ["", f"Further settings of RecBole's {name}:", f"  {' '.join(others)}"] if others else []
+    return "\n".join([*lines, ""])
 
 
 def model_list() -> str:

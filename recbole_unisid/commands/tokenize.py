@@ -40,14 +40,16 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     from recbole_unisid.config.given import DEFAULT_MODEL, given_settings
     from recbole_unisid.plugins.loading import short_name, use_named
+
+    files = take_config_files(options)
+    use_named(options.get("model", DEFAULT_MODEL), options)
+    config = _config(given_settings(files, options))
+    # Torch and RecBole take seconds to import: what cannot be meant was said before.
     from recbole_unisid.recbole_adapter.dataset import load_dataset
     from recbole_unisid.recbole_adapter.semantics import item_semantics
     from recbole_unisid.tokens import health_table
     from recbole_unisid.tokens.tokenization import write_tokenization
 
-    files = take_config_files(options)
-    use_named(options.get("model", DEFAULT_MODEL), options)
-    config = _config(given_settings(files, options))
     semantics = item_semantics(config, load_dataset(config))
     assert semantics is not None
     tokenization = semantics.tokenization
@@ -63,19 +65,26 @@ def _config(settings: dict[str, Any]) -> UniSIDConfig:
     """Settings of one model that reads tokens of a tokenizer."""
     from recbole_unisid.config.given import take_dataset, take_models
     from recbole_unisid.errors import UserError
-    from recbole_unisid.recbole_adapter.config import UniSIDConfig
+    from recbole_unisid.recbole_adapter.keys import check_read, keys_read
+    from recbole_unisid.recbole_adapter.registry import resolve
 
     model, *others = take_models(settings)
-    config = UniSIDConfig(model, take_dataset(settings), settings)
-    part = getattr(config.model_class, "semantic_part", lambda _: None)(config)
-    if not others and part is not None and part.learns:
-        raise UserError(
-            "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
-            "train it (run --model=UniSID --semantics=joint), or leave semantics=fixed."
-        )
-    if others or config.chosen.reads(config) != "tokens":
+    if others or "tokenizer" not in keys_read(resolve(model)):
         raise UserError(
             f"tokenize makes the tokens of one model, and {', '.join([model, *others])} is none that reads tokens: "
             "leave --model out, or name one such as UniSID or TIGER."
         )
+    dataset = take_dataset(settings)
+    check_read(settings, [resolve(model)])
+    from recbole_unisid.recbole_adapter.config import UniSIDConfig
+
+    config = UniSIDConfig(model, dataset, settings)
+    part = getattr(config.model_class, "semantic_part", lambda _: None)(config)
+    if part is not None and part.learns:
+        raise UserError(
+            "semantics=joint learns the tokens with the model, so there is nothing to tokenize without one; "
+            "train it (run --model=UniSID --semantics=joint), or leave semantics=fixed."
+        )
+    if config.chosen.reads(config) != "tokens":
+        raise UserError(f"{model} reads no tokens with these settings, so there is nothing to tokenize.")
     return config

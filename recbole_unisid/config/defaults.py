@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recbole_unisid.data.sources.catalogue import CATALOGUE
 from recbole_unisid.errors import UserError
 
 
@@ -28,47 +28,63 @@ def properties_folder() -> Path:
     raise FileNotFoundError("properties/overall.yaml is missing from the installation of recbole_unisid")
 
 
+class _SafeLoader(yaml.SafeLoader):
+    """SafeLoader that takes ``1e-3`` for a number (YAML 1.1 wants ``1.0e-3``) and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"'{name}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_SafeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)$"),
+    list("-+0123456789"),
+)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping with numbers such as ``1e-3`` understood as floats.
 
     Raises
     ------
     UserError
-        When the file is missing, is not YAML or holds no mapping.
+        When the file is missing, is not YAML or holds something else than settings.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_SafeLoader)
     except FileNotFoundError:
         raise UserError(f"There is no config file '{path}'.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise UserError(f"Config file '{path}' is nested deeper than any setting.") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a date such as 2020-13-45 is a ValueError
         raise UserError(f"Config file '{path}' cannot be read: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"Config file '{path}' must hold 'key: value' lines, not a {type(content).__name__}.")
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise UserError(f"Config file '{path}': {key!r} is no name of a setting.")
+        if _deeper(value, 12):
+            raise UserError(f"Config file '{path}': {key} is nested deeper than any setting.")
     return content
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return levels == 0 or any(_deeper(part, levels - 1) for part in inner)
 
 
 def parse_yaml(text: str) -> Any:
     """Read one value, such as ``[cosine, euclidean]``; text that is not YAML is returned as it is."""
     try:
         return yaml.load(text, Loader=_SafeLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
-
-
-class _SafeLoader(yaml.SafeLoader):
-    """SafeLoader that takes ``1e-3`` for a number (YAML 1.1 wants ``1.0e-3``)."""
-
-
-def _teach_exponents() -> None:
-    import re
-
-    pattern = re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)$")
-    _SafeLoader.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789"))
-
-
-_teach_exponents()
 
 
 def overall_defaults() -> dict[str, Any]:
@@ -77,14 +93,7 @@ def overall_defaults() -> dict[str, Any]:
 
 
 def model_defaults(model: str, recipe: str = "default") -> dict[str, Any]:
-    """Defaults of one of our models; an empty mapping for RecBole's.
-
-    Parameters
-    ----------
-    model : str
-        Model name.
-    recipe : str
-        ``default``, or a name under the file's ``recipes:``, whose keys then win.
+    """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's.
 
     Raises
     ------
@@ -93,17 +102,16 @@ def model_defaults(model: str, recipe: str = "default") -> dict[str, Any]:
     """
     path = properties_folder() / "model" / f"{model}.yaml"
     defaults = read_yaml(path) if path.is_file() else {}
-    recipes = defaults.pop("recipes", {})
-    if recipe != "default":
-        if recipe not in recipes:
-            names = ", ".join(["default", *recipes])
-            raise UserError(f"{model} has no recipe '{recipe}'; it has: {names}.")
-        defaults |= recipes[recipe]
-    return defaults
+    recipes: dict[str, dict[str, Any]] = {"default": {}} | defaults.pop("recipes", {})
+    if recipe not in recipes:
+        raise UserError(f"{model} has no recipe '{recipe}'; it has: {', '.join(recipes)}.")
+    return defaults | recipes[recipe]
 
 
 def dataset_defaults(dataset: str) -> dict[str, Any]:
     """Settings of a data set that we know; an empty mapping for any other."""
+    from recbole_unisid.data.sources.catalogue import CATALOGUE  # with NumPy, which takes a while
+
     path = properties_folder() / "dataset" / f"{dataset}.yaml"
     if path.is_file():
         return read_yaml(path)

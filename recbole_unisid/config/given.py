@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def parse_value(text: str) -> Any:
         return text.lower() == "true"
     if text in {"None", "null", "~"}:  # but "none" is a collision strategy
         return None
+    if text.startswith("~/"):
+        return os.path.expanduser(text)
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -39,19 +42,19 @@ def parse_value(text: str) -> Any:
 
 
 def parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with their texts turned into values."""
-    return {key: parse_value(value) if isinstance(value, str) else value for key, value in settings.items()}
+    """Settings with their texts turned into values, NumPy's numbers into Python's."""
+    found = {}
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise UserError(f"{key!r} is no name of a setting.")
+        number = hasattr(value, "item") and getattr(value, "ndim", 1) == 0
+        plain = value.item() if number else value.expanduser() if isinstance(value, Path) else value
+        found[key] = parse_value(plain) if isinstance(plain, str) else plain
+    return found
 
 
 def given_settings(config_files: Iterable[str | Path], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Merge files, later ones over earlier ones, and `settings` over all of them.
-
-    Parameters
-    ----------
-    config_files : iterable of str or Path
-        YAML files.
-    settings : mapping
-        Keys given from Python or the command line; strings are parsed as literals.
 
     Raises
     ------
@@ -60,10 +63,10 @@ def given_settings(config_files: Iterable[str | Path], settings: Mapping[str, An
     """
     merged: dict[str, Any] = {}
     for file in config_files:
-        of_file = read_yaml(Path(file))
-        if not of_file:
+        content = read_yaml(Path(file).expanduser())
+        if not content:
             raise UserError(f"Config file '{file}' holds no settings; fill it, or leave it out.")
-        merged |= of_file
+        merged |= content
     merged |= parsed(settings)
     if "config_files" in merged:
         raise UserError(
@@ -91,12 +94,7 @@ def take_dataset(settings: dict[str, Any], named: str | None = None) -> str:
 def take_models(settings: dict[str, Any], named: Any = None) -> list[str]:
     """Take the models' names out of `settings`; what was `named` in the call goes before them.
 
-    Parameters
-    ----------
-    settings : dict
-        What was given; ``model`` is removed.
-    named : str or type, or iterable of them, optional
-        Names, with commas between where they are one string, or classes of one's own, which are put to use.
+    Names stand in a text with commas between, or in a list; a class of one's own is put to use.
 
     Raises
     ------

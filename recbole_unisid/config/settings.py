@@ -61,56 +61,61 @@ class _ClipGradNorm(_Strict):
 
 
 class _Negatives(_Strict):
-    """Numbers by loss."""
-
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[int, Field(ge=1)]]
     shared: Annotated[int, Field(ge=1)]
 
 
-def _listed(member: Any) -> Any:
-    return Annotated[list[member], BeforeValidator(as_list), Field(min_length=1)]
+def _numbers(words: str, kind: Any, **bounds: Any) -> tuple[Any, str]:
+    return Annotated[kind, Field(**bounds)], words
 
 
-def _by_name(member: Any) -> Any:
-    return Annotated[dict[str, member], Field()]
+def _lists(member: Any, words: str) -> tuple[Any, str]:
+    values = Annotated[list[member], BeforeValidator(as_list), Field(min_length=1)]
+    return values, f"a list, each of it {words}"
 
 
-def _any_case(*words: str) -> Any:
-    return Annotated[Literal[words], BeforeValidator(lambda given: str(given).lower())]
+def _mappings(member: Any, words: str) -> tuple[Any, str]:
+    return Annotated[dict[str, member], Field()], f"a mapping to {words}"
 
 
-_COUNT = Annotated[int, Field(ge=1)]
-_INTERVAL = Annotated[str, AfterValidator(_interval), Field(examples=["[5,inf)"])]
-#: The kinds of values that settings.yaml names.
-KINDS: dict[str, Any] = {
-    "any": Any,
-    "flag": bool,
-    "text": str,
-    "texts": _listed(str),
-    "place": str | Path,
+def _words(*words: str, any_case: bool = False) -> tuple[Any, str]:
+    read = BeforeValidator(lambda given: str(given).lower() if any_case else given)
+    return Annotated[Literal[words], read], f"one of {', '.join(words)}"
+
+
+_TEXT, _COUNT = (str, "text"), _numbers("a whole number of at least 1", int, ge=1)
+_INTERVAL = (Annotated[str, AfterValidator(_interval)], "text such as [5,inf)")
+#: The kinds of values that settings.yaml names: what they keep, and what completes "must be ...".
+KINDS: dict[str, tuple[Any, str]] = {
+    "any": (Any, "anything"),
+    "flag": (bool, "true or false"),
+    "text": _TEXT,
+    "texts": _lists(*_TEXT),
+    "names": (list[str], "a list of text"),
+    "place": (str | Path, "text"),
     "count": _COUNT,
-    "counts": _listed(_COUNT),
-    "whole": Annotated[int, Field(ge=0)],
-    "seed": Annotated[int, Field(ge=0, le=2**32 - 1)],
-    "integer": int,
-    "number": float,
-    "not_negative": Annotated[float, Field(ge=0)],
-    "positive": Annotated[float, Field(gt=0)],
-    "rate": Annotated[float, Field(ge=0, lt=1)],
-    "share": Annotated[float, Field(gt=0, lt=1)],
-    "part": Annotated[float, Field(ge=0, le=1)],
-    "table": dict[str, Any] | None,
-    "columns": _by_name(_listed(str)),
+    "counts": _lists(*_COUNT),
+    "whole": _numbers("a whole number of at least 0", int, ge=0),
+    "seed": _numbers("a whole number of at least 0 and at most 4,294,967,295", int, ge=0, le=2**32 - 1),
+    "integer": (int, "a whole number"),
+    "number": (float, "a number"),
+    "not_negative": _numbers("a number of at least 0", float, ge=0),
+    "positive": _numbers("a number above 0", float, gt=0),
+    "rate": _numbers("a number of at least 0 and below 1", float, ge=0, lt=1),
+    "share": _numbers("a number above 0 and below 1", float, gt=0, lt=1),
+    "part": _numbers("a number of at least 0 and at most 1", float, ge=0, le=1),
+    "table": (dict[str, Any] | None, "a mapping such as {key: value}"),
+    "columns": _mappings(*_lists(*_TEXT)),
     "interval": _INTERVAL,
-    "intervals": _by_name(_INTERVAL),
-    "distances": _listed(Literal["cosine", "euclidean"]),
-    "negatives": _COUNT | _Negatives,
-    "eval_args": _EvalArgs,
-    "clip_grad_norm": _ClipGradNorm,
+    "intervals": _mappings(*_INTERVAL),
+    "distances": _lists(*_words("cosine", "euclidean")),
+    "negatives": (_COUNT[0] | _Negatives, f"{_COUNT[1]} or such numbers by loss with one for 'shared'"),
+    "eval_args": (_EvalArgs, "a mapping of split, order, group_by and mode"),
+    "clip_grad_norm": (_ClipGradNorm, "a mapping of max_norm and norm_type, numbers above 0"),
     # RecBole takes Adam where it does not know the name, and says so in the log.
-    "learner": _any_case("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
-    "state": _any_case("debug", "info", "warning", "error", "critical"),
+    "learner": _words("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam", any_case=True),
+    "state": _words("debug", "info", "warning", "error", "critical", any_case=True),
 }
 #: What stands for the same thing in different models; the one that a model reads is named.
 SAME = (
@@ -131,15 +136,8 @@ Kind = str | tuple[str, ...]
 class Setting:
     """A setting's description.
 
-    Attributes
-    ----------
-    by : str
-        Who reads it: ``all``, ``ours``, ``recbole``, ``sequential``, ``listed`` (models whose file has it) or
-        ``nobody``.
-    place : bool
-        Whether it decides where or how loudly a run happens and nothing that it computes: no part of its hash.
-    known : tuple of str
-        Words that it takes among others.
+    `by` is who reads it: ``all``, ``ours``, ``recbole``, ``sequential``, ``listed`` (models whose file has it) or
+    ``nobody``; `place` whether it is no part of a run's hash; `known` are words that it takes among others.
     """
 
     name: str
@@ -170,48 +168,15 @@ def place_keys() -> frozenset[str]:
     return frozenset(name for name, setting in settings().items() if setting.place)
 
 
-@cache
-def _checker(kind: Kind) -> type[BaseModel]:
-    values: Any = KINDS[kind] if isinstance(kind, str) else Literal[kind]
-    return create_model("_One", __base__=_Strict, value=(values, ...))
-
-
-@cache
 def words_of(kind: Kind) -> str:
     """The values of a kind, as what completes "must be ..."."""
-    found = _checker(kind).model_json_schema()
-    return _words(found["properties"]["value"], found.get("$defs", {}))
+    return KINDS[kind][1] if isinstance(kind, str) else _words(*kind)[1]
 
 
-_TYPES = {"integer": "a whole number", "number": "a number", "string": "text", "null": "None"}
-_BOUNDS = {
-    "minimum": "of at least",
-    "exclusiveMinimum": "above",
-    "maximum": "at most",
-    "exclusiveMaximum": "below",
-}
-
-
-def _words(schema: Mapping[str, Any], named: Mapping[str, Any]) -> str:
-    schema = named[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_words(part, named) for part in schema["anyOf"]))
-    if "enum" in schema or "const" in schema:
-        return f"one of {', '.join(schema.get('enum', [schema.get('const')]))}"
-    if schema.get("type") == "boolean":
-        return "true or false"
-    if schema.get("type") == "array":
-        return f"a list, each of it {_words(schema['items'], named)}"
-    if "properties" in schema:
-        return (
-            f"a mapping of {', '.join(f'{k} ({_words(v, named)})' for k, v in schema['properties'].items())}"
-        )
-    if schema.get("type") == "object":
-        inner = schema.get("additionalProperties", True)
-        return "a mapping such as {key: value}" if inner is True else f"a mapping to {_words(inner, named)}"
-    bounds = " and ".join(f"{word} {schema[key]:,.12g}" for key, word in _BOUNDS.items() if key in schema)
-    example = f"such as {schema['examples'][0]}" if "examples" in schema else ""
-    return " ".join(filter(None, (_TYPES.get(schema.get("type", ""), "anything"), bounds, example)))
+@cache
+def _checker(kind: Kind) -> type[BaseModel]:
+    values = KINDS[kind][0] if isinstance(kind, str) else _words(*kind)[0]
+    return create_model("_One", __base__=_Strict, value=(values, ...))
 
 
 def misfit(value: Any, kind: Kind) -> tuple[str, str] | None:
@@ -240,15 +205,8 @@ def kind_like(default: Any) -> Kind:
 def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "") -> None:
     """Refuse values that a setting cannot have.
 
-    Parameters
-    ----------
-    given : mapping
-        Settings that somebody gave, their text already read as values.
-    defaults : mapping
-        Every default of the model. Of RecBole's own settings without a description, a number must stay a number
-        and true or false must stay so.
-    where : str
-        Begins the message.
+    Of RecBole's settings without a description, a number must stay a number and true or false must stay so; `where`
+    begins the message.
 
     Raises
     ------
@@ -265,7 +223,7 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: s
     for key, value in given.items():
         default = defaults.get(key)
         kind = known[key].kind if key in known else of_recbole.get(str(kind_like(default)), "any")
-        if value == default or not (wrong := misfit(value, kind)):
+        if (value is None and default is None) or not (wrong := misfit(value, kind)):
             continue
         said = f"; the default is {default}" if key in defaults else ""
         raise UserError(f"{where}{key}={value} must be {wrong[0]}{said}.{wrong[1]}")

@@ -15,11 +15,7 @@ mends.mend()  # before RecBole's own modules read NumPy's names
 from recbole.config import Config  # noqa: E402
 
 from recbole_unisid import distributed  # noqa: E402
-from recbole_unisid.config.defaults import (  # noqa: E402
-    dataset_defaults,
-    model_defaults,
-    overall_defaults,
-)
+from recbole_unisid.config.defaults import dataset_defaults, model_defaults, overall_defaults  # noqa: E402
 from recbole_unisid.config.given import parsed  # noqa: E402
 from recbole_unisid.config.settings import as_list, check_values, place_keys  # noqa: E402
 from recbole_unisid.data.disk import folder_to_read  # noqa: E402
@@ -33,7 +29,12 @@ from recbole_unisid.plugins.loading import (  # noqa: E402
     find,
     is_reference,
 )
-from recbole_unisid.recbole_adapter.features import feature_settings, header, inter_columns  # noqa: E402
+from recbole_unisid.recbole_adapter.features import (  # noqa: E402
+    feature_settings,
+    fitting_sizes,
+    header,
+    inter_columns,
+)
 from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
 from recbole_unisid.recbole_adapter.protocol import check_protocol  # noqa: E402
 from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
@@ -48,6 +49,15 @@ _DERIVED = frozenset(
 )
 #: Settings that came after the first runs, and the values at which a run has the hash that it had without them.
 LATER_SETTINGS = {"backbone": "transformer"}
+#: Lists that RecBole's code reads.
+LISTS = {
+    "metrics",
+    "topk",
+    "benchmark_filename",
+    "additional_feat_suffix",
+    "alias_of_user_id",
+    "alias_of_item_id",
+}
 
 
 class UniSIDConfig(Config):
@@ -116,9 +126,15 @@ class UniSIDConfig(Config):
         check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")
         self.internal_config_dict.update(own | brought)
         check_values(self.external_config_dict, self.internal_config_dict)
+        for key in LISTS & self.external_config_dict.keys():  # RecBole takes a text for a list of letters
+            self.external_config_dict[key] = as_list(self.external_config_dict[key])
         merged = self.internal_config_dict | self.external_config_dict
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
+        if "codebook_sizes" in own and self._recipe == "default" and "codebook_sizes" not in brought:
+            items = folder / f"{folder.name}.item"
+            sizes = fitting_sizes(own["codebook_sizes"], bool(merged.get("id_dim")), items)
+            self.internal_config_dict["codebook_sizes"] = sizes
         # General models mask what a user had; sequential ones may recommend it again (RecBole's rule).
         self.internal_config_dict["repeatable"] = self.chosen.sequential
         columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
@@ -181,12 +197,10 @@ class UniSIDConfig(Config):
         import torch
 
         settings = self.final_config_dict
-        gpu = str(settings["gpu_id"]).strip()
-        use_gpu = bool(settings["use_gpu"]) and gpu != "" and torch.cuda.is_available()
+        names, number = [str(name) for name in as_list(settings["gpu_id"]) or []], distributed.local_rank()
         settings["device"] = torch.device("cpu")
-        if use_gpu:
+        if names and settings["use_gpu"] and torch.cuda.is_available():
             # With several processes on this machine: the n-th of the GPUs named, or of all from the first on.
-            names, number = gpu.split(","), distributed.local_rank()
             chosen = int(names[number]) if number < len(names) else int(names[0]) + number
             settings["device"] = torch.device("cuda", chosen)
             torch.cuda.set_device(settings["device"])

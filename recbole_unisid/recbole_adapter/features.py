@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +19,18 @@ FEATURE_KEYS = {
     "GRU4RecF": "selected_features",
     "S3Rec": "item_attribute",
 }
+#: Catalogues with fewer items are small.
+SMALL = 1000
 #: Names under which files carry an item's categories, in order of preference.
 CATEGORY_NAMES = ("class", "categories", "category", "genres", "genre", "brand")
 
 
 def header(path: Path, separator: str = "\t") -> dict[str, str]:
-    """Names and types of an atomic file's columns.
-
-    Parameters
-    ----------
-    path : Path
-        An atomic file; its first line reads ``name:type<separator>name:type``.
-    separator : str
-        Between columns.
-
-    Returns
-    -------
-    dict of str
-        Column name -> RecBole type (``token``, ``token_seq``, ``float``, ``float_seq``); empty when there
-        is no such file.
-
-    Raises
-    ------
-    UserError
-        When the first line is not such a header.
-    """
+    """Names of an atomic file's columns and their RecBole types; empty when there is no such file."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        first = lines.readline().rstrip("\r\n")
-    return parse_header(first, separator, path)
+        return parse_header(lines.readline().rstrip("\r\n"), separator, path)
 
 
 def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
@@ -82,21 +66,7 @@ def _field_key(settings: Mapping[str, Any], field: str) -> str:
 
 
 def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The item features that a RecBole model reads, under the names that the file has.
-
-    Parameters
-    ----------
-    model : str
-        Model name.
-    settings : mapping
-        Settings merged so far.
-    folder : Path
-        Folder of the data set.
-
-    Returns
-    -------
-    dict
-        The model's feature key with the name or names; empty for models without features.
+    """The key of the item features that a RecBole model reads, with the names that the file has for them.
 
     Raises
     ------
@@ -122,3 +92,28 @@ def _available_name(name: str, available: Mapping[str, str], model: str, folder:
         f"{model} reads the item feature '{name}', but {folder / (folder.name + '.item')} has "
         f"{', '.join(available) or 'no columns'}; set --{FEATURE_KEYS[model]} to one of them."
     )
+
+
+def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:
+    """Default codebook sizes for a small catalogue, in powers of two.
+
+    With 256 codes a level, 300 items hardly share any, and a token says no more than an ID. Where an ID tells items
+    apart, three levels of one code for sixteen items do; tokens alone need all levels, of one code for four items
+    (validation on 300 items of ml-100k, three seeds).
+
+    Parameters
+    ----------
+    sizes : list of int
+        The defaults; catalogues of `SMALL` items or more keep them.
+    with_id : bool
+        Whether an item has an ID token, too.
+    items : Path
+        The item file, one row an item below its header.
+    """
+    if not items.is_file():
+        return sizes
+    with items.open("rb") as lines:
+        count = sum(1 for _ in islice(lines, SMALL + 1)) - 1
+    largest = max(4, 2 ** int(math.log2(max(1, count / (16 if with_id else 4)))))
+    levels = sizes[:3] if with_id else sizes
+    return sizes if count >= SMALL else [min(size, largest) for size in levels]

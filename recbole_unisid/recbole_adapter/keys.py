@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from recbole_unisid.config.defaults import overall_defaults, properties_folder, read_yaml
+from recbole_unisid.config.defaults import model_defaults, overall_defaults, properties_folder, read_yaml
 from recbole_unisid.config.settings import SAME, settings
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import class_defaults, keys_in_use, sources_of
@@ -20,40 +19,38 @@ RUN_KEYS = frozenset({"model", "dataset", "seeds", "tune", "config_files", "verb
 _READS = re.compile(r"""(?:config|settings)(?:\.get\(|\[)\s*f?["'](\w+)["']""")
 
 
-def recbole_keys() -> frozenset[str]:
-    """Every key that RecBole has a default for or reads."""
-    return _recbole_yaml_keys() | _recbole_code_keys()
-
-
 def _keys_in_code(text: str) -> set[str]:
     return set(_READS.findall(text))
 
 
-def _top_keys(file: Path) -> set[str]:
-    return set(re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.MULTILINE))
+def _top_keys(text: str) -> set[str]:
+    return set(re.findall(r"^(\w+):", text, re.MULTILINE))
 
 
 @cache
 def _recbole_yaml_keys() -> frozenset[str]:
-    """Top-level keys of RecBole's YAML files, found without parsing them."""
     files = (recbole_folder() / "properties").rglob("*.yaml")
-    return frozenset().union(*(_top_keys(file) for file in files if "url" not in file.stem))
+    return frozenset().union(
+        *(_top_keys(file.read_text("utf-8")) for file in files if "url" not in file.stem)
+    )
 
 
 @cache
 def _recbole_code_keys() -> frozenset[str]:
-    """Keys that RecBole's code reads."""
-    files = recbole_folder().rglob("*.py")
-    return frozenset().union(*(_keys_in_code(file.read_text(encoding="utf-8")) for file in files))
+    return frozenset().union(
+        *(_keys_in_code(file.read_text("utf-8")) for file in recbole_folder().rglob("*.py"))
+    )
+
+
+def recbole_keys() -> frozenset[str]:
+    """Every key that RecBole has a default for or reads, found without importing it."""
+    return _recbole_yaml_keys() | _recbole_code_keys()
 
 
 @cache
-def _harmless() -> tuple[Mapping[str, Any], ...]:
-    """Defaults for every model: who repeats one of them, as a run's config.yaml does, asks for nothing."""
-    folder = recbole_folder() / "properties"
-    files = [file for part in ("dataset", "quick_start_config") for file in (folder / part).glob("*.yaml")]
-    files = [folder / "overall.yaml", *(file for file in files if "url" not in file.stem)]
-    return overall_defaults(), *map(read_yaml, files)
+def _recbole_defaults(file: str) -> dict[str, Any]:
+    path = recbole_folder() / "properties" / f"{file}.yaml"
+    return read_yaml(path) if path.is_file() else {}
 
 
 def keys_read(model: ChosenModel) -> frozenset[str]:
@@ -70,7 +67,8 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
         read |= {name for name, setting in settings().items() if setting.group in groups}
         for source in sources_of(model.cls):  # of a notebook's class, all its words
             read |= _keys_in_code(source) if isinstance(source, str) else set(re.findall(r"\w+", str(source)))
-    return frozenset(read) | _keys_of_family(model.family)
+    nobody = {name for name, setting in settings().items() if setting.by == "nobody"}
+    return (frozenset(read) | _keys_of_family(model.family)) - nobody
 
 
 @cache
@@ -78,16 +76,11 @@ def _keys_of_family(family: str) -> frozenset[str]:
     if family in OWN_MODELS:
         defaults = read_yaml(properties_folder() / "model" / f"{family}.yaml")
         return frozenset(defaults).union(*defaults.pop("recipes", {}).values()) - {"recipes"}
-    file = recbole_folder() / "properties" / "model" / f"{family}.yaml"
-    read = _top_keys(file) if file.is_file() else set()
-    modules = {known_models()[family]} if family in known_models() else set()
-    seen: set[str] = set()
+    read, modules, seen = set(_recbole_defaults(f"model/{family}")), {known_models().get(family, "")}, {""}
     while modules - seen:
         module = (modules - seen).pop()
         seen.add(module)
-        source = (
-            recbole_folder().joinpath(*module.split(".")[1:]).with_suffix(".py").read_text(encoding="utf-8")
-        )
+        source = recbole_folder().joinpath(*module.split(".")[1:]).with_suffix(".py").read_text("utf-8")
         read |= _keys_in_code(source)
         modules |= set(
             re.findall(r"^from (recbole\.model\.\w+_recommender\.\w+) import", source, re.MULTILINE)
@@ -95,9 +88,11 @@ def _keys_of_family(family: str) -> frozenset[str]:
     return frozenset(read)
 
 
-def _same_elsewhere(key: str, read: Iterable[str]) -> list[str]:
-    """What a model reads for what `key` is in others."""
-    return [same for group in SAME if key in group for same in group if same in read]
+def defaults_of(model: ChosenModel) -> dict[str, Any]:
+    """The defaults of what a model reads, as far as they stand in files."""
+    merged = _recbole_defaults("overall") | _recbole_defaults("dataset/sample")
+    merged |= _recbole_defaults(f"model/{model.family}") | overall_defaults() | model_defaults(model.family)
+    return {key: merged[key] for key in merged.keys() & keys_read(model)}
 
 
 def check_known(given: Mapping[str, object], model: str) -> None:
@@ -106,17 +101,10 @@ def check_known(given: Mapping[str, object], model: str) -> None:
     Raises
     ------
     UserError
-        For an unknown key, or one that would load a pickle.
+        For an unknown key.
     """
     known = settings().keys() | _recbole_yaml_keys() | keys_in_use()
-    for key, value in given.items():
-        if (
-            key.startswith(("save_data", "data"))
-            and key in settings()
-            and settings()[key].by == "nobody"
-            and value
-        ):
-            raise UserError(f"'{key}' is no setting here: {settings()[key].words}")
+    for key in given:
         # The code is searched (a fraction of a second) only where the documented keys do not have it.
         if key not in known and key not in _recbole_code_keys():
             raise UserError(
@@ -136,13 +124,16 @@ def check_read(given: Mapping[str, object], models: Sequence[ChosenModel]) -> No
     names = ", ".join(model.name for model in models)
     check_known(given, names)
     read = frozenset(RUN_KEYS).union(*map(keys_read, models), keys_in_use())
+    # Who repeats a default, as a run's config.yaml does, asks for nothing.
+    files = ("overall", "dataset/sample", "dataset/ml-100k", "quick_start_config/sequential")
+    defaults_for_all = (overall_defaults(), *map(_recbole_defaults, files))
     for key, value in given.items():
-        if key in read or any(key in defaults and defaults[key] == value for defaults in _harmless()):
+        if key in read or any(key in defaults and defaults[key] == value for defaults in defaults_for_all):
             continue
         about = settings().get(key)
         if about is not None and about.by == "nobody":
             raise UserError(f"{key}={value} has no effect here: {about.words}")
-        instead = _same_elsewhere(key, read)
+        instead = [same for group in SAME if key in group for same in group if same in read]
         mend = f"; it reads {' and '.join(instead)}" if instead else ""
         raise UserError(
             f"{names} {'do' if len(models) > 1 else 'does'} not read {key}, so {key}={value} would have no effect"

@@ -43,21 +43,9 @@ GENERAL_BASELINES = {
 class ChosenModel:
     """A model that somebody named; its class is imported when it is asked for.
 
-    Attributes
-    ----------
-    name : str
-        As it was given.
-    family : str
-        Whose defaults, trainer and search space it has: its own name, or of a class of the user's the nearest model of
-        ours or RecBole's that it is derived from.
-    module : str
-        Where its class stands.
-    users : bool
-        Whether it is a class of the user's own.
-    ours : bool
-        Whether it trains on whole sequences, as ours do, rather than on RecBole's prefix rows.
-    sequential : bool
-        Whether it reads a history rather than a user number.
+    `family` is whose defaults, trainer and search space it has: its own name, or of a class of the user's (`users`) the
+    nearest model of ours or RecBole's that it is derived from. `ours` train on whole sequences, RecBole's on prefix
+    rows; `sequential` ones read a history rather than a user number.
     """
 
     name: str
@@ -70,11 +58,9 @@ class ChosenModel:
     @property
     def cls(self) -> type[Any]:
         """A subclass of RecBole's ``AbstractRecommender``."""
-        found: type[Any] = (
-            find(self.name, "model")
-            if self.users
-            else getattr(importlib.import_module(self.module), self.name)
-        )
+        if self.users:
+            return find(self.name, "model")
+        found: type[Any] = getattr(importlib.import_module(self.module), self.name)
         return found
 
     @property

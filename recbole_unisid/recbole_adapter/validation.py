@@ -9,27 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import FULL_CUTOFFS, per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_among_sampled
 
-#: Candidate sets that validation may rank, beside RecBole's own way (``full_unfiltered``).
-CANDIDATES = ("full", "sampled99")
 
-
-def check_protocol_metric(candidates: Any, metric: Any, sequential: bool) -> None:
-    """Refuse a validation metric or candidate set that does not exist, before anything is trained.
+def check_protocol_metric(candidates: str, metric: Any, sequential: bool) -> None:
+    """Refuse a validation metric that does not exist, before anything is trained.
 
     Raises
     ------
     UserError
         For a wrong name, or sampled candidates of a model that RecBole masks.
     """
-    known = ("full_unfiltered", *CANDIDATES)
-    if candidates not in known:
-        raise UserError(
-            f"valid_candidates={candidates} is none of {', '.join(known)}.{did_you_mean(str(candidates), known)}"
-        )
     if candidates == "sampled99" and not sequential:
         raise UserError("valid_candidates=sampled99 is for sequential models; use full or full_unfiltered.")
     try:
@@ -62,17 +54,8 @@ def sampled_ranks(model: Any, valid_data: Any, negatives: Tensor) -> NDArray[np.
 
     Parameters
     ----------
-    model : WholeSequenceRecommender
-        Of ours.
-    valid_data : HistoryLoader
-        Of all users.
     negatives : Tensor of int64, shape [users, 99]
         The protocol's (:func:`~recbole_unisid.evaluation.candidates.sample_negatives`).
-
-    Returns
-    -------
-    ndarray of int64, shape [cases]
-        In the loader's order.
     """
     user_field = valid_data._dataset.uid_field
     model.eval()

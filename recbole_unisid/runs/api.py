@@ -9,10 +9,8 @@ from typing import Any
 from recbole_unisid.config.given import given_settings, parse_value, take_dataset, take_models
 from recbole_unisid.errors import UserError
 from recbole_unisid.plugins.loading import use_named
-from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.runs.many import run_many
-from recbole_unisid.runs.single import run_single
-from recbole_unisid.runs.tune import tune
+from recbole_unisid.recbole_adapter.keys import check_read
+from recbole_unisid.recbole_adapter.registry import resolve
 
 #: RecBole's default seed, and the first of several.
 FIRST_SEED = 2020
@@ -67,6 +65,13 @@ def run(
     for name in take_models(dict(asked), model):
         use_named(name, asked)
     models, dataset = take_models(settings, model), take_dataset(settings, dataset)
+    check_read(settings, [resolve(name) for name in models])
+    # Torch and RecBole take seconds to import: what cannot be meant is said before.
+    from recbole_unisid.recbole_adapter.config import UniSIDConfig
+    from recbole_unisid.runs.many import run_many
+    from recbole_unisid.runs.single import run_single
+    from recbole_unisid.runs.tune import tune
+
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
     if "tune" in settings:
