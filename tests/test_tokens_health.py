@@ -90,3 +90,14 @@ def test_the_report_has_the_contract_s_keys_and_a_table(collisions):
     assert ("T0" in text or "Ti" in text) == (collisions == "none")
     assert f"collisions: {collisions}" in text
     assert all(len(line) < 120 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("size", "said"), [(64, True), (8, False)])
+def test_codes_that_are_hardly_shared_are_said(size: int, said: bool) -> None:
+    """60 items with 64 codes a level have tokens that are no better than IDs."""
+    vectors = np.random.default_rng(0).standard_normal((60, 5)).astype("f")
+    ids = [str(row) for row in range(60)]
+    made = tokenize_items(vectors, ids, codebook_sizes=[size, 4], collisions="none", show_progress=False)
+    text = health_table(made.health)
+    assert ("hardly any are shared" in text) == said
+    assert all(len(line) < 120 for line in text.splitlines())

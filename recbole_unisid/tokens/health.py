@@ -72,6 +72,10 @@ def level_health(
     return levels
 
 
+#: Codes with fewer items each than so many, on average, are hardly shared.
+HARDLY_SHARED = 4
+
+
 def health_table(health: dict[str, Any]) -> str:
     """The health of a tokenization as lines of text for the screen."""
     lines = [f"{health['name']}: level  size  distance     used  dead  perplexity"]
@@ -96,7 +100,17 @@ def health_table(health: dict[str, Any]) -> str:
     ]
     changes = {key: value for key, value in health["collisions"].items() if key != "strategy"}
     told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())
-    return "\n".join([*lines, f"collisions: {health['collisions']['strategy']}{': ' if told else ''}{told}"])
+    lines.append(f"collisions: {health['collisions']['strategy']}{': ' if told else ''}{told}")
+    most, items = (
+        max(level["used"] for level in health["levels"]),
+        health.get("items", 0),
+    )  # 0: of an older cache
+    if most * HARDLY_SHARED > items > 0:
+        lines.append(
+            f"{most} codes at a level for {items} items: hardly any are shared, tokens say little more than IDs"
+        )
+        lines.append("(smaller codebook_sizes share more)")
+    return "\n".join(lines)
 
 
 #: Neighbours are looked for among so many items at most, for so many of them.

@@ -148,6 +148,7 @@ def _health(
     return {
         "name": tokenizer.name,
         "levels": level_health(resolved.codes, sizes, distances),
+        "items": len(item_ids),
         **collision_health(resolved.codes, item_ids, titles),
         "reconstruction_error": reconstruction_error(vectors, decoded),
         "neighbours_kept": neighbours_kept(vectors, decoded, rng),
