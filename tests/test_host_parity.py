@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import read_by
 from recbole.config import Config
 from recbole.data.utils import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
@@ -70,7 +71,7 @@ def both_sides(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Our result and RecBole's metrics, from the same settings."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # RecBole pickles its Config (#2212)
-    settings = SETTINGS | {"data_path": str(root)} | more
+    settings = read_by(model, SETTINGS | {"data_path": str(root)} | more)
     result = recbole_unisid.run(model=model, dataset="ml-mini", config_dict=settings, verbose=False)
     shared = UniSIDConfig(model, "ml-mini", settings=settings).resolved()
     shared |= {"checkpoint_dir": "reference"}
@@ -110,7 +111,7 @@ def test_coverage_metrics(
 ) -> None:
     """The metrics that crash in RecBole 1.2.1 (#2191) come out, and within their bounds."""
     names = ["ItemCoverage", "GiniIndex", "TailPercentage", "AveragePopularity", "ShannonEntropy", "NDCG"]
-    settings = SETTINGS | {"data_path": str(ml_mini), "metrics": names, "epochs": 1}
+    settings = read_by(model, SETTINGS | {"data_path": str(ml_mini), "metrics": names, "epochs": 1})
     result = recbole_unisid.run(model=model, dataset="ml-mini", config_dict=settings, verbose=False)
     found = result["test"]["recbole"]
     assert {key.partition("@")[0] for key in found} == {name.lower() for name in names}

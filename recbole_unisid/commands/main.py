@@ -46,15 +46,7 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Defaults to the process's.
-
-    Returns
-    -------
-    int
-        Exit status: 0 when done, 2 for bad input (one line on standard error), 130 when stopped.
+    The exit status is 0 when done, 2 for bad input (one line on standard error), 130 when stopped.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     listen()

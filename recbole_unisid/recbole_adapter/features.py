@@ -101,14 +101,7 @@ def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:
     apart, three levels of one code for sixteen items do; tokens alone need all levels, of one code for four items
     (validation on 300 items of ml-100k, three seeds).
 
-    Parameters
-    ----------
-    sizes : list of int
-        The defaults; catalogues of `SMALL` items or more keep them.
-    with_id : bool
-        Whether an item has an ID token, too.
-    items : Path
-        The item file, one row an item below its header.
+    Catalogues of `SMALL` items or more, by the rows of the file `items` below its header, keep the defaults.
     """
     if not items.is_file():
         return sizes
