@@ -90,8 +90,9 @@ def test_equals_recbole(
     assert result["test"]["recbole"] == expected
     assert expected["mrr@500"] > 0
     ours = result["test"]["full" if model in GENERAL else "full_unfiltered"]
-    # Ties count against the model with us, by RecBole's luck otherwise: Pop has many.
-    assert ours["ndcg@20"] <= expected["ndcg@20"] + 1e-7
+    # Ties count against the model with us, by RecBole's luck otherwise. Pop ranks by training counts with us alone.
+    if model != "Pop":
+        assert ours["ndcg@20"] <= expected["ndcg@20"] + 1e-7
     if model not in GENERAL:
         assert ours["ndcg@20"] == pytest.approx(expected["ndcg@20"], abs=1e-7)
         assert result["test"]["full"]["recall@20"] >= ours["recall@20"]
