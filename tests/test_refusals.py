@@ -173,6 +173,15 @@ def test_what_opq_cannot_cut(sizes: list[int], width: int, words: str) -> None:
         build_tokenizer("opq", sizes).fit(vectors, show_progress=False)
 
 
+def test_opq_of_fewer_items_than_the_width() -> None:
+    """faiss's rotation is trained on each vector twice; on each once it would end the process."""
+    vectors = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
+    made = build_tokenizer("opq", [8] * 4).fit(vectors, show_progress=False)
+    codes = made.encode(vectors)
+    error = np.square(vectors - made.decode(codes)).sum() / np.square(vectors - vectors.mean(0)).sum()
+    assert error < 0.9
+
+
 def test_absent_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The line says what to install."""
     original = importlib.import_module

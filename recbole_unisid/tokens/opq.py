@@ -43,7 +43,8 @@ class OptimisedProductQuantiser(Tokenizer):
         quantiser.cp.seed = self.seed % 2**31
         quantiser.cp.min_points_per_centroid = 1  # faiss's warnings would be repeated per iteration
         rotation.verbose = show_progress
-        rotation.train(latents)
+        # With fewer vectors than their width faiss 1.15.1 writes past its memory; each once more changes no mean.
+        rotation.train(np.tile(latents, (-(-width // len(latents)), 1)))
         quantiser.train(rotation.apply(latents))
         matrix = faiss.vector_to_array(rotation.A).reshape(width, width)  # rotated = matrix @ vector
         parts = faiss.vector_to_array(quantiser.centroids).reshape(levels, size, width // levels)
