@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,11 @@ class Policy:
 
 
 def apply_policy(
-    interactions: Interactions, policy: Policy, dropped: Counter[str], skipped: Mapping[str, int]
+    interactions: Interactions,
+    policy: Policy,
+    dropped: Counter[str],
+    skipped: Mapping[str, int],
+    notes: Sequence[str] = (),
 ) -> Interactions:
     """Filter and order interactions.
 
@@ -53,7 +57,7 @@ def apply_policy(
     dropped : Counter
         How many each step leaves out is added here.
     skipped : mapping of str to int
-        Why other rows could not be read; told when nothing is left.
+        Why other rows could not be read; told when nothing is left, as `notes` are.
 
     Returns
     -------
@@ -81,6 +85,7 @@ def apply_policy(
         raise UserError(
             f"Nothing is left to prepare: {rows_read:,} usable interactions were read"
             + (f"; skipped or dropped: {reasons}." if reasons else " from an empty file.")
+            + "".join(f" {note}." for note in notes)
         )
     return interactions.in_order()
 
@@ -128,6 +133,7 @@ def summarise(
     dropped: Mapping[str, int],
     coverage: Mapping[str, float],
     dry_run: bool = False,
+    notes: Sequence[str] = (),
 ) -> Summary:
     """Make the account of a preparation; the parameters are the attributes of :class:`Summary`."""
     users, items, number = counts_of(interactions)
@@ -144,5 +150,5 @@ def summarise(
         tied=tied_share(interactions),
         timed=interactions.timed,
         coverage=dict(coverage),
-        notes=tuple(notes_on(interactions)),
+        notes=(*notes, *notes_on(interactions)),
     )

@@ -144,6 +144,8 @@ def _write_items(
         filled = [number + bool(field) for number, field in zip(filled, fields, strict=True)]
     for item in without_text:
         stream.write(item + "\t" * len(texts.fields) + "\n")
+    if without_text:
+        counts["not in the table"] += len(without_text)
     return {
         field.partition(":")[0]: number / max(len(present), 1)
         for field, number in zip(texts.fields, filled, strict=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 
 from recbole_unisid.data.atomic_text import clean_text
+from recbole_unisid.data.interactions import finite_number
 from recbole_unisid.data.sources.tables import Table
-from recbole_unisid.data.sources.values import number_in, seconds_of_date
+from recbole_unisid.data.sources.values import NUMERIC_DATE, number_in, seconds_of_any_date
 from recbole_unisid.errors import UserError, did_you_mean
 
 #: What a column can be named for, and the names that are tried where none is given.
@@ -20,7 +22,15 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "rating": ("rating", "score", "stars", "overall"),
 }
 
-_ROLES = (*USUAL_NAMES, "text", "item_in_items")
+#: Roles of items' columns that have a field of their own.
+FIELDS = {
+    "title": "title:token_seq",
+    "category": "categories:token_seq",
+    "brand": "brand:token",
+    "price": "price:float",
+}
+
+_ROLES = (*USUAL_NAMES, *FIELDS, "text", "item_in_items")
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -113,14 +123,14 @@ def name_in(cell: object) -> object:
     return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
 
 
-def time_in(cell: object) -> object:
+def time_in(cell: object, day_first: bool | None = None, decimal_comma: bool = False) -> object:
     """A time as a number: numbers as they are, dates as seconds since 1970; else the cell itself."""
     if isinstance(cell, str):
         if not cell.strip():
             return None
-        number = number_in(cell)
+        number = number_in(cell, decimal_comma)
         if number is None:
-            number = seconds_of_date(cell)
+            number = seconds_of_any_date(cell, day_first)
         return cell if number is None else number
     if isinstance(cell, Decimal):
         return float(cell)
@@ -131,9 +141,54 @@ def time_in(cell: object) -> object:
     return cell
 
 
-def rating_in(cell: object) -> object:
-    """A rating as a number; texts that are none stay and count as no rating."""
-    return number_in(cell) if isinstance(cell, str) else float(cell) if isinstance(cell, Decimal) else cell
+def rating_in(cell: object, decimal_comma: bool = False) -> float | None:
+    """A rating as a number; None for anything else."""
+    return finite_number(
+        number_in(cell, decimal_comma)
+        if isinstance(cell, str)
+        else float(cell)
+        if isinstance(cell, Decimal)
+        else cell
+    )
+
+
+def day_first_in(table: Table, column: str, said: str | None) -> bool | None:
+    """Whether the day comes first in a column's dates such as ``18/09/2025``; None where it has none.
+
+    A day above 12 tells it, and so do points between the numbers.
+
+    Raises
+    ------
+    UserError
+        When nothing tells it, or dates of both kinds stand in the column.
+    """
+    if said is not None:
+        if said not in ("day-first", "month-first"):
+            raise UserError(f"--dates={said} is neither day-first nor month-first.")
+        return said == "day-first"
+    found: dict[str, str] = {}  # what tells it -> the first cell that does
+    for batch in table.batches(Counter(), [column], (), False):
+        for line, cell in zip(batch.lines, batch.columns[column], strict=True):
+            match = NUMERIC_DATE.fullmatch(cell.strip()) if isinstance(cell, str) else None
+            if match is not None:
+                days = [int(match[1]) > 12, int(match[3]) > 12]
+                kind = "day" if days[0] else "month" if days[1] else match[2]
+                found.setdefault(kind, f"line {line}: {cell.strip()[:30]}")
+        if not found:
+            break
+    if not found:
+        return None
+    if "day" in found and "month" in found:
+        raise UserError(
+            f"{table.path}: the day comes first in some dates ({found['day']}) and second in others "
+            f"({found['month']}); write them alike, or say --dates=day-first or month-first and lose the others."
+        )
+    if "day" not in found and "month" not in found and set(found) != {"."}:
+        raise UserError(
+            f"{table.path}, {next(iter(found.values()))} may have the day or the month first: say --dates=day-first or "
+            "--dates=month-first."
+        )
+    return "month" not in found
 
 
 def field_name(column: str) -> str:

@@ -104,9 +104,8 @@ class InteractionCollector:
         rating : object
             A finite number; anything else is taken for "none".
         """
-        moment = finite_number(time)
-        row = (_text(user), _text(item), math.nan if moment is None and time is not None else moment)
-        for column, value in zip(self._loose, (*row, finite_number(rating)), strict=True):
+        row = (storable_name(user), storable_name(item), storable_number(time), finite_number(rating))
+        for column, value in zip(self._loose, row, strict=True):
             column.append(value)
         if len(self._loose[0]) == _LOOSE_ROWS:
             self._gather()
@@ -180,8 +179,8 @@ _LOOSE_ROWS = 65_536
 _REASONS = {-1: "no {}", -2: "{} of the wrong type", -3: "unusable {} name"}
 
 
-def _text(name: object) -> str | None:
-    """A name that a chunk can hold."""
+def storable_name(name: object) -> str | None:
+    """A name as the collector's columns hold it: what is no text, or half a character, is no usable name there."""
     if not isinstance(name, str):
         return None if name is None else _NO_TEXT
     try:
@@ -212,3 +211,9 @@ def finite_number(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def storable_number(value: object) -> float | None:
+    """A number as the collector's columns hold it: None stays, what is no finite number is NaN."""
+    number = finite_number(value)
+    return math.nan if number is None and value is not None else number

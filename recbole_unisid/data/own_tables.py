@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from recbole_unisid.data.assemble import Policy, apply_policy, counts_of, items_in, summarise
 from recbole_unisid.data.atomic_files import ItemTexts, measure_coverage, write_dataset
 from recbole_unisid.data.columns import (
+    FIELDS,
     check_roles,
     column_for,
+    day_first_in,
     existing_column,
     field_name,
     name_in,
@@ -20,9 +27,14 @@ from recbole_unisid.data.columns import (
 )
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder
 from recbole_unisid.data.filters import checked_duplicates
-from recbole_unisid.data.interactions import InteractionCollector, Interactions
+from recbole_unisid.data.interactions import (
+    InteractionCollector,
+    Interactions,
+    storable_name,
+    storable_number,
+)
 from recbole_unisid.data.sources.tables import Table, open_table
-from recbole_unisid.data.sources.values import text_field
+from recbole_unisid.data.sources.values import price_in, text_field
 from recbole_unisid.data.summary import Summary
 from recbole_unisid.errors import UserError
 
@@ -37,6 +49,9 @@ def prepare_from_tables(
     dry_run: bool = False,
     core: int = 1,
     duplicates: str = "exact",
+    encoding: str | None = None,
+    dates: str | None = None,
+    quotes: str | None = None,
     progress: bool = True,
 ) -> Summary:
     """Prepare a data set from a table of interactions and, if there is one, a table of items.
@@ -46,10 +61,10 @@ def prepare_from_tables(
     interactions : str or Path
         CSV, JSON lines or Parquet (:func:`~recbole_unisid.data.sources.tables.open_table`).
     items : str or Path or None
-        The same for the items' text; None where there is none.
+        The same for the items' text; None where there is none, or where it stands in the interactions.
     columns : mapping of str to str
-        Column by role (:func:`parse_columns`); `USUAL_NAMES` are tried for what is not given. Without
-        ``text``, every other column of the items is text. Times are numbers, kept as they are, or ISO dates,
+        Column by role (:func:`parse_columns`); `USUAL_NAMES` are tried for what is not given. Where no role of
+        text is given, every other column of the items is text. Times are numbers, kept as they are, or dates,
         which become seconds since 1970 (UTC where they name no zone); without a time column the order of
         the rows is the order in time.
     name : str
@@ -62,13 +77,12 @@ def prepare_from_tables(
         k of the k-core; 1 keeps every user and item.
     duplicates : str
         Policy for repeats (:data:`~recbole_unisid.data.filters.Duplicates`).
+    encoding, quotes : str, optional
+        Of CSV; see :func:`~recbole_unisid.data.sources.tables.open_table`.
+    dates : str, optional
+        ``day-first`` or ``month-first``, where the dates themselves do not tell.
     progress : bool
         Show bars.
-
-    Returns
-    -------
-    Summary
-        What was read, left out and why, and written.
 
     Raises
     ------
@@ -80,29 +94,65 @@ def prepare_from_tables(
         raise UserError(f"RecBole takes {name} out of its own package: choose another name for your data.")
     check_roles(columns)
     policy = Policy(checked_duplicates(duplicates), core)
-    table = open_table(Path(interactions))
-    log_columns = _LogColumns.of(table, columns)
-    text_columns = (
-        None if items is None else _TextColumns.of(open_table(Path(items)), log_columns.item, columns)
+    table = open_table(Path(interactions), encoding, quotes)
+    log_columns = _LogColumns.of(table, columns, dates)
+    text_columns = _TextColumns.of(
+        table, None if items is None else open_table(Path(items), encoding, quotes), log_columns, columns
     )
 
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
-    collected = log_columns.collect(table, skipped, progress)
+    notes = [table.note] if table.note else []
+    collected = log_columns.collect(table, skipped, notes, progress)
     read = {"rows of interactions": skipped.pop("lines", 0)}
-    log = apply_policy(collected, policy, dropped, skipped)
+    log = apply_policy(collected, policy, dropped, skipped, notes)
     texts = None if text_columns is None else text_columns.texts_of(log, of_items, progress)
     if dry_run:
         coverage = {} if texts is None else measure_coverage(log, texts, of_items)
     else:
         note = {"policy": {"core": core, "duplicates": duplicates}, "counts": counts_of(log)}
         coverage = write_dataset(folder, log, texts, of_items, note)
-    if texts is not None:
-        read["rows of items"] = of_items.pop("lines", 0)
-        read["items without interactions"] = of_items.pop("without interactions", 0)
+    if text_columns is not None:
+        notes += text_columns.notes_on(log, of_items)
+        if text_columns.many:  # the rows are the interactions', counted there
+            of_items.clear()
+        else:
+            read["rows of items"] = of_items.pop("lines", 0)
+            read["items without interactions"] = of_items.pop("without interactions", 0)
+    elif unused := [column for column in table.columns if column and column not in log_columns.used]:
+        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+        notes.append(
+            f"no item text: {shown} of the interactions are not used; name them with text=... in columns"
+        )
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
     return summarise(
-        folder, log, read=read, skipped=skipped, dropped=dropped, coverage=coverage, dry_run=dry_run
+        folder,
+        log,
+        read=read,
+        skipped=skipped,
+        dropped=dropped,
+        coverage=coverage,
+        dry_run=dry_run,
+        notes=notes,
     )
+
+
+class _Each(dict[Any, Any]):
+    """What a function makes of each value of a column, computed once for values that come again."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def __missing__(self, value: Any) -> Any:
+        if len(self) >= 1 << 20:
+            self.clear()
+        self[value] = made = self._function(value)
+        return made
+
+    def of(self, values: list[Any], kind: pa.DataType, alike: bool) -> pa.ChunkedArray:
+        """The column that the function makes; 1, 1.0 and True are one key, so `alike` values alone are kept."""
+        alike = alike and not (values and isinstance(values[0], (list, dict)))
+        made = map(self.__getitem__ if alike else self._function, values)
+        return pa.chunked_array([pa.array(made, kind)])
 
 
 @dataclass(frozen=True)
@@ -113,9 +163,10 @@ class _LogColumns:
     item: str
     time: str | None
     rating: str | None
+    day_first: bool | None
 
     @classmethod
-    def of(cls, table: Table, columns: Mapping[str, str]) -> _LogColumns:
+    def of(cls, table: Table, columns: Mapping[str, str], dates: str | None) -> _LogColumns:
         """Find them."""
         user, item = column_for(table, columns, "user"), column_for(table, columns, "item")
         if user is None or item is None:
@@ -124,60 +175,135 @@ class _LogColumns:
                 f"{table.path} has no column that is plainly the {missing}: say {missing}=... in columns; it "
                 f"has {table.shown_columns}."
             )
-        return cls(user, item, column_for(table, columns, "time"), column_for(table, columns, "rating"))
+        time = column_for(table, columns, "time")
+        day_first = None if time is None else day_first_in(table, time, dates)
+        return cls(user, item, time, column_for(table, columns, "rating"), day_first)
 
-    def collect(self, table: Table, counts: Counter[str], progress: bool) -> Interactions:
-        """Read the interactions."""
+    @property
+    def used(self) -> list[str]:
+        """The columns that the table has."""
+        return [column for column in (self.user, self.item, self.time, self.rating) if column is not None]
+
+    def collect(self, table: Table, counts: Counter[str], notes: list[str], progress: bool) -> Interactions:
+        """Read the interactions; say where the first time stands that is none."""
         collector = InteractionCollector(counts, timed=self.time is not None)
-        used = [column for column in (self.user, self.item, self.time, self.rating) if column is not None]
-        for row in table.rows(counts, used, progress):
-            collector.add(
-                name_in(row.get(self.user)),
-                name_in(row.get(self.item)),
-                None if self.time is None else time_in(row.get(self.time)),
-                None if self.rating is None else rating_in(row.get(self.rating)),
+        comma = table.decimal_comma
+        names = _Each(lambda cell: storable_name(name_in(cell)))
+        times = _Each(lambda cell: storable_number(time_in(cell, self.day_first, comma)))
+        ratings = _Each(partial(rating_in, decimal_comma=comma))
+        text, number = pa.string(), pa.float64()
+        noted = False
+        measured = [column for column in (self.time, self.rating) if column is not None]
+        for batch in table.batches(counts, self.used, measured, progress):
+            cells = batch.columns
+            moments = None if self.time is None else times.of(cells[self.time], number, batch.alike)
+            if self.time is not None and moments is not None and not noted:
+                wrong = [row for row, moment in enumerate(moments.to_pylist()) if moment != moment]
+                if wrong:
+                    cell = str(cells[self.time][wrong[0]])[:40]
+                    notes.append(f"{table.path.name}, line {batch.lines[wrong[0]]:,}: {cell!r} is no time")
+                noted = bool(wrong)
+            collector.add_columns(
+                names.of(cells[self.user], text, batch.alike),
+                names.of(cells[self.item], text, batch.alike),
+                moments,
+                None if self.rating is None else ratings.of(cells[self.rating], number, batch.alike),
             )
         return collector.collected()
 
 
 @dataclass(frozen=True)
 class _TextColumns:
-    """The table of items: its item column and its text columns."""
+    """A table with the items' text: the item's column, and the column of each field of the ``.item`` file.
+
+    Attributes
+    ----------
+    many : bool
+        Whether an item may stand in many rows: a table of interactions. Its first value in each field counts.
+    forms : dict
+        Names of items without interactions, by what is left of a name without its form (:func:`_form`).
+    """
 
     table: Table
     key: str
-    texts: tuple[str, ...]
+    fields: dict[str, str]
+    many: bool
+    forms: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: Table, item: str, columns: Mapping[str, str]) -> _TextColumns:
-        """Find them; the item's column has a role of its own, `item`'s name, or a usual one."""
-        key = _item_column(table, item, columns)
-        if "text" in columns:
-            texts = [existing_column(table, column.strip()) for column in columns["text"].split("+")]
-        else:
-            texts = [column for column in table.columns if column != key and column]
-        if not texts:
-            raise UserError(f"{table.path} has no column but {key!r}: text columns are needed.")
-        return cls(table, key, tuple(texts))
+    def of(
+        cls, log: Table, items: Table | None, log_columns: _LogColumns, columns: Mapping[str, str]
+    ) -> _TextColumns | None:
+        """Find them; the item's column has a role of its own, the name that the log has for it, or a usual one."""
+        named = {FIELDS[role]: columns[role] for role in FIELDS if role in columns}
+        texts = [column.strip() for column in columns["text"].split("+")] if "text" in columns else []
+        if items is None and not named and not texts:
+            return None
+        table = items or log
+        key = log_columns.item if items is None else _item_column(table, log_columns.item, columns)
+        if not texts and (not named or list(named) == [FIELDS["price"]]):
+            texts = [column for column in table.columns if column and column not in (key, *named.values())]
+            if items is None:
+                texts = []
+            elif not texts:
+                raise UserError(f"{table.path} has no column but {key!r}: text columns are needed.")
+        pairs = [(f"{field_name(column)}:token_seq", column) for column in texts] + list(named.items())
+        if len({name.partition(":")[0] for name, _ in pairs}) < len(pairs):
+            raise UserError(f"Text columns of {table.path} have names that differ in punctuation alone.")
+        return cls(
+            table, key, {name: existing_column(table, column) for name, column in pairs}, items is None
+        )
 
     def texts_of(self, log: Interactions, counts: Counter[str], progress: bool) -> ItemTexts:
         """The texts of the items that occur in the interactions."""
-        fields = dict.fromkeys(f"{field_name(column)}:token_seq" for column in self.texts)
-        if len(fields) < len(self.texts):
-            raise UserError(f"Text columns of {self.table.path} have names that differ in punctuation alone.")
-        return ItemTexts(tuple(fields), self._rows(items_in(log), counts, progress))
+        rows = self._rows(items_in(log), counts, progress)
+        return ItemTexts(tuple(self.fields), _first_values(rows) if self.many else rows)
 
     def _rows(
         self, wanted: Container[str], counts: Counter[str], progress: bool
     ) -> Iterator[tuple[str, tuple[str, ...]]]:
-        for row in self.table.rows(counts, (self.key, *self.texts), progress):
-            item = name_in(row.get(self.key))
+        price = partial(price_in, decimal_comma=self.table.decimal_comma)
+        makers = [
+            (column, price if name == FIELDS["price"] else _text_in) for name, column in self.fields.items()
+        ]
+        columns = list(dict.fromkeys((self.key, *self.fields.values())))
+        for row in self.table.rows(counts, columns, progress):
+            item = name_in(row[self.key])
             if not isinstance(item, str):
                 counts["no item"] += 1
             elif item not in wanted:
                 counts["without interactions"] += 1
+                self.forms.setdefault(_form(item), item)
             else:
-                yield item, tuple(_text_in(row.get(column)) for column in self.texts)
+                yield item, tuple(make(row[column]) for column, make in makers)
+
+    def notes_on(self, log: Interactions, counts: Counter[str]) -> Iterator[str]:
+        """Items of the interactions that the table has not, or has under a name of another form."""
+        missing = counts.pop("not in the table", 0)
+        if missing:
+            yield f"{missing:,} of the items in the interactions are not in {self.table.path.name}: they have no text"
+        alike = [
+            (item, self.forms[_form(item)]) for item in sorted(items_in(log)) if _form(item) in self.forms
+        ]
+        if alike and missing:
+            yield (
+                f"{len(alike):,} items are written otherwise in {self.table.path.name}, such as {alike[0][0]!r} in the "
+                f"interactions and {alike[0][1]!r} there: write them alike, or they are different items"
+            )
+
+
+def _form(name: str) -> str:
+    """What is left of a name without zeros before a number, ``.0`` after it, case and blanks."""
+    return re.sub(r"^0+(?=\d)|\.0+$|\s", "", name).casefold()
+
+
+def _first_values(rows: Iterator[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """One row for each item, with the first value that is not empty in each field."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item, fields in rows:
+        known = found.get(item, fields)
+        found[item] = tuple(old or new for old, new in zip(known, fields, strict=True))
+    yield from found.items()
 
 
 def _item_column(table: Table, item: str, columns: Mapping[str, str]) -> str:

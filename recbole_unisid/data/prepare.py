@@ -129,8 +129,12 @@ def _build(
     coverage = write_dataset(folder, interactions, ItemTexts(known.layout.fields, texts), of_items, note)
     read["lines of items"] = of_items.pop("lines", 0)
     read["items without interactions"] = of_items.pop("without interactions", 0)
+    missing = of_items.pop("not in the table", 0)
+    notes = [f"{missing:,} of the items have no line in {originals[1].path.name}: no text"] if missing else []
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    return summarise(folder, interactions, read=read, skipped=skipped, dropped=dropped, coverage=coverage)
+    return summarise(
+        folder, interactions, read=read, skipped=skipped, dropped=dropped, coverage=coverage, notes=notes
+    )
 
 
 def _assert_published(name: str, counts: tuple[int, int, int], published: tuple[int, int, int]) -> None:

@@ -45,7 +45,7 @@ def read_reviews(path: Path, collector: InteractionCollector, counts: Counter[st
     """Read reviews of the 2014 and 2018 families: one JSON object a line, times in seconds."""
     text, number = pa.string(), pa.float64()
     keys = {"reviewerID": text, "asin": text, "unixReviewTime": number, "overall": number}
-    for part in read_columns(path, pa.schema(keys), counts, progress=progress):
+    for _, part in read_columns(path, pa.schema(keys), counts, progress=progress):
         if isinstance(part, pa.Table):
             collector.add_columns(*(part[key] for key in keys))
         else:
@@ -63,7 +63,7 @@ def read_ratings(path: Path, collector: InteractionCollector, counts: Counter[st
         )
     for part in in_threads(_regular_ratings, chain([first] if first else [], blocks)):
         if isinstance(part, bytes):
-            for line in lines_of(part, counts):
+            for _, line in lines_of(part, counts):
                 _add_rating(line, collector, counts)
         else:
             # Correctly rounded: times 1000 and rounded, the milliseconds come back.

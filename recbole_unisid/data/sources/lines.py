@@ -9,9 +9,9 @@ import re
 import warnings
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,8 +53,12 @@ def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> 
         When the file cannot be read, or its gzip data is cut off or damaged.
     """
     rest, too_long = b"", False  # the beginning of a line whose end is still to come
-    try:
-        for block in _unpacked(path, min(_BLOCK, LONGEST_LINE), progress):
+    size = min(_BLOCK, LONGEST_LINE)
+    with unpacked(path, progress) as (stream, show), ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(stream.read, size)
+        while block := ahead.result():
+            ahead = thread.submit(stream.read, size)
+            show()
             end = block.find(b"\n") + 1
             if end == 0:
                 rest = b"" if too_long else rest + block
@@ -70,11 +74,33 @@ def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> 
             if whole:
                 yield whole
         if rest or too_long:
-            too_long = too_long or len(rest) >= LONGEST_LINE
             counts["lines"] += 1
-            counts.update({"line too long": 1} if too_long else {})
-            if not too_long:
+            if too_long or len(rest) >= LONGEST_LINE:
+                counts["line too long"] += 1
+            else:
                 yield rest
+
+
+@contextmanager
+def unpacked(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """A file as a stream of bytes, gzip unpacked, and a function that moves the bar to where it is read.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read, or its gzip data is cut off or damaged.
+    """
+    unpack: Any = igzip.IGzipFile
+    try:
+        with (
+            path.open("rb") as raw,
+            tqdm(
+                total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not progress
+            ) as bar,
+        ):
+            zipped = raw.peek(2)[:2] == b"\x1f\x8b"
+            yield unpack(fileobj=raw) if zipped else raw, lambda: bar.update(raw.tell() - bar.n)
+            bar.update(raw.tell() - bar.n)
     except _DAMAGED as error:
         raise UserError(
             f"{path} is damaged or cut off after {_lines_before_damage(path):,} lines ({error}): "
@@ -92,44 +118,25 @@ def _lines_before_damage(path: Path) -> int:
     return lines
 
 
-def _unpacked(path: Path, size: int, progress: bool) -> Iterator[bytes]:
-    """The bytes of a file, a block read ahead."""
-    with (
-        path.open("rb") as raw,
-        tqdm(
-            total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not progress
-        ) as bar,
-        ThreadPoolExecutor(1) as thread,
-    ):
-        zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-        unpack: Any = igzip.IGzipFile
-        read = (unpack(fileobj=raw) if zipped else raw).read1
-        ahead = thread.submit(read, size)
-        while block := ahead.result():
-            ahead = thread.submit(read, size)
-            bar.update(raw.tell() - bar.n if progress else 0)
-            yield block
-
-
 def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[bytes]:
     """Yield the lines of :func:`read_blocks` without their ends; ``blank line`` counts what is skipped."""
     for block in read_blocks(path, counts, progress=progress):
-        yield from lines_of(block, counts)
+        yield from (line for _, line in lines_of(block, counts))
 
 
-def lines_of(block: bytes, counts: Counter[str]) -> Iterator[bytes]:
-    """The lines of a block that are not blank; the others are counted."""
-    for line in block.removesuffix(b"\n").split(b"\n"):
+def lines_of(block: bytes, counts: Counter[str], first: int = 1) -> Iterator[tuple[int, bytes]]:
+    """The lines of a block that are not blank, numbered from `first`; the others are counted."""
+    for number, line in enumerate(block.removesuffix(b"\n").split(b"\n"), first):
         if not line or line.isspace():
             counts["blank line"] += 1
         else:
-            yield line
+            yield number, line
 
 
 def read_columns(
-    path: Path, schema: pa.Schema, counts: Counter[str], *, progress: bool = False
-) -> Iterator[pa.Table | list[dict[str, Any]]]:
-    """Read some fields of JSON lines: as typed columns where a block of lines is regular, else as records.
+    path: Path, schema: pa.Schema | None, counts: Counter[str], *, progress: bool = False
+) -> Iterator[tuple[Sequence[int], pa.Table | list[dict[str, Any]]]]:
+    """Read JSON lines: their numbers, and some fields as typed columns where a block of lines is regular.
 
     A block in which a line is no object, or a field is not of the type expected, comes as records
     (:func:`parse_json`), so that no value is bent to fit and every line that cannot be used is counted.
@@ -138,30 +145,45 @@ def read_columns(
     ----------
     path : Path
         JSON lines, plain or gzip.
-    schema : pyarrow.Schema
-        The fields to read, with the types that are usual.
+    schema : pyarrow.Schema or None
+        The fields to read, with the types that are usual; None gives records alone.
     counts : Counter
         ``lines`` and, by reason, what is skipped.
     progress : bool
         Show a bar.
     """
+
+    def numbered() -> Iterator[tuple[int, bytes]]:
+        for block in read_blocks(path, counts, progress=progress):
+            yield counts["lines"] - _line_count(block) + 1, block
+
+    def parse(part: tuple[int, bytes]) -> tuple[int, bytes, pa.Table | None]:
+        return *part, None if schema is None else _regular(part[1], schema)
+
+    for first, block, table in in_threads(parse, numbered()):
+        if table is not None:
+            yield range(first, first + len(table)), table
+            continue
+        parsed = [(line, parse_json(text, counts)) for line, text in lines_of(block, counts, first)]
+        records = [(line, record) for line, record in parsed if record is not None]
+        yield [line for line, _ in records], [record for _, record in records]
+
+
+def _line_count(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _regular(block: bytes, schema: pa.Schema) -> pa.Table | None:
+    """The columns of a block in which every line is an object with values of the types expected."""
     options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-
-    def parse(block: bytes) -> pa.Table | bytes:
-        try:
+    try:
+        if not block.isascii():
             block.decode("utf-8")
-            reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block))
-            table = arrow_json.read_json(pa.py_buffer(block), reading, options)
-        except (pa.ArrowInvalid, UnicodeDecodeError):
-            return block
-        return table if table.num_rows == block.count(b"\n") + (not block.endswith(b"\n")) else block
-
-    for parsed in in_threads(parse, read_blocks(path, counts, progress=progress)):
-        if isinstance(parsed, bytes):
-            records = (parse_json(line, counts) for line in lines_of(parsed, counts))
-            yield [record for record in records if record is not None]
-        else:
-            yield parsed
+        reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block))
+        table = arrow_json.read_json(pa.py_buffer(block), reading, options)
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    return table if len(table) == _line_count(block) else None
 
 
 def in_threads(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:

@@ -1,10 +1,12 @@
-"""A person's own table: CSV, JSON lines or Parquet, row by row."""
+"""A person's own table: CSV, JSON lines or Parquet, a batch of rows at a time."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +16,14 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from recbole_unisid.data.atomic_text import clean_text
-from recbole_unisid.data.sources.lines import parse_json, read_lines
+from recbole_unisid.data.sources.lines import (
+    LONGEST_LINE,
+    parse_json,
+    read_blocks,
+    read_columns,
+    read_lines,
+    unpacked,
+)
 from recbole_unisid.errors import UserError
 
 #: One row: what stands under each column.
@@ -24,11 +33,32 @@ _DELIMITERS = ",;\t|"
 _SHOWN_COLUMNS = 20
 _RECORDS_FOR_COLUMNS = 1000
 _ROWS_AT_ONCE = 16_384
+#: Encodings that exports have, beside UTF-8. Those that cannot be told apart are read as the first.
+_ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "big5", "cp949"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a table.
+
+    Attributes
+    ----------
+    columns : dict of str to list
+        The values under each column that was asked for.
+    lines : sequence of int
+        Where each row stands in the file, from 1.
+    alike : bool
+        Whether the values of a column are of one type.
+    """
+
+    columns: dict[str, list[Any]]
+    lines: Sequence[int]
+    alike: bool = True
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be read again and again, one row at a time.
+    """A table that can be read again and again, a batch of rows at a time.
 
     Attributes
     ----------
@@ -36,14 +66,26 @@ class Table:
         The file.
     columns : sequence of str
         Names of its columns; those of the first thousand records for JSON lines.
-    rows : callable
-        Called with a Counter for lines and skipped rows, the columns to read and whether to show a bar;
-        returns an iterator of rows.
+    batches : callable
+        Called with a Counter for lines and skipped rows, the columns to read, those of them that are numbers
+        and no names, and whether to show a bar; returns an iterator of :class:`Batch`.
+    decimal_comma : bool
+        Whether ``4,5`` is a number.
+    note : str
+        What a person should know of how it is read.
     """
 
     path: Path
     columns: Sequence[str]
-    rows: Callable[[Counter[str], Sequence[str], bool], Iterator[Row]]
+    batches: Callable[[Counter[str], Sequence[str], Container[str], bool], Iterator[Batch]]
+    decimal_comma: bool = False
+    note: str = ""
+
+    def rows(self, counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
+        """The rows one by one; the parameters are those of `batches`."""
+        for batch in self.batches(counts, columns, (), progress):
+            for cells in zip(*(batch.columns[column] for column in columns), strict=True):
+                yield dict(zip(columns, cells, strict=True))
 
     @property
     def shown_columns(self) -> str:
@@ -52,7 +94,7 @@ class Table:
         return ", ".join(names[:_SHOWN_COLUMNS]) + (", ..." if len(names) > _SHOWN_COLUMNS else "")
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, encoding: str | None = None, quotes: str | None = None) -> Table:
     """Open a table by the ending of its name.
 
     Parameters
@@ -60,11 +102,11 @@ def open_table(path: Path) -> Table:
     path : Path
         ``.csv``, ``.tsv``, ``.txt`` (first line: column names; the delimiter is found out), ``.jsonl``,
         ``.json``, ``.ndjson`` (one object a line), ``.parquet``; all but Parquet also with ``.gz``.
-
-    Returns
-    -------
-    Table
-        Its columns, and its rows on demand.
+    encoding : str, optional
+        Of CSV; None finds it out.
+    quotes : str, optional
+        ``none`` where a ``"`` in CSV is an ordinary character, ``csv`` where it quotes. None takes it for a
+        quotation mark, but refuses a quoted cell over lines that look like rows.
 
     Raises
     ------
@@ -73,9 +115,11 @@ def open_table(path: Path) -> Table:
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
+    if quotes not in (None, "csv", "none"):
+        raise UserError(f"--quotes={quotes} is neither csv nor none.")
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     if ending in (".csv", ".tsv", ".txt"):
-        return _open_csv(path)
+        return _open_csv(path, encoding, quotes)
     if ending in (".jsonl", ".json", ".ndjson"):
         return _open_json_lines(path)
     if ending == ".parquet":
@@ -83,56 +127,175 @@ def open_table(path: Path) -> Table:
     raise UserError(f"{path} is no table that can be read: use .csv, .tsv, .jsonl or .parquet.")
 
 
-def _open_csv(path: Path) -> Table:
-    first = _text(next(read_lines(path, Counter()), b"")).removeprefix("\ufeff")
-    delimiter = max(_DELIMITERS, key=first.count)
+def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
+    note, errors = "", "strict"
     try:
-        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        said = codecs.lookup(encoding or _encoding_of(path)).name
+    except LookupError as error:
+        raise UserError(f"--encoding={encoding} is no encoding; say utf-8, cp1252, utf-16, ...") from error
+    if said == "utf-8-sig":
+        errors = "surrogateescape"  # single damaged bytes: no usable name has them, texts lose them
+    elif encoding is None:
+        note = f"{path.name} is read as {said}, as its bytes look: say --encoding=... if it is another"
+    reading = ("utf-8-sig" if said == "utf-8" else said, errors)
+    text = _Text(path, reading, Counter(), False)
+    first = next(iter(text), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    quoting: Any = {"quoting": csv.QUOTE_NONE} if quotes == "none" else {"strict": True}
+    try:
+        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter, **quoting), [])]
     except csv.Error as error:
         raise UserError(f"{path} does not begin with a line of column names ({error}).") from error
     if not any(header) or len(set(header)) < len(header):
         raise UserError(f"{path} must begin with a line of column names, each one different.")
 
-    def rows(counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
-        reader = csv.reader(
-            (_text(line) + "\n" for line in read_lines(path, counts, progress=progress)), delimiter=delimiter
-        )
-        next(reader, None)
+    def batches(
+        counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
+    ) -> Iterator[Batch]:
+        lines = _Text(path, reading, counts, progress)
+        reader = csv.reader(lines, delimiter=delimiter, **quoting)
+        rows = _csv_rows(lines, reader, len(header), None if quotes == "csv" else delimiter)
+        next(rows, None)  # the names
+        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+            cells = dict(zip(header, zip(*(row for _, row in chunk), strict=True), strict=True))
+            yield Batch({name: list(cells[name]) for name in columns}, [line for line, _ in chunk])
         counts["lines"] -= 1  # the names
-        while True:
+
+    return Table(path, header, batches, decimal_comma=delimiter != ",", note=note)
+
+
+class _Text:
+    """The lines of a text file; the last ones stay at hand."""
+
+    def __init__(self, path: Path, reading: tuple[str, str], counts: Counter[str], progress: bool) -> None:
+        self.path, self.counts = path, counts
+        self.recent: list[str] = []
+        self._lines = self._read(*reading, progress)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.recent.append(line)
+        return line
+
+    def _read(self, encoding: str, errors: str, progress: bool) -> Iterator[str]:
+        with unpacked(self.path, progress) as (stream, show):
+            text = io.TextIOWrapper(stream, encoding, errors, newline="")
             try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
-                counts["damaged row"] += 1
-                continue
-            if len(cells) == len(header):
-                yield dict(zip(header, cells, strict=True))
-            else:
-                counts["wrong number of cells"] += 1
+                while line := text.readline(LONGEST_LINE):
+                    self.counts["lines"] += 1
+                    if self.counts["lines"] & 0xFFF == 0:
+                        show()
+                    yield line.replace("\0", "")
+            except UnicodeError as error:
+                # The error holds the bytes read last, from the next line on.
+                unread = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+                place = self.counts["lines"] + 1 + unread.count(b"\n")
+                raise UserError(
+                    f"{self.path}, line {place:,} is not {encoding} ({error}): say another --encoding."
+                ) from error
 
-    return Table(path, header, rows)
+
+def _csv_rows(
+    lines: _Text, reader: Iterator[list[str]], width: int, delimiter: str | None
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows of `width` cells and the lines that they begin at; the others are counted.
+
+    A row over lines that have the `delimiter` as often as a row has it is refused; None takes it.
+    """
+    line = 1
+    while True:
+        lines.recent.clear()
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{lines.path}, line {line}: a quotation mark that opens or closes in the wrong place ({error}) "
+                'swallows rows; double it within quotes, or say --quotes=none where " is an ordinary character.'
+            ) from error
+        if cells is None:
+            return
+        if len(cells) == width:
+            over = lines.recent if delimiter and len(lines.recent) > 1 else []
+            if over and all(part.count(delimiter or "") == width - 1 for part in over):
+                raise UserError(
+                    f"{lines.path}, line {line}: a quoted cell reaches to line {line + len(lines.recent) - 1} and "
+                    'swallows lines that look like rows; mend the quotes, or say --quotes=none where " is an '
+                    "ordinary character, --quotes=csv where the cell is meant so."
+                )
+            yield line, cells
+        elif cells and any(cells):
+            lines.counts["wrong number of cells"] += 1
+        else:
+            lines.counts["blank line"] += 1
+        line += len(lines.recent)
 
 
-def _text(line: bytes) -> str:
-    # Bytes that are no UTF-8 become halves of surrogate pairs: no usable name has them, texts lose them.
-    return line.decode("utf-8", "surrogateescape").replace("\0", "")
+def _encoding_of(path: Path) -> str:
+    """UTF-8 where a text is that, but for single damaged lines; else what it looks like."""
+    odd: list[bytes] = []  # lines that are no UTF-8
+    good = 0
+    for number, block in enumerate(read_blocks(path, Counter())):
+        if number == 0 and (wide := _wide_encoding(block[:4096])):
+            return wide
+        for line in [] if block.isascii() else block.split(b"\n"):
+            try:
+                line.decode("utf-8")
+                good += not line.isascii()
+            except UnicodeDecodeError:
+                odd.append(line)
+    if len(odd) <= good:
+        return "utf-8-sig"
+    from charset_normalizer import from_bytes  # only here: it takes a while to import
+
+    best = from_bytes(b"\n".join(odd[:1000]), cp_isolation=_ENCODINGS).best()
+    if best is None:
+        raise UserError(f"{path} is not UTF-8, and what else is not plain: say --encoding=... (cp1252, ...).")
+    return next(name for name in _ENCODINGS if name in best.could_be_from_charset)
+
+
+def _wide_encoding(start: bytes) -> str:
+    """UTF-16 by its mark, or by the zero bytes of every second place; empty for other encodings."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    zeros = start[0::2].count(0), start[1::2].count(0)
+    return "" if max(zeros) * 4 < len(start) else "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
 
 
 def _open_json_lines(path: Path) -> Table:
-    def rows(counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
-        for line in read_lines(path, counts, progress=progress):
-            record = parse_json(line, counts)
-            if record is not None:
-                yield record
-
-    columns: dict[str, None] = {}
-    for record in islice(rows(Counter(), (), False), _RECORDS_FOR_COLUMNS):
-        columns.update(dict.fromkeys(record))
+    parsed = (parse_json(line, Counter()) for line in read_lines(path, Counter()))
+    first = list(islice((record for record in parsed if record is not None), _RECORDS_FOR_COLUMNS))
+    columns = list(dict.fromkeys(key for record in first for key in record))
     if not columns:
         raise UserError(f"{path} has no line that is a JSON object: write one record a line.")
-    return Table(path, list(columns), rows)
+
+    def batches(
+        counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
+    ) -> Iterator[Batch]:
+        types = {
+            name: _json_type([record.get(name) for record in first], name in numbers) for name in columns
+        }
+        schema = pa.schema(types) if None not in types.values() else None
+        for lines, part in read_columns(path, schema, counts, progress=progress):
+            if isinstance(part, pa.Table):
+                yield Batch({name: part[name].to_pylist() for name in columns}, lines)
+            else:
+                cells = {name: [record.get(name) for record in part] for name in columns}
+                yield Batch(cells, lines, alike=False)
+
+    return Table(path, columns, batches)
+
+
+def _json_type(values: list[Any], number: bool) -> pa.DataType | None:
+    """The type that all of these values have, if it keeps every one of them as it is."""
+    types = {type(value) for value in values if value is not None}
+    if types == {str}:
+        return pa.string()
+    if types == {int} and not number:
+        return pa.int64()
+    return pa.float64() if number and types and types <= {int, float} else None
 
 
 def _open_parquet(path: Path) -> Table:
@@ -141,18 +304,20 @@ def _open_parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is no Parquet file that can be read ({_first_line(error)}).") from error
 
-    def rows(counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
+    def batches(
+        counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
+    ) -> Iterator[Batch]:
         try:
-            batches = parquet.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=list(columns))
-            for batch in batches:
+            for batch in parquet.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=list(columns)):
+                lines = range(counts["lines"] + 1, counts["lines"] + 1 + batch.num_rows)
                 counts["lines"] += batch.num_rows
-                yield from batch.to_pylist()
+                yield Batch({name: batch[name].to_pylist() for name in columns}, lines)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged after {counts['lines']:,} rows ({_first_line(error)})."
             ) from error
 
-    return Table(path, columns, rows)
+    return Table(path, columns, batches)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from decimal import Decimal
 
 from recbole_unisid.data.atomic_text import clean_text, format_number
 from recbole_unisid.data.interactions import finite_number
@@ -89,9 +90,95 @@ def seconds_of_date(text: str) -> float | None:
     return moment.timestamp()
 
 
-def number_in(cell: str) -> float | None:
+#: Dates by numbers with the year last, the year first, and by the month's name.
+NUMERIC_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?!\d)(.*)", re.DOTALL)
+_YEAR_FIRST = re.compile(r"(\d{4})[./](\d{1,2})[./](\d{1,2})(?!\d)(.*)", re.DOTALL)
+_WITH_NAME = re.compile(
+    r"(?:[A-Za-z]{3,9},? +)?(?:([A-Za-z]{3,9})\.?[ -]+(\d{1,2})|(\d{1,2})\.?[ -]+([A-Za-z]{3,9})\.?)"
+    r",?[ -]+(\d{4})(?!\d)(.*)",
+    re.DOTALL,
+)
+_CLOCK = re.compile(
+    r"(?:(?:[T,]| at)? *(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d{1,6})\d*)?)?(?: *([AaPp])\.?[Mm]\.?)?)?"
+    r" *(?:Z|UTC|GMT|(?:UTC|GMT)?([+-]\d\d):?(\d\d))?"
+)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+
+
+def seconds_of_any_date(text: str, day_first: bool | None) -> float | None:
+    """Seconds since 1970 of a date in one of the forms that exports have; UTC where it names no zone.
+
+    Parameters
+    ----------
+    text : str
+        An ISO date, ``2025/09/18``, ``18.09.2025``, ``09/18/2025``, ``Sep 18, 2025`` or ``18 Sep 2025``, with
+        a time of day and ``UTC`` or an offset after it.
+    day_first : bool or None
+        How ``01/02/2025`` is meant; None refuses it.
+
+    Examples
+    --------
+    >>> seconds_of_any_date("02.01.1970", True), seconds_of_any_date("Jan 2, 1970 1:00 AM UTC", None)
+    (86400.0, 90000.0)
+    """
+    text = text.strip()
+    if (seconds := seconds_of_date(text)) is not None:
+        return seconds
+    if match := _YEAR_FIRST.fullmatch(text):
+        year, month, day, rest = match.groups()
+    elif match := NUMERIC_DATE.fullmatch(text):
+        first, _, second, year, rest = match.groups()
+        month, day = (second, first) if day_first else (first, second)
+        if day_first is None:
+            return None
+    elif (match := _WITH_NAME.fullmatch(text)) and (match[1] or match[4])[:3].lower() in _MONTHS:
+        month = str(_MONTHS.index((match[1] or match[4])[:3].lower()) + 1)
+        day, year, rest = match[2] or match[3], match[5], match[6]
+    elif match := re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)(?!\d)(.*)", text):
+        year, month, day, rest = match.groups()
+    else:
+        return None
+    clock = _CLOCK.fullmatch(rest.rstrip())
+    if clock is None:
+        return None
+    hour, minute, second, fraction, half, zone_hours, zone_minutes = clock.groups()
+    if half and not 1 <= int(hour) <= 12:
+        return None
+    hours = int(hour or 0) % 12 + 12 * (half in "Pp") if half else int(hour or 0)
+    try:
+        moment = datetime(int(year), int(month), int(day), hours, int(minute or 0), int(second or 0))
+    except ValueError:
+        return None
+    offset = 3600 * int(zone_hours or 0) + 60 * int(f"{(zone_hours or '+')[0]}{zone_minutes or 0}")
+    return moment.replace(tzinfo=timezone.utc).timestamp() - offset + float(f"0.{fraction or 0}")
+
+
+_DECIMAL_COMMA = re.compile(r"([+-]?\d{1,3}(?:\.\d{3})+|[+-]?\d+),(\d+)")
+
+
+def number_in(cell: str, decimal_comma: bool = False) -> float | None:
     """The number that a cell holds, or None; texts such as ``1_000`` are none."""
+    if decimal_comma and (match := _DECIMAL_COMMA.fullmatch(cell.strip())):
+        cell = f"{match[1].replace('.', '')}.{match[2]}"
     try:
         return None if "_" in cell else float(cell)
     except ValueError:
         return None
+
+
+_CURRENCY = re.compile(r"[$€£¥]|[A-Z]{3}|kr|zł|Kč")
+
+
+def price_in(cell: object, decimal_comma: bool = False) -> str:
+    """A price as a plain number, its currency left out; the empty field for anything else.
+
+    Examples
+    --------
+    >>> price_in("1.299,00 €", True), price_in("USD 5"), price_in("on request")
+    ('1299', '5', '')
+    """
+    if isinstance(cell, str):
+        cell = _CURRENCY.sub("", cell, count=1).strip()
+        number = number_in(cell, decimal_comma)
+        return price_field(cell if number is None else number)
+    return price_field(float(cell) if isinstance(cell, Decimal) else cell)

@@ -18,7 +18,7 @@ def read_reviews(path: Path, collector: InteractionCollector, counts: Counter[st
     """Read one review a line; its ``date`` (``2018-07-07 22:09:11``, taken as UTC) becomes seconds."""
     text = pa.string()
     keys = {"user_id": text, "business_id": text, "date": text, "stars": pa.float64()}
-    for part in read_columns(path, pa.schema(keys), counts, progress=progress):
+    for _, part in read_columns(path, pa.schema(keys), counts, progress=progress):
         if isinstance(part, pa.Table):
             times = pa.chunked_array([pa.array(map(_seconds, part["date"].to_pylist()), pa.float64())])
             collector.add_columns(part["user_id"], part["business_id"], times, part["stars"])
