@@ -92,8 +92,8 @@ def apply_policy(
 
 def counts_of(interactions: Interactions) -> tuple[int, int, int]:
     """Numbers of users, items and interactions."""
-    users, items = np.unique(interactions.users), np.unique(interactions.items)
-    return len(users), len(items), len(interactions)
+    users, items = (np.bincount(numbers) for numbers in (interactions.users, interactions.items))
+    return int(np.count_nonzero(users)), int(np.count_nonzero(items)), len(interactions)
 
 
 def items_in(interactions: Interactions) -> frozenset[str]:

@@ -65,7 +65,8 @@ def clean_text(text: str) -> str:
     >>> clean_text("None")
     ''
     """
-    one_line = " ".join(_UNWRITABLE.sub(" ", text).split()).replace('"', "''")
+    printable = text if text.isprintable() else _UNWRITABLE.sub(" ", text)
+    one_line = " ".join(printable.split()).replace('"', "''")
     return "" if one_line in MISSING_WORDS else one_line[:LONGEST_TEXT].rstrip()
 
 
@@ -91,7 +92,13 @@ def usable_id(identifier: str) -> bool:
     return (
         len(identifier) <= LONGEST_ID
         and identifier not in MISSING_WORDS
-        and identifier != "[PAD]"
+        and (identifier.isalnum() or _is_plain(identifier))
+    )
+
+
+def _is_plain(identifier: str) -> bool:
+    return (
+        identifier != "[PAD]"
         and '"' not in identifier
         and identifier == identifier.strip()
         and _UNWRITABLE.search(identifier) is None

@@ -49,14 +49,16 @@ def without_duplicates(interactions: Interactions, policy: Duplicates) -> NDArra
     keep = np.ones(len(interactions), dtype=bool)
     if policy == "all" or not len(interactions):
         return keep
-    users, items, times = interactions.users, interactions.items, interactions.times
-    order = np.lexsort((times, items, users))  # stable: equal times stay in the order of the source
-    users, items, times = users[order], items[order], times[order]
-    repeats = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
+    pairs = interactions.users * np.int64(len(interactions.item_ids)) + interactions.items
+    ordered = np.sort(pairs)
+    several = np.flatnonzero(np.isin(pairs, ordered[1:][ordered[1:] == ordered[:-1]]))
+    # Stable: equal times stay in the order of the source.
+    rows = several[np.lexsort((interactions.times[several], pairs[several]))]
+    repeats = pairs[rows[1:]] == pairs[rows[:-1]]
     if policy == "exact":
         # Without times (NaN) nothing is known to be the same event.
-        repeats &= times[1:] == times[:-1]
-    keep[order[:-1][repeats] if policy == "last" else order[1:][repeats]] = False
+        repeats &= interactions.times[rows[1:]] == interactions.times[rows[:-1]]
+    keep[rows[:-1][repeats] if policy == "last" else rows[1:][repeats]] = False
     return keep
 
 

@@ -77,10 +77,12 @@ def prepare_from_tables(
         k of the k-core; 1 keeps every user and item.
     duplicates : str
         Policy for repeats (:data:`~recbole_unisid.data.filters.Duplicates`).
-    encoding, quotes : str, optional
-        Of CSV; see :func:`~recbole_unisid.data.sources.tables.open_table`.
+    encoding : str, optional
+        Of CSV; None finds it out.
     dates : str, optional
         ``day-first`` or ``month-first``, where the dates themselves do not tell.
+    quotes : str, optional
+        Of CSV; see :func:`~recbole_unisid.data.sources.tables.open_table`.
     progress : bool
         Show bars.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pyarrow import csv
 from recbole_unisid.data.interactions import InteractionCollector
 from recbole_unisid.data.sources.layout import Layout
 from recbole_unisid.data.sources.lines import (
+    Block,
     in_threads,
     lines_of,
     parse_json,
@@ -55,37 +55,44 @@ def read_reviews(path: Path, collector: InteractionCollector, counts: Counter[st
 
 def read_ratings(path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool) -> None:
     """Read the 2023 family's cores: comma-separated user, parent item, rating, time in milliseconds."""
-    blocks = read_blocks(path, counts, progress=progress)
-    header, _, first = next(blocks, b"").partition(b"\n")
-    if header.strip() != _RATINGS_HEADER:
-        raise UserError(
-            f"{path} does not begin with {_RATINGS_HEADER.decode()!r}: it is not a 2023 rating-only file."
-        )
-    for part in in_threads(_regular_ratings, chain([first] if first else [], blocks)):
-        if isinstance(part, bytes):
-            for _, line in lines_of(part, counts):
-                _add_rating(line, collector, counts)
-        else:
+    for block, table in in_threads(_regular_ratings, read_blocks(path, counts, progress=progress)):
+        if block.first == 1 and block.text.partition(b"\n")[0].strip() != _RATINGS_HEADER:
+            break
+        if table is not None:
             # Correctly rounded: times 1000 and rounded, the milliseconds come back.
-            collector.add_columns(part["user"], part["item"], pc.divide(part["time"], 1000.0), part["rating"])
+            times = pc.divide(table["time"], 1000.0)
+            collector.add_columns(table["user"], table["item"], times, table["rating"])
+            continue
+        for number, line in lines_of(block, counts):
+            if number > 1:
+                _add_rating(line, collector, counts)
+    else:
+        if counts["lines"]:
+            return
+    raise UserError(
+        f"{path} does not begin with {_RATINGS_HEADER.decode()!r}: it is not a 2023 rating-only file."
+    )
 
 
-def _regular_ratings(block: bytes) -> pa.Table | bytes:
-    """The columns of a block of ratings, or the block itself where a line is not as it should be."""
+def _regular_ratings(block: Block) -> tuple[Block, pa.Table | None]:
+    """A block of ratings, and its columns where every line is as it should be."""
     text, number = pa.string(), pa.float64()
     types = {"user": text, "item": text, "rating": number, "time": pa.int64()}
+    named = int(block.first == 1)  # by the first line
     try:
         table = csv.read_csv(
-            pa.py_buffer(block),
-            csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(types)),
+            pa.py_buffer(block.text),
+            csv.ReadOptions(
+                use_threads=False, block_size=len(block.text) + 1, column_names=list(types), skip_rows=named
+            ),
             csv.ParseOptions(quote_char=False),
             csv.ConvertOptions(column_types=types),
         )
     except pa.ArrowInvalid:
-        return block
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    exact = table.num_rows == lines and not any(column.null_count for column in table.itercolumns())
-    return table if exact and pc.max(pc.abs(table["time"])).as_py() < 2**53 else block
+        return block, None
+    exact = len(table) == block.lines - named and not any(column.null_count for column in table.itercolumns())
+    largest = pc.max(pc.abs(table["time"])).as_py() or 0
+    return block, table if exact and largest < 2**53 else None
 
 
 def _add_rating(line: bytes, collector: InteractionCollector, counts: Counter[str]) -> None:

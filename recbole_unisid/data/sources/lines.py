@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 from isal import igzip
@@ -31,12 +31,21 @@ _BLOCK = 4 * 1024 * 1024
 #: What unpacking raises.
 _DAMAGED: Any = (EOFError, zlib.error, IsalError, gzip.BadGzipFile)
 
+
+class Block(NamedTuple):
+    """Whole lines of a file: the number of the first, how many there are, and their bytes."""
+
+    first: int
+    lines: int
+    text: bytes
+
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[bytes]:
-    """Yield a file's bytes in blocks of whole lines, gzip unpacked in a thread of its own.
+def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[Block]:
+    """Yield a file in blocks of whole lines, gzip unpacked in a thread of its own.
 
     Parameters
     ----------
@@ -64,21 +73,25 @@ def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> 
                 rest = b"" if too_long else rest + block
                 too_long = too_long or len(rest) > LONGEST_LINE
                 continue
-            if too_long or len(rest) + end > LONGEST_LINE:
+            start = end if too_long or len(rest) + end > LONGEST_LINE else 0
+            if start:
                 counts["line too long"] += 1
                 counts["lines"] += 1
-                rest, too_long, block = b"", False, block[end:]
+                rest, too_long = b"", False
             cut = block.rfind(b"\n") + 1
-            whole, rest = rest + block[:cut], block[cut:]
-            counts["lines"] += whole.count(b"\n")
+            whole, rest = b"".join((rest, memoryview(block)[start:cut])), block[cut:]
             if whole:
-                yield whole
-        if rest or too_long:
+                yield _counted(whole, whole.count(b"\n"), counts)
+        if too_long or len(rest) >= LONGEST_LINE:
+            counts["line too long"] += 1
             counts["lines"] += 1
-            if too_long or len(rest) >= LONGEST_LINE:
-                counts["line too long"] += 1
-            else:
-                yield rest
+        elif rest:
+            yield _counted(rest, 1, counts)
+
+
+def _counted(text: bytes, lines: int, counts: Counter[str]) -> Block:
+    counts["lines"] += lines
+    return Block(counts["lines"] - lines + 1, lines, text)
 
 
 @contextmanager
@@ -124,9 +137,9 @@ def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> I
         yield from (line for _, line in lines_of(block, counts))
 
 
-def lines_of(block: bytes, counts: Counter[str], first: int = 1) -> Iterator[tuple[int, bytes]]:
-    """The lines of a block that are not blank, numbered from `first`; the others are counted."""
-    for number, line in enumerate(block.removesuffix(b"\n").split(b"\n"), first):
+def lines_of(block: Block, counts: Counter[str]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a block that are not blank, with their numbers; the others are counted."""
+    for number, line in enumerate(block.text.removesuffix(b"\n").split(b"\n"), block.first):
         if not line or line.isspace():
             counts["blank line"] += 1
         else:
@@ -153,37 +166,29 @@ def read_columns(
         Show a bar.
     """
 
-    def numbered() -> Iterator[tuple[int, bytes]]:
-        for block in read_blocks(path, counts, progress=progress):
-            yield counts["lines"] - _line_count(block) + 1, block
+    def parse(block: Block) -> tuple[Block, pa.Table | None]:
+        return block, None if schema is None else _regular(block, schema)
 
-    def parse(part: tuple[int, bytes]) -> tuple[int, bytes, pa.Table | None]:
-        return *part, None if schema is None else _regular(part[1], schema)
-
-    for first, block, table in in_threads(parse, numbered()):
+    for block, table in in_threads(parse, read_blocks(path, counts, progress=progress)):
         if table is not None:
-            yield range(first, first + len(table)), table
+            yield range(block.first, block.first + block.lines), table
             continue
-        parsed = [(line, parse_json(text, counts)) for line, text in lines_of(block, counts, first)]
-        records = [(line, record) for line, record in parsed if record is not None]
-        yield [line for line, _ in records], [record for _, record in records]
+        parsed = [(number, parse_json(line, counts)) for number, line in lines_of(block, counts)]
+        records = [(number, record) for number, record in parsed if record is not None]
+        yield [number for number, _ in records], [record for _, record in records]
 
 
-def _line_count(block: bytes) -> int:
-    return block.count(b"\n") + (not block.endswith(b"\n"))
-
-
-def _regular(block: bytes, schema: pa.Schema) -> pa.Table | None:
+def _regular(block: Block, schema: pa.Schema) -> pa.Table | None:
     """The columns of a block in which every line is an object with values of the types expected."""
     options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     try:
-        if not block.isascii():
-            block.decode("utf-8")
-        reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block))
-        table = arrow_json.read_json(pa.py_buffer(block), reading, options)
+        if not block.text.isascii():
+            block.text.decode("utf-8")
+        reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block.text))
+        table = arrow_json.read_json(pa.py_buffer(block.text), reading, options)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
-    return table if len(table) == _line_count(block) else None
+    return table if len(table) == block.lines else None
 
 
 def in_threads(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
@@ -214,7 +219,7 @@ def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
 # A literal's strings that JSON writes otherwise, and its words, apart from all that JSON writes alike but for
 # the quotes. What is neither stays as it is, and JSON refuses it.
 _LITERAL = re.compile(
-    r"""((?:'[^'"\\]*'|[\s\[\]{},:\d.eE+-])+)|'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)"|(True|False|None)""",
+    r"""((?:'[^'"\\]*'|[\s\[\]{},:\d.eE+-]+)+)|'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)"|(True|False|None)""",
     re.DOTALL,
 )
 _WORDS = {"True": "true", "False": "false", "None": "null"}

@@ -237,10 +237,10 @@ def _encoding_of(path: Path) -> str:
     """UTF-8 where a text is that, but for single damaged lines; else what it looks like."""
     odd: list[bytes] = []  # lines that are no UTF-8
     good = 0
-    for number, block in enumerate(read_blocks(path, Counter())):
-        if number == 0 and (wide := _wide_encoding(block[:4096])):
+    for block in read_blocks(path, Counter()):
+        if block.first == 1 and (wide := _wide_encoding(block.text[:4096])):
             return wide
-        for line in [] if block.isascii() else block.split(b"\n"):
+        for line in [] if block.text.isascii() else block.text.split(b"\n"):
             try:
                 line.decode("utf-8")
                 good += not line.isascii()
