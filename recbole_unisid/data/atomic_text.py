@@ -7,6 +7,9 @@ readers split at tabs. What is written here reads the same either way.
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from recbole_unisid.errors import UserError
 
 #: Words that pandas' readers turn into a missing value (`pandas.read_csv`, `na_values`).
 MISSING_WORDS = frozenset(
@@ -116,3 +119,34 @@ def format_number(value: float) -> str:
     if value != value:
         return ""
     return str(int(value)) if value.is_integer() else repr(value)
+
+
+#: RecBole's types of columns.
+COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
+    """Name and type of every column, of the first line of an atomic file.
+
+    Raises
+    ------
+    UserError
+        When a column is not ``name:type`` with a type that RecBole has, or stands twice.
+
+    Examples
+    --------
+    >>> parse_header("item_id:token,title:token_seq", ",", Path("shop.item"))
+    {'item_id': 'token', 'title': 'token_seq'}
+    """
+    columns: dict[str, str] = {}
+    for cell in line.split(separator):
+        name, _, kind = cell.rpartition(":")
+        if not name or kind not in COLUMN_TYPES:
+            raise UserError(
+                f"{path}, line 1: {cell[:60]!r} is not name:type with type token, token_seq, float or float_seq, "
+                "separated by tabs or field_separator; mend the header."
+            )
+        if name in columns:
+            raise UserError(f"{path}, line 1: column {name!r} stands twice; rename one.")
+        columns[name] = kind
+    return columns

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_unisid.data.atomic_header import COLUMN_TYPES
-from recbole_unisid.data.atomic_reader import read_table
+from recbole_unisid.data.atomic_reader import read_atomic
 from recbole_unisid.data.atomic_text import MISSING_WORDS
 from recbole_unisid.errors import UserError
 
@@ -43,10 +42,8 @@ class ItemFacts:
     ----------
     fields : tuple of FieldFacts
         Its columns but the item's name.
-    missing : int
-        Items of the interactions that are not in the file.
-    surplus : int
-        Items of the file that are not in the interactions.
+    missing, surplus : int
+        Items of the interactions that are not in the file, and of the file that are not in the interactions.
     without_text : int
         Items of the interactions with no text in any column of type token or token_seq.
     troubles : dict of str to int
@@ -61,89 +58,47 @@ class ItemFacts:
 
 
 def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
-    """Read an ``.item`` file once and describe it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    items : container of str
-        Names of the items that occur in the interactions.
-    n_items : int
-        How many those are.
-
-    Returns
-    -------
-    ItemFacts
-        See there.
+    """Describe an ``.item`` file beside the `n_items` items that occur in the interactions.
 
     Raises
     ------
     UserError
         When the file cannot be read, or has no item_id column.
     """
+    faults: dict[str, list[int]] = defaultdict(list)
     troubles = Counter[str]()
-    header, rows = read_table(path, troubles)
-    columns = [(name, kind) for name, _, kind in (column.partition(":") for column in header)]
-    names = [name for name, _ in columns]
-    if "item_id" not in names:
-        raise UserError(f"{path} has no column item_id; it has {', '.join(names)}.")
-    troubles.update(
-        f"column type {kind!r} unknown to RecBole" for _, kind in columns if kind not in COLUMN_TYPES
+    filled, words = Counter[str](), Counter[str]()
+    types: dict[str, str] = {}
+    seen: set[str] = set()
+    surplus = with_text = 0
+    for types, _, table in read_atomic(path, faults):
+        if "item_id" not in types:
+            raise UserError(f"{path} has no column item_id; it has {', '.join(types)}.")
+        for row in table.to_pylist():
+            _count_troubles(list(row.values()), troubles)
+            item = row.pop("item_id")
+            if item in seen:
+                troubles["item met twice"] += 1
+                continue
+            seen.add(item)
+            if item not in items:
+                surplus += 1
+                continue
+            with_text += any(cell.strip() for name, cell in row.items() if types[name].startswith("token"))
+            filled.update(name for name, cell in row.items() if cell.strip())
+            words.update({name: len(cell.split()) for name, cell in row.items()})
+    troubles.update({reason: len(lines) for reason, lines in faults.items()})
+    return ItemFacts(
+        fields=tuple(
+            FieldFacts(name, kind, filled[name] / max(n_items, 1), words[name] / max(filled[name], 1))
+            for name, kind in types.items()
+            if name != "item_id"
+        ),
+        missing=n_items - (len(seen) - surplus),
+        surplus=surplus,
+        without_text=n_items - with_text,
+        troubles=dict(troubles),
     )
-    tally = _Tally(columns, names.index("item_id"), items, troubles)
-    for cells in rows:
-        tally.add(cells)
-    troubles.pop("lines", None)
-    return tally.facts(n_items)
-
-
-class _Tally:
-    """Counts the rows of one ``.item`` file."""
-
-    def __init__(
-        self, columns: list[tuple[str, str]], key: int, items: Container[str], troubles: Counter[str]
-    ) -> None:
-        self._columns, self._key, self._items, self._troubles = columns, key, items, troubles
-        self._texts = [
-            index for index, (_, kind) in enumerate(columns) if kind.startswith("token") and index != key
-        ]
-        self._filled, self._words = [0] * len(columns), [0] * len(columns)
-        self._seen: set[str] = set()
-        self._surplus = self._with_text = 0
-
-    def add(self, cells: list[str]) -> None:
-        """Count one row."""
-        _count_troubles(cells, self._troubles)
-        item = cells[self._key]
-        if item in self._seen:
-            self._troubles["item met twice"] += 1
-            return
-        self._seen.add(item)
-        if item not in self._items:
-            self._surplus += 1
-            return
-        self._with_text += any(cells[index].strip() for index in self._texts)
-        for index, cell in enumerate(cells):
-            self._filled[index] += bool(cell.strip())
-            self._words[index] += len(cell.split())
-
-    def facts(self, n_items: int) -> ItemFacts:
-        """What the counts say."""
-        fields = tuple(
-            FieldFacts(name, kind, filled / max(n_items, 1), words / max(filled, 1))
-            for index, ((name, kind), filled, words) in enumerate(
-                zip(self._columns, self._filled, self._words, strict=True)
-            )
-            if index != self._key
-        )
-        return ItemFacts(
-            fields=fields,
-            missing=n_items - (len(self._seen) - self._surplus),
-            surplus=self._surplus,
-            without_text=n_items - self._with_text,
-            troubles=dict(self._troubles),
-        )
 
 
 def _count_troubles(cells: list[str], troubles: Counter[str]) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recbole_unisid.data.atomic_header import parse_header
+from recbole_unisid.data.atomic_text import parse_header
 from recbole_unisid.errors import UserError
 
 #: RecBole's models that read item features, with the key that names them. Their default is ml-100k's

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_unisid.data.atomic_header import parse_header
+from recbole_unisid.data.atomic_text import parse_header
 from recbole_unisid.errors import UserError, did_you_mean
 
 
