@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import recbole_unisid
+from recbole_unisid.commands.main import main
 from recbole_unisid.data.split import TEST, TRAIN, VALID
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -263,3 +264,33 @@ def test_renamed_columns(model: str, tiny: Path, tmp_path: Path, in_empty_folder
     plain = recbole_unisid.run(model, "tiny", quick | {"data_path": str(tiny)}, verbose=False)
     (tiny / "tiny" / "tiny.item").unlink()
     assert renamed["test"]["full"] == plain["test"]["full"]
+
+
+def test_runs_that_cannot_share_a_table(tiny: Path, tmp_path: Path, in_empty_folder: Path) -> None:
+    """RecBole drops interactions of items that the item file lacks, for models that read it: said before training."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "tiny.inter").write_text((tiny / "tiny" / "tiny.inter").read_text())
+    lines = [f"i{k}\tthing {k}\tkind{k % 3}\n" for k in range(30)]
+    header = "item_id:token\ttitle:token_seq\tclass:token_seq\n"
+    (folder / "tiny.item").write_text(header + "".join(lines[2:]))
+    given = QUICK | {"data_path": str(tmp_path)}
+    with pytest.raises(UserError, match=r"SASRecF reads tiny.item, which lacks 2 items .*apart from ItemID"):
+        recbole_unisid.run("ItemID,SASRecF", "tiny", given, verbose=False)
+    assert not Path("runs").exists()
+    assert recbole_unisid.run("SASRecF", "tiny", given, verbose=False)["data"]["items"] == 28
+    (folder / "tiny.item").write_text(header + "".join(lines))
+    both = recbole_unisid.run("ItemID,SASRecF", "tiny", given, verbose=False)
+    assert both[0]["data"] == both[1]["data"]
+
+
+def test_bert4rec_wants_two_items(
+    tiny: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It leaves out the first item of a history: every history of one item would get the same list."""
+    folder = recbole_unisid.run("BERT4Rec", "tiny", QUICK | {"data_path": str(tiny)}, verbose=False)[
+        "run_dir"
+    ]
+    assert main(["recommend", "--run", folder, "--history", "i1", "-k", "3"]) == 2
+    assert "leaves out the first item of a history" in capsys.readouterr().err
+    assert main(["recommend", "--run", folder, "--history", "i1,i2", "-k", "3"]) == 0

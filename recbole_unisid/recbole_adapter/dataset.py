@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from recbole_unisid.data.split import TEST, TRAIN, VALID, Split
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.failures import failures_explained
+from recbole_unisid.recbole_adapter.features import header
 from recbole_unisid.recbole_adapter.protocol import ordered, split_of
 from recbole_unisid.recbole_adapter.rows import prefix_rows, sequences_from_rows
 from recbole_unisid.recbole_adapter.upstream_fixes import unquoted_tables
@@ -246,3 +250,35 @@ def load_dataset(config: UniSIDConfig) -> PrefixRowDataset | InteractionDataset:
     """
     with failures_explained(config):
         return (PrefixRowDataset if config.is_sequential else InteractionDataset)(config)
+
+
+def check_same_data(configs: Sequence[UniSIDConfig]) -> None:
+    """Refuse, before any training, models of one table that would read other interactions.
+
+    RecBole leaves out interactions with items that the item file lacks, of models that read that file alone.
+
+    Raises
+    ------
+    UserError
+        For the first model that reads an item file which lacks items.
+    """
+    with_items = [config for config in configs if "item" in (config["load_col"] or {})]
+    if not with_items or len(with_items) == len(configs) or with_items[0]["benchmark_filename"]:
+        return
+    config, separator = with_items[0], with_items[0]["field_separator"]
+    folder, name = Path(config["data_path"]), config["ITEM_ID_FIELD"]
+    found = []
+    for file in (folder / f"{config['dataset']}.{kind}" for kind in ("inter", "item")):
+        column = [*header(file, separator)].index(name)
+        table = pd.read_csv(
+            file, sep=separator, usecols=[column], dtype=str, quoting=csv.QUOTE_NONE, keep_default_na=False
+        )
+        found.append(set(table.iloc[:, 0]) - {""})
+    missing = sorted(found[0] - found[1])
+    if missing and config["filter_inter_by_user_or_item"]:
+        others = ", ".join(dict.fromkeys(one["model"] for one in configs if one not in with_items))
+        raise UserError(
+            f"{config['model']} reads {file.name}, which lacks {len(missing)} items of the interactions "
+            f"({', '.join(missing[:3])}...), and RecBole would leave these out: add them to the file, or run "
+            f"{config['model']} apart from {others}."
+        )

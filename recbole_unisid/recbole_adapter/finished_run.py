@@ -131,7 +131,23 @@ def build_stored_model(
     except RuntimeError as error:
         line = " ".join(str(error).split())[:200]
         raise UserError(f"The weights are not those of this {name}: {line}") from None
+    if config.chosen.family == "BERT4Rec":
+        _refuse_single_items(name, model)
     return model.to(config["device"]).eval()
+
+
+def _refuse_single_items(name: str, model: Any) -> None:
+    """RecBole's BERT4Rec leaves out the first item of every history: all histories of one item would get one list."""
+    score = model.full_sort_predict
+
+    def checked(interaction: Any) -> Any:
+        if bool((interaction[model.ITEM_SEQ_LEN] < 2).any()):
+            raise UserError(
+                f"RecBole's {name} leaves out the first item of a history; give it two items or more."
+            )
+        return score(interaction)
+
+    model.full_sort_predict = checked
 
 
 def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) -> UserSequences | None:

@@ -12,6 +12,7 @@ from recbole_unisid.errors import UserError, machine_trouble
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.plugins.loading import failed_in
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import check_same_data
 from recbole_unisid.recbole_adapter.progress import further_runs
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.leaderboard import make_leaderboard
@@ -39,6 +40,7 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
         When a run cannot be done, after the report of the others is written.
     """
     verbose = verbose and distributed.is_writer()
+    check_same_data(configs)
     missing = [config for config in configs if RunFolder(config).result() is None]
     if verbose:
         print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
