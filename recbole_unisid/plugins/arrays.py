@@ -12,11 +12,6 @@ def returned_array(value: Any) -> tuple[NDArray[Any], str]:
     """Make an array of an array, a tensor of any device and type, or a list of numbers or rows.
 
     Beside it, in words for a message, what `value` is; an array of type object stands for nothing like an array.
-
-    Examples
-    --------
-    >>> returned_array([[1, 2]])[1], returned_array(None)[1]
-    ('int64 of shape [1, 2]', 'None (is its return missing?)')
     """
     nothing, kind = np.empty((), dtype=object), f"a {type(value).__name__}"
     if value is None:

@@ -36,13 +36,7 @@ _in_use: dict[str, type[Any]] = {}
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name means a class of the user's own.
-
-    Examples
-    --------
-    >>> is_reference("my_module:MyModel"), is_reference("UniSID"), is_reference("org/encoder")
-    (True, False, False)
-    """
+    """Whether a name means a class of the user's own."""
     return _REFERENCE.fullmatch(name) is not None
 
 
@@ -87,13 +81,7 @@ def find(reference: str, kind: str) -> type[Any]:
 
 
 def named_class(setting: str, name: str, known: Mapping[str, str]) -> type[Any]:
-    """The class that a setting names: one of `known` (name -> ``module:Class``), or one of the user's own in use.
-
-    Raises
-    ------
-    UserError
-        When there is none of that name.
-    """
+    """The class that a setting names: one of `known` (name -> ``module:Class``), or one of the user's own in use."""
     if is_reference(name):
         return find(name, setting)
     if name not in known:
@@ -137,11 +125,6 @@ def failed_in(error: BaseException) -> str | None:
     """One line for an error that arose in a file of a class in use, or in calling its methods, with the place there.
 
     None where it did not arise there, and where :data:`TRACEBACK` asks for the whole.
-
-    Examples
-    --------
-    >>> failed_in(ValueError("nobody's")) is None
-    True
     """
     if os.environ.get(TRACEBACK):
         return None

@@ -26,11 +26,7 @@ _LENGTH = 20
 def check_transformer(name: str, transformer: Any, width: int, max_len: int) -> None:
     """Check that a module turns histories [batch, length, `width`] into states of that shape, each of its own past.
 
-    Raises
-    ------
-    UserError
-        When the states are no finite float32 tensor of that shape or have no gradient, or a state changes with a
-        later item (it looks ahead), with another history of the batch (it mixes users), or with nothing at all.
+    They must be finite float32 with a gradient; none may change with a later item, or with another history.
     """
     said = f"Model '{name}': its transformer"
     if not isinstance(transformer, nn.Module):

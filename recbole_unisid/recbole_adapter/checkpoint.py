@@ -26,11 +26,6 @@ def save_state(path: Path, state: Any) -> None:
     state : nested containers
         Keys of dicts may be strings or integers. Modules are left out (None): their weights belong to
         the ``state_dict`` beside them.
-
-    Raises
-    ------
-    TypeError
-        For a value that has no plain form.
     """
     tensors: dict[str, torch.Tensor] = {}
     structure = json.dumps(_pack(state, tensors))
@@ -39,13 +34,7 @@ def save_state(path: Path, state: Any) -> None:
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Read what :func:`save_state` wrote; nothing in the file is executed.
-
-    Raises
-    ------
-    UserError
-        When the file is damaged or of another kind.
-    """
+    """Read what :func:`save_state` wrote; nothing in the file is executed."""
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             structure = json.loads((file.metadata() or {})["structure"])

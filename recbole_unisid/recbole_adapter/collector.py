@@ -19,13 +19,7 @@ from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
 
 
 class Lister(Protocol):
-    """A model that lists its best items instead of scoring all of them.
-
-    Attributes
-    ----------
-    listed : int or None
-        Items of a list at most; None: this model scores all items after all.
-    """
+    """A model that lists its best items instead of scoring all of them."""
 
     listed: int | None
 
@@ -62,28 +56,7 @@ class RankRecorder:
     def record(
         self, scores: torch.Tensor, interaction: Any, lister: Lister | None = None
     ) -> dict[str, NDArray[np.int64]]:
-        """Take one batch of scores, shape [batch, n_items + 1].
-
-        Parameters
-        ----------
-        scores : Tensor
-            Of every item.
-        interaction : Interaction
-            The batch.
-        lister : Lister, optional
-            The model, where `scores` hold only its best items: it is asked for the sampled candidates,
-            and what it does not list ranks just behind its list.
-
-        Returns
-        -------
-        dict of ndarray of int64
-            The batch's ranks, one array a candidate set; of a batch without targets none.
-
-        Raises
-        ------
-        UserError
-            When a score is not a number.
-        """
+        """Take one batch of scores, shape [batch, n_items + 1]."""
         position, rows = self._positions(interaction)
         if not len(rows):
             return {}
@@ -127,13 +100,7 @@ class RankRecorder:
         self._parts = [{key: gather_rows(torch.from_numpy(joined[key])).numpy() for key in sorted(joined)}]
 
     def result(self) -> dict[str, NDArray[np.int64]]:
-        """All ranks in the order of `targets`, one array a candidate set, shape [cases] each.
-
-        Raises
-        ------
-        RuntimeError
-            When some target was not scored.
-        """
+        """All ranks in the order of `targets`, one array a candidate set, shape [cases] each."""
         joined = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
         order = np.argsort(joined["position"])
         if not np.array_equal(joined["position"][order], self.targets):
@@ -142,17 +109,7 @@ class RankRecorder:
 
 
 def phase_recorder(config: Any, dataset: Any, phase: int) -> RankRecorder:
-    """What takes the ranks of one phase's targets.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings of the run.
-    dataset : PrefixRowDataset or InteractionDataset
-        With sequences and split.
-    phase : int
-        ``TEST`` or ``VALID``.
-    """
+    """What takes the ranks of one phase's targets."""
     negatives = sample_negatives(dataset.sequences, seed=config["protocol_seed"])
     targets, masked = dataset.split.targets(phase), not config.is_sequential
     return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)

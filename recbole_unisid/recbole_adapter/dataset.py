@@ -241,13 +241,7 @@ class InteractionDataset(_AtomicFiles, Dataset):
 
 
 def load_dataset(config: UniSIDConfig) -> PrefixRowDataset | InteractionDataset:
-    """Read the atomic files of a run, in the form that its kind of model reads.
-
-    Raises
-    ------
-    UserError
-        When files are missing, cannot be read, or are left without a row by the filters.
-    """
+    """Read the atomic files of a run, in the form that its kind of model reads; each trouble is a ``UserError``."""
     with failures_explained(config):
         return (PrefixRowDataset if config.is_sequential else InteractionDataset)(config)
 
@@ -256,11 +250,6 @@ def check_same_data(configs: Sequence[UniSIDConfig]) -> None:
     """Refuse, before any training, models of one table that would read other interactions.
 
     RecBole leaves out interactions with items that the item file lacks, of models that read that file alone.
-
-    Raises
-    ------
-    UserError
-        For the first model that reads an item file which lacks items.
     """
     with_items = [config for config in configs if "item" in (config["load_col"] or {})]
     if not with_items or len(with_items) == len(configs) or with_items[0]["benchmark_filename"]:

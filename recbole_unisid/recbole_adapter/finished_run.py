@@ -18,20 +18,7 @@ from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 
 
 class StoredConfig(UniSIDConfig):
-    """The settings of ``config.yaml``, read where the data set may not be.
-
-    Parameters
-    ----------
-    settings : mapping
-        What ``config.yaml`` holds.
-    device : str
-        Where the model is to run: ``cpu``, ``cuda`` or ``cuda:1``.
-
-    Raises
-    ------
-    UserError
-        When the settings are not those of a run of this version, or there is no such device.
-    """
+    """The settings of ``config.yaml``, read where the data set may not be."""
 
     def __init__(self, settings: Mapping[str, Any], device: str = "cpu") -> None:
         place = self._place(device)
@@ -58,19 +45,7 @@ class StoredConfig(UniSIDConfig):
 
 
 class StoredDataset:
-    """What a model asks of its data set when it is built, out of a run's own files.
-
-    Parameters
-    ----------
-    config : StoredConfig
-        Settings.
-    catalogue : Catalogue
-        The items as trained.
-    users : int
-        Number of users of the data set.
-    semantics : ItemSemantics or None
-        For models that read text or tokens.
-    """
+    """What a model asks of its data set when it is built, out of a run's own files."""
 
     def __init__(
         self, config: StoredConfig, catalogue: Catalogue, users: int, semantics: ItemSemantics | None
@@ -97,22 +72,7 @@ class StoredDataset:
 def build_stored_model(
     config: StoredConfig, dataset: StoredDataset, weights: Mapping[str, torch.Tensor]
 ) -> Any:
-    """Build a run's model with its weights, in evaluation mode.
-
-    Parameters
-    ----------
-    config : StoredConfig
-        Settings.
-    dataset : StoredDataset
-        Items.
-    weights : mapping of Tensor
-        ``model.safetensors``.
-
-    Raises
-    ------
-    UserError
-        For a model that needs more than items and histories, or weights of another model.
-    """
+    """Build a run's model with its weights, in evaluation mode."""
     name = config["model"]
     if not config.is_sequential:
         raise UserError(f"{name} knows users by number only; load takes models that read a history.")
@@ -151,15 +111,7 @@ def _refuse_single_items(name: str, model: Any) -> None:
 
 
 def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) -> UserSequences | None:
-    """Everybody's sequences, from the data set that a run was made from; None where it is not at hand.
-
-    Parameters
-    ----------
-    settings : mapping
-        What ``config.yaml`` holds.
-    data_path : str or Path, optional
-        Folder of all data sets; by default the run's.
-    """
+    """Everybody's sequences, from the data set that a run was made from; None where it is not at hand."""
     root = str(data_path if data_path is not None else settings["data_path"])
     folder = folder_to_read(str(settings["dataset"]), root)
     parts = settings.get("benchmark_filename")

@@ -62,17 +62,6 @@ def encode_items(
 ) -> tuple[list[str], NDArray[np.float32], TextRecipe]:
     """Texts and vectors of every item.
 
-    Parameters
-    ----------
-    config : UniSIDConfig
-        ``text_*``.
-    dataset : PrefixRowDataset
-        Loaded; RecBole's ``preload_weight`` is read from it.
-    table : ItemTable or None
-        The item file's columns.
-    item_ids : list of str
-        In the order of item numbers.
-
     Returns
     -------
     texts : list of str
@@ -80,11 +69,6 @@ def encode_items(
     vectors : ndarray of float32, shape [n_items, width]
     recipe : TextRecipe
         How further items become vectors.
-
-    Raises
-    ------
-    UserError
-        When there is no item file, no item has any text, or the encoder cannot be had.
     """
     encoder, cache = str(config["text_encoder"]), cache_folder(config) / "embeddings"
     if encoder == "preload" or is_vector_file(encoder):

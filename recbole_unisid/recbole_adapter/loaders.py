@@ -31,15 +31,7 @@ class Loaders:
 
 
 class WholeSequenceLoader:
-    """Length-bucketed batches of training windows, as RecBole's trainer wants a loader.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        ``train_batch_size`` (positions), ``MAX_ITEM_LIST_LENGTH``, ``window_stride``, ``seed``.
-    dataset : PrefixRowDataset
-        Built, so that it has its sequences.
-    """
+    """Length-bucketed batches of training windows, as RecBole's trainer wants a loader."""
 
     shuffle = True
 
@@ -77,19 +69,7 @@ class WholeSequenceLoader:
 class HistoryLoader(FullSortEvalDataLoader):
     """Evaluation batches of histories of like length, in RecBole's full-sort form.
 
-    Parameters
-    ----------
-    config : UniSIDConfig
-        ``eval_batch_size``, ``eval_scores``, ``MAX_ITEM_LIST_LENGTH``.
-    dataset : PrefixRowDataset
-        Built.
-    targets : ndarray of int64, shape [cases]
-        Flat positions of what is asked for, ascending: ``dataset.split.targets(TEST)``, or some of them.
-
-    Raises
-    ------
-    UserError
-        When there are fewer test cases than processes.
+    `targets` are the flat positions [cases] of what is asked for, ascending.
     """
 
     #: Each of several processes evaluates its share of the users.
@@ -132,20 +112,7 @@ class HistoryLoader(FullSortEvalDataLoader):
 
 
 def make_loaders(config: UniSIDConfig, dataset: PrefixRowDataset | InteractionDataset) -> Loaders:
-    """Split a dataset and make the loaders that the model trains and is evaluated on.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings.
-    dataset : PrefixRowDataset or InteractionDataset
-        Freshly loaded; it is built here.
-
-    Returns
-    -------
-    Loaders
-        RecBole's own for RecBole's models (its ``data_preparation`` without the pickled short cuts).
-    """
+    """Split a dataset and make the loaders that the model trains and is evaluated on."""
     if config.is_own_model:
         assert isinstance(dataset, PrefixRowDataset)
         dataset.build_sequences()

@@ -21,13 +21,6 @@ def pretrain_if_needed(config: UniSIDConfig, run_folder: Path) -> None:
 
     Afterwards ``train_stage`` is ``finetune`` and ``pre_model_path`` the last pretraining checkpoint. A
     ``pre_model_path`` that was given is used as it is. Other models are left alone.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings; changed in place.
-    run_folder : Path
-        The run's folder; the stage's checkpoints go to ``checkpoint/pretraining`` in it.
     """
     if config["model"] != "S3Rec":
         return

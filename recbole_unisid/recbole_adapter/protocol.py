@@ -34,17 +34,7 @@ _FILTERS = ("val_interval", "user_inter_num_interval", "item_inter_num_interval"
 
 
 def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], model: ChosenModel) -> None:
-    """Refuse a protocol that this benchmark cannot rank by, with the way to say it here.
-
-    Parameters
-    ----------
-    settings : mapping
-        All that the run has, ``eval_args`` complete.
-    defaults : mapping
-        ``eval_args`` where nothing is given.
-    model : ChosenModel
-        Ours rank all items and 99 sampled ones whatever the mode; general ones have no histories.
-    """
+    """Refuse a protocol that this benchmark cannot rank by, with the way to say it here."""
     args = settings["eval_args"]
     split, group = args["split"], str(args["group_by"]).lower()
     if not isinstance(split, Mapping) or len(split) != 1:
@@ -158,13 +148,7 @@ def _permuted(sequences: UserSequences, order: NDArray[np.int64]) -> UserSequenc
 
 
 def split_of(config: Any, sequences: UserSequences) -> Split:
-    """Apply the protocol's split to sequences in its order.
-
-    Raises
-    ------
-    UserError
-        For an unknown split, or one that the data or the model does not allow.
-    """
+    """Apply the protocol's split to sequences in its order."""
     name, args = config["split"], config["eval_args"]
     ((kind, value),) = args["split"].items()
     if kind == "RS":
@@ -184,13 +168,7 @@ def split_of(config: Any, sequences: UserSequences) -> Split:
 
 
 def tie_seed(ties: Any) -> int | None:
-    """The seed of ``shuffled:SEED``; None for ``raw``.
-
-    Raises
-    ------
-    UserError
-        When it is neither.
-    """
+    """The seed of ``shuffled:SEED``; None for ``raw``."""
     kind, _, seed = str(ties).partition(":")
     if str(ties) == "raw":
         return None

@@ -19,11 +19,6 @@ def repeatable_sums(wanted: bool) -> Iterator[None]:
 
     Left to itself, torch adds up the gradient of ``x[index]`` by several threads as they come, and a run moves by
     rounding from call to call. An operation without a repeatable form warns and runs as it is.
-
-    Parameters
-    ----------
-    wanted : bool
-        RecBole's ``reproducibility``; False leaves torch as it was.
     """
     before = (
         torch.are_deterministic_algorithms_enabled(),
@@ -42,13 +37,7 @@ def repeatable_sums(wanted: bool) -> Iterator[None]:
 
 
 def loader_state(train_data: Any) -> Any:
-    """State of a loader's own generator; None where it has none.
-
-    Parameters
-    ----------
-    train_data : loader
-        With a ``generator`` of NumPy (ours) or torch (RecBole's).
-    """
+    """State of a loader's own generator; None where it has none."""
     generator = getattr(train_data, "generator", None)
     if isinstance(generator, np.random.Generator):
         return dict(generator.bit_generator.state)  # integers of 128 bits: Python's JSON keeps them
@@ -65,13 +54,7 @@ def restore_loader(train_data: Any, state: Any) -> None:
 
 
 def random_state(model: Any) -> dict[str, Any]:
-    """State of the process's generators and of the model's own.
-
-    Parameters
-    ----------
-    model : Module
-        May have a ``generator`` of torch, as ours do for their negatives.
-    """
+    """State of the process's generators and of the model's own."""
     own = getattr(model, "generator", None)
     return {
         "torch": torch.get_rng_state(),
@@ -99,13 +82,6 @@ def diverge(seed: int, epoch: int, batch: int) -> None:
 
     What all processes must draw alike (batches, shared negatives) comes from other generators. The first
     process keeps its state, so that a run of one process is not touched.
-
-    Parameters
-    ----------
-    seed : int
-        The run's.
-    epoch, batch : int
-        Where training begins or goes on: the masks after that moment follow from it.
     """
     if distributed.rank():
         sequence = np.random.SeedSequence([seed, epoch, batch, distributed.rank()])

@@ -171,18 +171,7 @@ class Resumable:
         return bool(state["place"]["finished"])
 
     def resume_checkpoint(self, resume_file: str | Path) -> dict[str, Any]:
-        """Load a checkpoint file of ours into model and optimiser, as RecBole's method of this name does.
-
-        Returns
-        -------
-        dict
-            All that the file holds.
-
-        Raises
-        ------
-        UserError
-            When the file is damaged, or a pickle.
-        """
+        """Load a checkpoint file of ours into model and optimiser, as RecBole's method of this name does."""
         state: dict[str, Any] = load_state(Path(resume_file))
         self.model.load_state_dict(state["state_dict"])
         self.model.load_other_parameter(state["other_parameter"])
@@ -205,13 +194,7 @@ class Resumable:
         self.saved_model_file = saved_model_file
 
     def restore_best(self) -> None:
-        """Load the best epoch's weights.
-
-        Raises
-        ------
-        UserError
-            When no epoch was kept.
-        """
+        """Load the best epoch's weights."""
         if not self.best_file.is_file():
             raise UserError(f"There is no trained model at {self.best_file}.")
         state = load_state(self.best_file, self.config["device"])

@@ -23,13 +23,6 @@ def prefix_rows(dataset: Any, position_column: str) -> Interaction:
     Equal, tensor for tensor, to what ``SequentialDataset.data_augmentation`` leaves in ``inter_feat``
     (33,000 rows a second there, millions here), plus one column of ours.
 
-    Parameters
-    ----------
-    dataset : SequentialDataset
-        Its ``inter_feat`` is sorted by user and time, and ``_aug_presets`` has been called.
-    position_column : str
-        Name of the added column: where the target stands among the sorted interactions, shape [rows].
-
     Returns
     -------
     Interaction
@@ -74,15 +67,6 @@ def sequences_from_rows(
 ) -> tuple[NDArray[np.int64], UserSequences, Split]:
     """Put together each user's sequence from rows ``user, history, target``.
 
-    Parameters
-    ----------
-    dataset : SequentialDataset
-        Loaded from benchmark files; columns of `inter_feat` as RecBole makes them.
-    part_names : list of str
-        ``train``, ``valid`` and ``test``, in the order of the files.
-    part_sizes : list of int
-        Rows of each file.
-
     Returns
     -------
     positions : ndarray of int64, shape [rows]
@@ -91,11 +75,6 @@ def sequences_from_rows(
         The longest row of each user; times are None, the rows are an order.
     split : Split
         Phases of the rows; interactions that are no row's target are context.
-
-    Raises
-    ------
-    UserError
-        When a user's rows are not prefixes of one sequence.
     """
     rows = dataset.inter_feat
     lengths = rows[dataset.item_list_length_field].numpy()

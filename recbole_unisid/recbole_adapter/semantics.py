@@ -82,25 +82,7 @@ def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
 
 
 def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
-    """Encode a data set's items, and tokenize them where the model reads tokens; None where it reads neither.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        ``text_*`` and tokenizer settings.
-    dataset : PrefixRowDataset
-        Loaded, so that items have numbers.
-
-    Returns
-    -------
-    ItemSemantics
-        From the cache where nothing that it depends on has changed.
-
-    Raises
-    ------
-    UserError
-        For a class of the user's own that asks for what it has no settings for, and what its text may lack.
-    """
+    """Encode a data set's items, and tokenize them where the model reads tokens; None where it reads neither."""
     needs = config.chosen.reads(config)
     if needs is None:
         return None

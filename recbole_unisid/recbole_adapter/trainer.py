@@ -30,17 +30,7 @@ from recbole_unisid.recbole_adapter.validation import protocol_score, sampled_ra
 
 
 class RunTrainer(Resumable):
-    """What every trainer of ours adds to the RecBole trainer that stands behind it.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings; ``checkpoint_dir`` is the run's checkpoint folder.
-    model : AbstractRecommender
-        The model to train.
-    run_folder : Path
-        Where TensorBoard events go.
-    """
+    """What every trainer of ours adds to the RecBole trainer that stands behind it."""
 
     # What RecBole's Trainer sets.
     epochs: int
@@ -96,29 +86,7 @@ class RunTrainer(Resumable):
         show_progress: bool = False,
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
-        """Train as RecBole does; go on where an earlier, stopped call left off.
-
-        Parameters
-        ----------
-        train_data, valid_data : loader
-            `valid_data` None trains for all epochs and keeps the last.
-        verbose, saved : bool
-            As in RecBole.
-        show_progress : bool
-            One bar over all epochs; a line a validation where the output is no terminal.
-        callback_fn : callable, optional
-            As in RecBole.
-
-        Returns
-        -------
-        tuple of float and dict
-            Best validation score and RecBole's metrics at it.
-
-        Raises
-        ------
-        UserError
-            When the loss is no longer a number, or another process of the run has died.
-        """
+        """Train as RecBole does; go on where an earlier, stopped call left off."""
         if self.resume():
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
@@ -182,15 +150,7 @@ class RunTrainer(Resumable):
             )
 
     def log_figures(self, phase: str, figures: Mapping[str, Mapping[str, float]]) -> None:
-        """Give figures of the protocol to TensorBoard and W&B, beside what RecBole logs itself.
-
-        Parameters
-        ----------
-        phase : str
-            ``valid`` or ``test``.
-        figures : mapping of mapping of float
-            By candidate set and metric.
-        """
+        """Give figures of the protocol to TensorBoard and W&B, beside what RecBole logs itself."""
         if not distributed.is_writer():
             return
         for candidates, metrics in figures.items():
@@ -233,13 +193,7 @@ class RunTrainer(Resumable):
         show_progress: bool = False,
         recorder: RankRecorder | None = None,
     ) -> dict[str, float]:
-        """RecBole's metrics, and our ranks from the same scores where a recorder is given.
-
-        Raises
-        ------
-        UserError
-            When a score is not a number.
-        """
+        """RecBole's metrics, and our ranks from the same scores where a recorder is given."""
         if load_best_model:
             self.restore_best()
         self.model.eval()
@@ -287,16 +241,6 @@ def _compile(config: UniSIDConfig, model: torch.nn.Module) -> None:
 
 
 def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:
-    """Build the trainer that RecBole has for the model, with :class:`RunTrainer` in front.
-
-    Parameters
-    ----------
-    config : UniSIDConfig
-        Settings.
-    model : AbstractRecommender
-        The model.
-    run_folder : Path
-        The run's folder.
-    """
+    """Build the trainer that RecBole has for the model, with :class:`RunTrainer` in front."""
     base = get_trainer(config["MODEL_TYPE"], config.chosen.family)
     return type(f"Run{base.__name__}", (RunTrainer, base), {})(config, model, run_folder)
