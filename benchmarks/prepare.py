@@ -5,11 +5,13 @@ whole-day times, metadata as Python literals) and prepares it in a process of it
 by the clock and of processor time, and the peak of resident memory::
 
     python benchmarks/prepare.py --lines=5000000
+    python benchmarks/prepare.py --lines=1000000 --before=../before --turns=3
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import gzip
 import json
 import os
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,34 +86,61 @@ def prepare_here(raw: Path, data: Path) -> None:
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak, **summary.as_json()}))
 
 
+def measured(checkout: Path, raw: Path, data: Path) -> dict[str, Any]:
+    """The figures of one preparation by the package in `checkout`, in a process of its own."""
+    command = [sys.executable, __file__, f"--raw={raw}", f"--data={data}"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    figures: dict[str, Any] = json.loads(run.stdout)
+    figures["lines"] = figures["read"]["lines of interactions"] + figures["read"]["lines of items"]
+    return figures
+
+
 def main() -> None:
     """Make the dump, prepare it, print the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lines", type=int, default=5_000_000, help="reviews in the dump")
+    parser.add_argument("--before", type=Path, help="a checkout to compare with, run in turns with this one")
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.raw:
         prepare_here(arguments.raw, arguments.data)
         return
+    checkouts = {"now": Path(__file__).resolve().parents[1]}
+    checkouts |= {"before": arguments.before.resolve()} if arguments.before else {}
+    best: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        raw, data = Path(folder) / "raw", Path(folder) / "data"
+        raw = Path(folder) / "raw"
         raw.mkdir()
         write_metadata(raw / META, write_reviews(raw / REVIEWS, arguments.lines, np.random.default_rng(7)))
-        command = [sys.executable, __file__, f"--raw={raw}", f"--data={data}"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        figures = json.loads(run.stdout)
-        lines = figures["read"]["lines of interactions"] + figures["read"]["lines of items"]
         sizes = [(raw / name).stat().st_size / MIB for name in (REVIEWS, META)]
-    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"originals: {sizes[0]:,.0f} MiB of reviews and {sizes[1]:,.0f} MiB of metadata, gzip")
-    for clock in ("seconds", "cpu_seconds"):
-        print(f"lines: {lines:,} in {figures[clock]:.1f} {clock}: {lines / figures[clock]:,.0f} each")
-    print(f"peak of resident memory: {figures['peak'] / MIB:,.0f} MiB")
-    print(f"kept: {figures['users']:,} users, {figures['items']:,} items, {figures['interactions']:,}")
+        print(f"machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+        print(f"originals: {sizes[0]:,.0f} MiB of reviews and {sizes[1]:,.0f} MiB of metadata, gzip")
+        for _ in range(arguments.turns):
+            for name, checkout in checkouts.items():
+                figures = measured(checkout, raw, Path(folder) / name)
+                for clock in ("seconds", "cpu_seconds"):
+                    rate = figures["lines"] / figures[clock]
+                    best.setdefault(name, {})[clock] = max(rate, best.get(name, {}).get(clock, 0.0))
+                    print(
+                        f"{name}: {figures['lines']:,} lines in {figures[clock]:.1f} {clock}: {rate:,.0f} each"
+                    )
+                print(f"{name}: peak of resident memory {figures['peak'] / MIB:,.0f} MiB")
+                print(
+                    f"{name}: {figures['users']:,} users, {figures['items']:,} items, {figures['interactions']:,}"
+                )
+        if arguments.before:
+            for name in (f"amazon-beauty.{ending}" for ending in ("inter", "item")):
+                made = [Path(folder) / side / "amazon-beauty" / name for side in checkouts]
+                print(f"{name}: {'equal' if filecmp.cmp(*made, shallow=False) else 'DIFFERENT'}")
+            for clock, rate in best["now"].items():
+                print(
+                    f"lines a unit of {clock}, best of each: {rate / best['before'][clock]:.2f} times before"
+                )
 
 
 if __name__ == "__main__":

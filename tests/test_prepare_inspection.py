@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,21 @@ def test_files_that_are_no_data_set(lines: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         inspect_dataset("odd", tmp_path)
     assert "odd.inter" in str(error.value)
+
+
+def test_inspect_and_prepare_start_without_torch(tmp_path: Path) -> None:
+    write(tmp_path, "small", ["user_id:token item_id:token", "u a", "u b", "u c"])
+    (tmp_path / "own.csv").write_text("user,item\nu,a\n")
+    script = (
+        "import sys\n"
+        "from recbole_unisid.commands import inspect, prepare\n"
+        f"assert inspect.main(['small', '--data_path={tmp_path}']) == 0\n"
+        f"assert prepare.main(['--from-csv={tmp_path}/own.csv', '--data_path={tmp_path}']) == 0\n"
+        "heavy = {'torch', 'recbole', 'scipy', 'sklearn', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "interactions" in run.stdout

@@ -166,17 +166,6 @@ def _write_note(folder: Path, parts: Mapping[str, Path], note: Mapping[str, Any]
 def is_prepared(folder: Path) -> bool:
     """Tell whether a data set is there and whole.
 
-    Parameters
-    ----------
-    folder : Path
-        ``<data_path>/<name>``. A data set that a person put there has no note: its ``.inter`` file is
-        enough.
-
-    Returns
-    -------
-    bool
-        True when it can be used.
-
     Raises
     ------
     UserError

@@ -169,11 +169,6 @@ def read_interactions(path: Path, counts: Counter[str]) -> Interactions:
     counts : Counter
         ``lines`` and, by reason, rows that cannot be used.
 
-    Returns
-    -------
-    Interactions
-        In the order of the file.
-
     Raises
     ------
     UserError

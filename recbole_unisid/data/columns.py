@@ -36,17 +36,6 @@ _ROLES = (*USUAL_NAMES, *FIELDS, "text", "item_in_items")
 def parse_columns(text: str) -> dict[str, str]:
     """Parse ``user=...,item=...,time=...,text=...`` as it is typed.
 
-    Parameters
-    ----------
-    text : str
-        Roles and column names. Several text columns are joined with ``+``. ``item_in_items`` names the
-        item's column in the table of items where it differs.
-
-    Returns
-    -------
-    dict
-        Column by role.
-
     Raises
     ------
     UserError
@@ -78,15 +67,6 @@ def check_roles(columns: Mapping[str, str]) -> None:
 
 def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | None:
     """Find the column of a table that plays a role.
-
-    Parameters
-    ----------
-    table : Table
-        Where to look.
-    columns : mapping of str to str
-        What the person said.
-    role : str
-        One of `USUAL_NAMES`; without a word from the person, those names are tried.
 
     Returns
     -------

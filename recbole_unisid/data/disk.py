@@ -38,18 +38,6 @@ def writing_to(place: Path) -> Iterator[None]:
 def dataset_folder(name: str, data_path: str | Path) -> Path:
     """The folder of a data set.
 
-    Parameters
-    ----------
-    name : str
-        Name of the data set: letters, digits, ``.``, ``_`` and ``-``.
-    data_path : str or Path
-        Folder of all data sets.
-
-    Returns
-    -------
-    Path
-        ``data_path/name``.
-
     Raises
     ------
     UserError
@@ -79,18 +67,6 @@ def folder_in_recbole() -> Path:
 
 def folder_to_read(name: str, data_path: str | Path) -> Path:
     """Where the atomic files are: :data:`IN_RECBOLE` is RecBole's own unless the user has one.
-
-    Parameters
-    ----------
-    name : str
-        Name of the data set.
-    data_path : str or Path
-        Folder of all data sets.
-
-    Returns
-    -------
-    Path
-        ``data_path/name``, or the folder in RecBole's package.
 
     Raises
     ------

@@ -34,13 +34,6 @@ def checked_duplicates(policy: str) -> Duplicates:
 def without_duplicates(interactions: Interactions, policy: Duplicates) -> NDArray[np.bool_]:
     """Mark the interactions that a policy for repeats keeps.
 
-    Parameters
-    ----------
-    interactions : Interactions
-        Rows in the order of the source; without times, that order is the order in time.
-    policy : Duplicates
-        See there.
-
     Returns
     -------
     ndarray of bool, shape [interactions]
@@ -64,13 +57,6 @@ def without_duplicates(interactions: Interactions, policy: Duplicates) -> NDArra
 
 def in_core(interactions: Interactions, least: int) -> NDArray[np.bool_]:
     """Mark the k-core: drop users and items with fewer than `least` interactions until none is left.
-
-    Parameters
-    ----------
-    interactions : Interactions
-        Any rows.
-    least : int
-        The k; 1 or less keeps everything.
 
     Returns
     -------

@@ -50,11 +50,6 @@ def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
 def numbered_by_appearance(sequences: UserSequences) -> str | None:
     """Tell whether the items' names only repeat the order in which the items appear.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions, users in the order of the file.
-
     Returns
     -------
     str or None

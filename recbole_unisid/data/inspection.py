@@ -107,18 +107,6 @@ class Inspection:
 def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
     """Read a data set and describe it.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    data_path : str or Path
-        Folder of all data sets. Nothing is fetched: what is not there is an error.
-
-    Returns
-    -------
-    Inspection
-        See there.
-
     Raises
     ------
     UserError

@@ -43,20 +43,7 @@ class LeakControls:
 
 
 def leak_controls(sequences: UserSequences, split: Split) -> LeakControls:
-    """Measure the content-free rules on the test items.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    split : Split
-        Says which are test items; each must have an item before it.
-
-    Returns
-    -------
-    LeakControls
-        All zero without test items.
-    """
+    """Measure the content-free rules on the test items."""
     place = identifier_places(sequences.item_ids)
     positions = split.targets(TEST)
     target, last = sequences.items[positions], sequences.items[positions - 1]

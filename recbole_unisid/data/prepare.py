@@ -56,11 +56,6 @@ def prepare(
     progress : bool
         Show bars.
 
-    Returns
-    -------
-    Summary
-        What was read, left out and written.
-
     Raises
     ------
     UserError
@@ -173,20 +168,6 @@ def data_sets_in(data_path: str | Path) -> list[str]:
 
 def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -> Path:
     """Return a data set's folder, preparing the set first where it is missing.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    data_path : str or Path
-        Folder of all data sets.
-    progress : bool
-        Show bars.
-
-    Returns
-    -------
-    Path
-        The folder with ``<name>.inter``; for ml-100k that of RecBole's package, unless `data_path` has one.
 
     Raises
     ------

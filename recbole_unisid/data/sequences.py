@@ -90,11 +90,6 @@ def group_by_user(
         Names of the users.
     item_ids : ndarray of str, shape [n_items + 1]
         Names of the items, padding first.
-
-    Returns
-    -------
-    UserSequences
-        The same interactions, each user's together.
     """
     # lexsort is stable: interactions of one user at one time stay in the order of the file.
     order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))

@@ -14,11 +14,6 @@ from recbole_unisid.errors import UserError
 def order_only(sequences: UserSequences) -> str | None:
     """Tell whether the data gives the order of a user's interactions but not their times.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-
     Returns
     -------
     str or None
@@ -40,13 +35,6 @@ def order_only(sequences: UserSequences) -> str | None:
 
 def require_times(sequences: UserSequences, purpose: str) -> None:
     """Refuse data that has no times.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    purpose : str
-        What needs times, as the beginning of the message.
 
     Raises
     ------
@@ -70,11 +58,6 @@ def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
         Interactions with times.
     seed : int
         The protocol's; the same seed gives the same order.
-
-    Returns
-    -------
-    UserSequences
-        The same interactions; what is not tied stands where it stood.
 
     Raises
     ------

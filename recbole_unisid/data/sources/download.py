@@ -47,11 +47,6 @@ def download(
     progress : bool
         Show a bar.
 
-    Returns
-    -------
-    str
-        The address that delivered the end of it.
-
     Raises
     ------
     UserError

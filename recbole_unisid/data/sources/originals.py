@@ -70,11 +70,6 @@ def find_originals(
     progress : bool
         Show bars.
 
-    Returns
-    -------
-    tuple of FoundOriginal
-        Interactions, items.
-
     Raises
     ------
     UserError
