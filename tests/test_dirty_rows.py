@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import recbole_unisid
+from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
@@ -99,7 +101,20 @@ def test_rows_that_cannot_be_read(
         read("ItemID", tmp_path, rows)
 
 
-def test_another_order_of_rows_is_the_same_data(tmp_path: Path, in_empty_folder: Path) -> None:
-    """Histories by name are those of the file, however its rows stand."""
+def test_another_order_of_rows_is_the_same_data(
+    tmp_path: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Histories by name are those of the file, however its rows stand, and a run made before recommends the same."""
+    read("ItemID", tmp_path, ROWS)
+    given = {"data_path": str(tmp_path), "epochs": 1, "show_progress": False, "use_gpu": False}
+    folder = recbole_unisid.run("ItemID", "dirty", given, verbose=False)["run_dir"]
+    ask = ["recommend", "--run", folder, "--user", "u7", "-k", "3"]
+    assert main(ask) == 0
+    before = capsys.readouterr().out
     shuffled = [ROWS[k] for k in np.random.default_rng(0).permutation(len(ROWS))]
     assert sorted(read("ItemID", tmp_path, shuffled)) == sorted(expected(ROWS))
+    assert main(ask) == 0
+    assert capsys.readouterr().out == before
+    read("ItemID", tmp_path, [*ROWS, "u1\tnew\t4\t1700000000"])
+    assert main(ask) == 2
+    assert "other items" in capsys.readouterr().err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from recbole_unisid.data.disk import folder_to_read
@@ -110,8 +112,14 @@ def _refuse_single_items(name: str, model: Any) -> None:
     model.full_sort_predict = checked
 
 
-def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) -> UserSequences | None:
-    """Everybody's sequences, from the data set that a run was made from; None where it is not at hand."""
+def stored_sequences(
+    settings: Mapping[str, Any], data_path: str | Path | None, item_ids: Sequence[str]
+) -> UserSequences | None:
+    """Everybody's sequences, from the data set that a run was made from; None where it is not at hand.
+
+    Items have the numbers of `item_ids`, the run's (padding first), however the rows of the files stand; a data set
+    with other items keeps its own.
+    """
     root = str(data_path if data_path is not None else settings["data_path"])
     folder = folder_to_read(str(settings["dataset"]), root)
     parts = settings.get("benchmark_filename")
@@ -121,4 +129,8 @@ def stored_sequences(settings: Mapping[str, Any], data_path: str | Path | None) 
     given = dict(settings) | {"data_path": root, "use_gpu": False}
     dataset = PrefixRowDataset(UniSIDConfig(str(settings["model"]), str(settings["dataset"]), given))
     dataset.build_sequences()
-    return dataset.sequences
+    found, numbers = dataset.sequences, {name: number for number, name in enumerate(item_ids)}
+    if set(found.item_ids[1:].tolist()) != set(item_ids[1:]):
+        return found
+    number = np.array([0, *(numbers[name] for name in found.item_ids[1:].tolist())])
+    return replace(found, items=number[found.items], item_ids=np.asarray(item_ids, dtype=np.str_))

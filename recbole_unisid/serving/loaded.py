@@ -108,7 +108,7 @@ class LoadedRun:
     @cached_property
     def sequences(self) -> UserSequences | None:
         """Everybody's sequences in the data set, which must have the run's items; None where it is not at hand."""
-        sequences = stored_sequences(self.stored.settings, self._data_path)
+        sequences = stored_sequences(self.stored.settings, self._data_path, self.stored.catalogue.item_ids)
         if sequences is not None and sequences.item_ids[1:].tolist() != self.stored.catalogue.item_ids[1:]:
             raise UserError(
                 f"The data set '{self.config['dataset']}' has changed since {self.path} was made (other items): name "
