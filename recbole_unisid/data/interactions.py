@@ -72,7 +72,7 @@ _SCHEMA = pa.schema(
     }
 )
 #: Stands for a name that is no text; no usable name is like it.
-_NO_TEXT = "\0"
+_NO_TEXT = "\0no text"
 
 
 class InteractionCollector:
