@@ -268,3 +268,22 @@ def test_output_into_a_closed_pipe_ends_quietly(served_runs: Callable[[str], Pat
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert done.stdout.startswith('{"user"')
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_a_history_of_every_item_leaves_nothing(
+    form: str, served_runs: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table says so, and how to rank them all the same; a program gets an empty list."""
+    folder = served_runs("UniSID")
+    everything = tmp_path / "everything.txt"
+    everything.write_text(json.dumps(recbole_unisid.load(folder).item_ids[1:]) + "\n")
+    assert main(["recommend", f"--run={folder}", f"--file={everything}", f"--format={form}"]) == 0
+    out = capsys.readouterr().out
+    if form == "table":
+        assert "Nothing is left to recommend" in out
+        assert "--seen=keep" in out
+    else:
+        assert json.loads(out)["items"] == []
+    assert main(["recommend", f"--run={folder}", f"--file={everything}", "--seen=keep"]) == 0
+    assert "Nothing is left" not in capsys.readouterr().out

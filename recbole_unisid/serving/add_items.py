@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recbole_unisid.data.columns import column_for, existing_column, field_name, name_in
 from recbole_unisid.data.sources.tables import Table, open_table
@@ -59,8 +58,7 @@ def add_items(
     Raises
     ------
     UserError
-        When the model knows items by number alone, the table cannot be used, or the encoder is not the
-        run's. Nothing is written then.
+        When the model knows items by number alone, the table cannot be used, or the encoder is not the run's.
     """
     run = load(run_dir)
     recipe = _recipe(run)
@@ -78,7 +76,8 @@ def add_items(
     )
     number = version_numbers(run.path)[-1] + 1
     catalogue = run.items.extended(new.item_ids, new.titles, new.texts)
-    version = Version(number, catalogue, np.concatenate([run.added, _content(run, found)]))
+    content = found if run.tokenization is None else run.tokenization.encode(found)  # what the model reads
+    version = Version(number, catalogue, np.concatenate([run.added, content]))
     path = write_version(run.stored, version)
     return Added(path, version, new, int((~found.any(axis=1)).sum()))
 
@@ -97,22 +96,11 @@ def _recipe(run: LoadedRun) -> TextRecipe:
     raise UserError(f"{name} {reason}; UniSID, SemanticID and DenseText of the default recipe do.")
 
 
-def _content(run: LoadedRun, vectors: NDArray[np.float32]) -> NDArray[np.int64] | NDArray[np.float32]:
-    """What the model reads of the new items: codes, or their vectors."""
-    tokenization = run.tokenization
-    return vectors if tokenization is None else tokenization.encode(vectors)
-
-
 @dataclass(frozen=True)
 class NewItems:
-    """Items that are to be added.
+    """Items that are to be added, and the columns `absent` that the run reads and their table has not.
 
-    Attributes
-    ----------
-    item_ids, titles, texts : list of str
-        Aligned; the title is the identifier where there is none, the text '' where vectors are given.
-    absent : list of str
-        Columns that the run reads and the table has not.
+    The title is the identifier where there is none, the text '' where vectors are given.
     """
 
     item_ids: list[str]
@@ -130,23 +118,10 @@ def read_new_items(
     separator: str = "\t",
     encoding: str = "utf-8",
 ) -> NewItems:
-    """Read new items as the run's own were read.
+    """Read new items as the run's own were read; their identifiers must not be `known`.
 
-    Parameters
-    ----------
-    path : Path
-        ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` with the columns of the data set's item file, or such
-        an ``.item`` file, for which `separator` and `encoding` are meant.
-    known : collection of str
-        Identifiers that are taken.
-    columns : mapping of str
-        Field of the run -> column of the table, where they are called differently.
-
-    Raises
-    ------
-    UserError
-        For a file that cannot be read, columns that do not fit, an identifier that is absent, taken or given
-        twice, or an item without text.
+    The table is CSV, TSV, JSON lines or Parquet with the columns of the data set's item file, by the names that
+    `columns` gives to fields of the run, or an ``.item`` file, for which `separator` and `encoding` are meant.
     """
     if path.suffix == ".item":
         table = read_item_file(path, separator, encoding, id_field)

@@ -52,11 +52,6 @@ def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = Tr
         symbolic link is followed.
     index : str
         ``exact``, ``hnsw``, ``ivf``, or ``auto`` by the number of items.
-
-    Raises
-    ------
-    UserError
-        For a model without item vectors, or a folder that is no export.
     """
     if loaded.item_vectors is None:
         raise UserError(
@@ -139,16 +134,10 @@ def choose_kind(kind: str, n_items: int) -> str:
 
 
 def build_index(vectors: NDArray[np.float32], kind: str, progress: bool = True) -> tuple[Any, dict[str, Any]]:
-    """Index item vectors by inner product; the index, its kind and its sizes.
+    """Index item vectors [items, width] by inner product; the index, its kind and its sizes.
 
     With several threads FAISS adds items to HNSW in whatever order they come: ``OMP_NUM_THREADS=1`` makes the
     index the same every time.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape [items, width]
-        Without the padding row: the index's number of an item is its row.
-    kind : {"exact", "hnsw", "ivf"}
     """
     n_items, width = vectors.shape
     about: dict[str, Any] = {"kind": kind}
@@ -193,11 +182,6 @@ def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: in
     """Write the encoder as ONNX for any batch and any length up to `max_length`, and compare it with torch.
 
     The model has the inputs ``vectors`` and ``lengths`` and the output ``states``.
-
-    Raises
-    ------
-    UserError
-        When onnx or onnxruntime is missing, or computes other states than torch.
     """
     for package in ("onnx", "onnxruntime"):
         try:

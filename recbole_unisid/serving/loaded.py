@@ -122,21 +122,9 @@ class LoadedRun:
 
     @torch.no_grad()
     def states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Encode histories.
+        """Encode histories to [histories, width]; refused for a model without states.
 
-        Parameters
-        ----------
-        histories : sequence of ndarray of int64
-            Item numbers, oldest first, at least one each; the last ``MAX_ITEM_LIST_LENGTH`` are read.
-
-        Returns
-        -------
-        ndarray of float32, shape [histories, width]
-
-        Raises
-        ------
-        UserError
-            For an empty history, an item number that there is not, or a model without states.
+        A history has item numbers, oldest first, at least one; the last ``MAX_ITEM_LIST_LENGTH`` are read.
         """
         if self.item_vectors is None:
             raise UserError(f"{self.config['model']} has no item vectors; use scores.")
@@ -150,13 +138,7 @@ class LoadedRun:
 
     @torch.no_grad()
     def scores(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Score the whole catalogue for some histories as in :meth:`states`, as the evaluation of the run does.
-
-        Returns
-        -------
-        ndarray of float32, shape [histories, n_items + 1]
-            Column 0 is padding.
-        """
+        """Score the catalogue as the evaluation does, [histories, n_items + 1]; column 0 is padding."""
         scores = np.empty((len(histories), self.n_items + 1), dtype=np.float32)
         start = 0
         for inputs, lengths in self._batches(histories):
@@ -196,8 +178,6 @@ def load(
 
     Parameters
     ----------
-    run_dir : str or Path
-        ``runs/<dataset>/<model>/<seed>-<hash>``.
     catalogue : int, optional
         Version of the catalogue, 1 as trained; by default the newest (``recbole-unisid add-items``).
     device : str

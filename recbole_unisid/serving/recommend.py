@@ -26,14 +26,8 @@ _SHOWN_HISTORY = 3
 class Reason:
     """An item of the history that a recommendation resembles.
 
-    Attributes
-    ----------
-    item : int
-        Its number.
-    shared, levels : int
-        Codes that both begin with, of so many; 0 where there are no tokens.
-    similarity : float or None
-        Cosine of the two item vectors; None for models without.
+    Both begin with `shared` of `levels` codes, 0 where there are no tokens; `similarity` is the cosine of their
+    vectors, None for models without.
     """
 
     item: int
@@ -66,15 +60,8 @@ def recommend(
         Item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time.
     k : int
         Items a list; fewer where the catalogue has no more.
-    seen : {"filter", "keep"}
-        Whether items of the history are left out.
     reasons : int
         Items of the history to name for each recommendation at most.
-
-    Raises
-    ------
-    UserError
-        When `k` or `seen` is out of range, or a history is.
     """
     if seen not in SEEN:
         raise UserError(f"seen={seen} is neither filter nor keep.")

@@ -28,17 +28,24 @@ __all__ = ["ItemRecommender", "Recommendation", "Recommender", "RecommenderError
 
 #: Version of the folder's layout that this file reads.
 SCHEMA = 1
-MANIFEST, ITEMS, VECTORS, INDEX, ENCODER = (
-    "manifest.json",
-    "items.json",
-    "vectors.safetensors",
-    "index.faiss",
-    "encoder.onnx",
+MANIFEST, ITEMS, VECTORS = "manifest.json", "items.json", "vectors.safetensors"
+INDEX, ENCODER = "index.faiss", "encoder.onnx"
+_KEYS = set(
+    [
+        "schema",
+        "model",
+        "dataset",
+        "run",
+        "items",
+        "width",
+        "levels",
+        "max_length",
+        "index",
+        "encoder",
+        "versions",
+        "files",
+    ]
 )
-_KEYS = {
-    *("schema", "model", "dataset", "run", "items", "width", "levels", "max_length"),
-    *("index", "encoder", "versions", "files"),
-}
 _LARGEST_MANIFEST = 1 << 20
 #: Items that a search looks at closely; a text that matches more is too short to rank them all.
 _LOOKED_AT = 1000
@@ -64,12 +71,7 @@ class Recommendation(NamedTuple):
 class ItemRecommender:
     """A catalogue that can be searched and recommended from; subclasses say how items are scored.
 
-    Parameters
-    ----------
-    ids, titles : sequence of str, length items
-        Names (each once) and titles.
-    codes : ndarray of int64, shape [items, levels], optional
-        Tokens.
+    Names of items stand once each; `codes`, [items, levels], are their tokens.
     """
 
     def __init__(
@@ -93,9 +95,7 @@ class ItemRecommender:
         return item in self._rows
 
     def recommend(self, history: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendation]:
-        """Recommend for one history.
-
-        Best first; equal scores in the order of the catalogue.
+        """Recommend for one history, best first; equal scores in the order of the catalogue.
 
         Parameters
         ----------
@@ -105,11 +105,6 @@ class ItemRecommender:
             Items wanted; fewer come back where the catalogue has no more.
         seen : bool
             Whether items of the history may be recommended again.
-
-        Raises
-        ------
-        RecommenderError
-            For an empty history, an unknown item, or a `k` below 1.
         """
         return self.recommend_many([history], k, seen)[0]
 
@@ -128,13 +123,7 @@ class ItemRecommender:
         return [self._listed(one, items, skipped, wanted) for one, items, skipped in answers]
 
     def similar(self, item: str, k: int = 10) -> list[Recommendation]:
-        """The items whose vectors point most nearly the same way (cosine), best first, without the item.
-
-        Raises
-        ------
-        RecommenderError
-            For an unknown item, a `k` below 1, or a model without item vectors.
-        """
+        """The items whose vectors point most nearly the same way (cosine), best first, without the item."""
         row, wanted = self._row(item), self._wanted(k)
         cosines = self._cosines(row)  # [items]
         count = min(len(self), wanted + 1)
@@ -205,11 +194,7 @@ class ItemRecommender:
         return min(int(k), len(self))
 
     def _listed(
-        self,
-        scores: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        left_out: frozenset[int],
-        wanted: int,
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], left_out: frozenset[int], wanted: int
     ) -> list[Recommendation]:
         order = np.lexsort((rows, -scores))
         pairs = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
@@ -218,22 +203,10 @@ class ItemRecommender:
 
 
 class Recommender(ItemRecommender):
-    """Recommendations from a folder that ``recbole-unisid export`` wrote.
+    """Recommendations from a folder that ``recbole-unisid export`` wrote; a damaged one is refused.
 
-    Parameters
-    ----------
-    threads : int
-        Threads of one encoding; several callers may ask at the same time either way.
-
-    Attributes
-    ----------
-    vectors : ndarray of float32, shape [items, width]
-        A score is the inner product of a history's state and an item's vector.
-
-    Raises
-    ------
-    RecommenderError
-        When the folder is missing, damaged, or of another version.
+    A score is the inner product of a history's state and an item's vector, a row of `vectors` [items, width]. `threads`
+    are those of one encoding; several callers may ask at the same time either way.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:

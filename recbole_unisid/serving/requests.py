@@ -26,15 +26,7 @@ _COMMAS = 12
 
 @dataclass(frozen=True)
 class Request:
-    """Somebody who wants recommendations.
-
-    Attributes
-    ----------
-    user : str or None
-        Name in the data set; None for a history that was typed.
-    history : ndarray of int64, shape [items]
-        Item numbers, oldest first.
-    """
+    """A user's name in the data set, None for a history that was typed; and item numbers, oldest first."""
 
     user: str | None
     history: NDArray[np.int64]
@@ -77,13 +69,7 @@ class Requests:
         return Request(None, parse_history(text, self.run.names))
 
     def of_lines(self, lines: Iterable[str], name: str) -> Iterator[Request]:
-        """One request a line, as they are read: a user's name, or a JSON list of items.
-
-        Raises
-        ------
-        UserError
-            At the first line that is neither, with its number.
-        """
+        """One request a line, as they are read: a user's name, or a JSON list of items."""
         for number, line in enumerate(lines, start=1):
             text = line.strip()
             if not text:
@@ -95,13 +81,7 @@ class Requests:
 
 
 class ItemLookup:
-    """Items by what a person types: an identifier, a title, or a part of one.
-
-    Parameters
-    ----------
-    item_ids, titles : sequence of str, each n_items + 1 long
-        By item number; entry 0 is padding.
-    """
+    """Items by what a person types: an identifier, a title, or a part of one; entry 0 of both lists is padding."""
 
     def __init__(self, item_ids: Sequence[str], titles: Sequence[str]) -> None:
         self.item_ids, self.titles = item_ids, titles
@@ -117,13 +97,7 @@ class ItemLookup:
         return numbers[0] if numbers else None
 
     def number_of(self, name: str) -> int:
-        """The item that a person means by an identifier, a title, or a part of one title alone, in any case.
-
-        Raises
-        ------
-        UserError
-            When no item or several items are meant, with those that are near.
-        """
+        """The item that a person means by an identifier, a title, or a part of one title alone, in any case."""
         found = self.exact(name)
         if found is not None:
             return found
@@ -164,11 +138,6 @@ def parse_history(text: str, names: ItemLookup) -> NDArray[np.int64]:
     Commas part the items, and a title with commas in it is found all the same where it is written out: the
     longest stretch that is exactly an identifier or a title is one item. With a ``;`` anywhere, semicolons
     part the items instead; a JSON list of strings leaves nothing to guess.
-
-    Raises
-    ------
-    UserError
-        When a part is no item or several, or there is none.
     """
     parts = list(_parts(text.strip(), names))
     if not parts:

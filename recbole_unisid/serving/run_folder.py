@@ -66,14 +66,7 @@ class StoredRun:
 
 
 def read_run(folder: Path) -> StoredRun:
-    """Read a finished run; nothing in any file is executed.
-
-    Raises
-    ------
-    UserError
-        When the run is not finished, was made by a version that does not fit, or a file is missing,
-        damaged or not what was written.
-    """
+    """Read a finished run of a version that fits; nothing in any file is executed."""
     if not folder.is_dir():
         raise UserError(f"There is no run folder {folder}.")
     _refuse_other_than_files(folder)
@@ -241,16 +234,9 @@ def read_item_codes(path: Path, catalogue: Catalogue) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Version:
-    """A catalogue that has grown since training.
+    """A catalogue that has grown since training: its number, 2 or more, and all items, those of the training first.
 
-    Attributes
-    ----------
-    number : int
-        2 or more.
-    catalogue : Catalogue
-        All items, those of the training first.
-    added : ndarray, shape [added items, levels] of int64 or [added items, text width] of float32
-        Codes or text vectors of all items since training.
+    `added` are codes [added items, levels] or text vectors [added items, width] of all items since training.
     """
 
     number: int
@@ -266,13 +252,7 @@ def version_numbers(run: Path) -> list[int]:
 
 
 def read_version(stored: StoredRun, number: int | None) -> Version | None:
-    """Read a version of a run's catalogue, the newest where none is named; None for 1, which is as trained.
-
-    Raises
-    ------
-    UserError
-        When there is no such version, it is damaged, or it belongs to other weights.
-    """
+    """Read a version of a run's catalogue, the newest where none is named; None for 1, which is as trained."""
     numbers = version_numbers(stored.path)
     number = numbers[-1] if number is None else number
     if number not in numbers:

@@ -50,19 +50,10 @@ def serve(
     ----------
     make : callable
         Must be picklable for several workers.
-    host : str
-        An address of this machine.
-    port : int
-        0 takes a free one.
     allowed_hosts : sequence of str
         Names that requests may give as theirs of this service; ``*`` is any.
     workers : int
         Processes, each with a socket of its own on the same port: the kernel shares connections out.
-
-    Raises
-    ------
-    UserError
-        When the address cannot be had, or there is nothing to serve.
     """
     made = make()  # also where only workers use it: what cannot be served is one line, here
     with contextlib.ExitStack() as stack:
@@ -114,8 +105,8 @@ def _keep_workers(
 
     workers = [start(own) for own in sockets]
     try:
-        for _ in workers:
-            ready.acquire(timeout=60)
+        if not all(ready.acquire(timeout=60) for _ in workers):
+            raise UserError("A worker did not begin within a minute; the log above may say why.")
         print(greeting, flush=True)
         while True:
             connection.wait([worker.sentinel for worker in workers])
@@ -195,39 +186,6 @@ class _FewLines(logging.Filter):
         return self.count <= _MOST_LINES
 
 
-class _OneWrite:
-    """A transport that sends in one piece what one round of the event loop writes: the head of an answer and its body.
-
-    Each piece is a call of the kernel, and on a busy machine a turn of the processor.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self._send)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        self._send()
-        self._transport.close()
-
-    def get_write_buffer_size(self) -> int:
-        self._send()
-        return self._transport.get_write_buffer_size()
-
-    def _send(self) -> None:
-        if self._parts:
-            data = b"".join(self._parts)
-            self._parts.clear()
-            self._transport.write(data)
-
-
 class _Connection(HttpToolsProtocol):
     """A connection with deadlines for what its client sends and takes."""
 
@@ -239,7 +197,7 @@ class _Connection(HttpToolsProtocol):
     _since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_OneWrite(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)
         self._since = self.loop.time()
         self._expect(HEADERS)
         if len(self.connections) > self.most:

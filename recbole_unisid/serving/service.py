@@ -108,16 +108,9 @@ class Problem(BaseModel):
 def create_app(
     recommender: ItemRecommender, model: str, dataset: str, allowed_hosts: Sequence[str] = LOOPBACK
 ) -> ASGIApp:
-    """Build the service around a recommender.
+    """Build the service around a recommender, which is called from several threads at once.
 
-    Parameters
-    ----------
-    recommender : ItemRecommender
-        Answers; called from several threads at once.
-    model, dataset : str
-        Names for the page.
-    allowed_hosts : sequence of str
-        Names that requests may call this service by; ``*`` is any.
+    `model` and `dataset` are named on the page; `allowed_hosts` are names that requests may call the service by.
     """
     app = FastAPI(
         title="recbole_unisid",
