@@ -31,17 +31,15 @@ class SemanticTokens(SemanticPart):
     @classmethod
     def from_config(cls, config: Any, semantics: Any) -> Self:
         """See :class:`SemanticPart`."""
-        codes = with_padding(torch.from_numpy(semantics.codes))
-        return cls(codes, semantics.codebook_sizes, config["semantic_dim"])
+        codes, sizes = with_padding(torch.from_numpy(semantics.codes)), semantics.codebook_sizes
+        return cls(codes, sizes, config["semantic_dim"])
 
     def start(self, config: Any, semantics: Any) -> None:
         """Let code vectors start from the codebooks where ``table_init`` is ``text``."""
         # Random codes are the control without text: nor may they start from it.
         if config["table_init"] == "text" and config["tokenizer"] != "random":
-            table = code_table_from_codebooks(
-                semantics.codes, semantics.codebooks, self.width, config["table_scale"]
-            )
-            self.table.weight.data.copy_(torch.from_numpy(table))
+            given = semantics.codes, semantics.codebooks, self.width, config["table_scale"]
+            self.table.weight.data.copy_(torch.from_numpy(code_table_from_codebooks(*given)))
 
     def forward(self, items: Tensor) -> Tensor:
         """See :class:`SemanticPart`."""
@@ -68,10 +66,8 @@ class SemanticTokens(SemanticPart):
 class ItemRepresentation(nn.Module):
     """``s = [semantic ; e_ID]``, or ``semantic + W e_ID``: either part may be absent, which makes UniSID's twins.
 
-    The paper concatenates: the ID has coordinates of its own. Added through a learned map ``W``, as small an ID moves
-    its item along `id_width` directions of the whole vector.
-
-    There are `n_items`, padding not counted; `id_width` 0 means no ID part, `added` that it is added through ``W``.
+    The paper concatenates: the ID has coordinates of its own. `added` through a learned map ``W``, as small an ID moves
+    its item along `id_width` directions of the whole vector. Padding is not counted in `n_items`.
     """
 
     def __init__(
@@ -88,8 +84,8 @@ class ItemRepresentation(nn.Module):
         self.register_buffer("untrained", None)
         self.untrained: Tensor | None
         semantic_width = 0 if semantic is None else semantic.width
-        lifted = added and semantic_width > 0 and id_width > 0
         #: W, [semantic width, id width]; None where parts are concatenated or one is absent.
+        lifted = added and semantic_width > 0 and id_width > 0
         self.lift = nn.Linear(id_width, semantic_width, bias=False) if lifted else None
         self.width = semantic_width + (0 if lifted else id_width)
 
@@ -164,17 +160,19 @@ class ItemRepresentation(nn.Module):
         """Take in items that came after training by their codes or text vectors; their ID is neutral."""
         if self.semantic is None or not self.semantic.grows:
             raise ValueError("items without a semantic part that grows cannot be added to")
-        new = len(content)
+        new, known = len(content), self.untrained
         self.semantic.append(content)
         if self.ids is not None:
             rows = self.ids.weight.new_zeros(new, self.ids.embedding_dim)  # never read: they are untrained
             weight = torch.cat([self.ids.weight.detach(), rows])
             self.ids = nn.Embedding(len(weight), weight.shape[1], padding_idx=0, _weight=weight)
-        known = self.untrained
-        if known is None:
-            known = torch.zeros(self.n_items + 1, dtype=torch.bool, device=content.device)
-        self.untrained = torch.cat([known, known.new_ones(new)])
-        self.n_items += new
+        known = content.new_zeros(self.n_items + 1, dtype=torch.bool) if known is None else known
+        self.untrained, self.n_items = torch.cat([known, known.new_ones(new)]), self.n_items + new
+
+    def leave_untrained(self, trained: Tensor) -> None:
+        """Make the ID of all items but these neutral."""
+        self.untrained = torch.ones(self.n_items + 1, dtype=torch.bool).index_fill(0, trained, False)
+        self.untrained[0] = False
 
     def all_items(self) -> Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""

@@ -17,7 +17,7 @@ from recbole_unisid.items.part import SemanticPart
 from recbole_unisid.items.representation import ItemRepresentation
 from recbole_unisid.models.backbones import make_backbone
 from recbole_unisid.models.backbones.base import initialise
-from recbole_unisid.models.losses import make_loss
+from recbole_unisid.models.losses import eligible_items, make_loss
 from recbole_unisid.models.losses.next_item import Positions
 
 
@@ -35,12 +35,6 @@ class OwnSequential(SequentialRecommender):
         """The class of the items' semantic part; None where items have none, or one that is the model's own."""
         return None
 
-    @classmethod
-    def reads(cls, config: Any) -> str | None:
-        """What a model of some settings reads of the items' text: ``tokens``, ``vectors`` or None."""
-        part = cls.semantic_part(config)
-        return cls.needs or (None if part is None else part.needs)
-
     def inputs_and_targets(self, interaction: Any) -> tuple[Tensor, Tensor]:
         """Item numbers of a training batch and what follows each, int64 [batch, length]; 0 where there is none.
 
@@ -54,9 +48,9 @@ class OwnSequential(SequentialRecommender):
 
 
 class WholeSequenceRecommender(OwnSequential):
-    """A causal backbone over item vectors, trained at every position of whole sequences, with RecBole's contract.
+    """A causal backbone over item vectors; subclasses say what an item's semantic part is.
 
-    Subclasses say what an item's semantic part is; `dataset` has ``semantics`` where it reads text or tokens.
+    It is trained at every position. `dataset` has ``semantics`` where the model reads text or tokens.
     """
 
     reads_item_vectors = True
@@ -65,7 +59,11 @@ class WholeSequenceRecommender(OwnSequential):
         super().__init__(config, dataset)
         self.items = self._item_representation(config, dataset)
         self.transformer = make_backbone(config, self.items.width)
-        self.loss = self._make_loss(config, dataset, self._eligible(config, dataset))
+        eligible = eligible_items(config, dataset)
+        if config["split"] == "cold_items":
+            self.items.leave_untrained(eligible)
+        self.loss = self._make_loss(config, dataset, eligible)
+        self.generator = getattr(self.loss, "generator", None)  # a checkpoint keeps its state
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self.transformer.start()
         self._initialise_items(config, dataset)
@@ -87,21 +85,6 @@ class WholeSequenceRecommender(OwnSequential):
     def _make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> Any:
         return make_loss(config, dataset, eligible)
 
-    def _eligible(self, config: Any, dataset: Any) -> Tensor:
-        """The items that may be candidates; under the cold-item split, those without training have a neutral ID."""
-        if config["split"] != "cold_items":
-            return torch.arange(1, self.n_items)
-        counts = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
-        cold = counts == 0
-        cold[0] = False
-        self.items.untrained = cold
-        return counts.nonzero().flatten()
-
-    @property
-    def generator(self) -> torch.Generator | None:
-        """What negatives are drawn with; a checkpoint keeps its state."""
-        return getattr(self.loss, "generator", None)
-
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over the targets of a batch, shape []; see :meth:`inputs_and_targets`."""
         inputs, follow = self.inputs_and_targets(interaction)
@@ -117,8 +100,7 @@ class WholeSequenceRecommender(OwnSequential):
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of one item per row, shape [batch]."""
-        items = self.items(interaction[self.ITEM_ID])  # [batch, width]
-        scores: Tensor = (self._last_states(interaction) * items).sum(-1)
+        scores: Tensor = (self._last_states(interaction) * self.items(interaction[self.ITEM_ID])).sum(-1)
         return scores
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
@@ -127,9 +109,7 @@ class WholeSequenceRecommender(OwnSequential):
 
     def score_candidates(self, interaction: Any, candidates: Tensor) -> Tensor:
         """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
-        if (
-            not self.scores_by_vectors
-        ):  # a class that scores in a way of its own ranks by it among some items, too
+        if not self.scores_by_vectors:  # ranked in the class's own way among some items, too
             return self.full_sort_predict(interaction).gather(1, candidates)
         items = self._item_vectors()[candidates]  # [batch, n, width]
         scores: Tensor = torch.einsum("bw,bnw->bn", self._last_states(interaction), items)

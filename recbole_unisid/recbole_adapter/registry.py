@@ -71,8 +71,8 @@ class ChosenModel:
     def reads(self, config: Any) -> str | None:
         """What it reads of the items' text with some settings."""
         model = self.cls
-        needs: str | None = model.reads(config) if hasattr(model, "reads") else getattr(model, "needs", None)
-        return needs
+        part = model.semantic_part(config) if hasattr(model, "semantic_part") else None
+        return getattr(model, "needs", None) or (None if part is None else part.needs)
 
 
 def recbole_folder() -> Path:

@@ -36,31 +36,20 @@ class CausalAttention(nn.Module):
         context = functional.scaled_dot_product_attention(
             query, key, value, dropout_p=self.dropout if self.training else 0.0, is_causal=True
         )
-        joined = context.transpose(1, 2).reshape(batch, length, -1)  # [batch, length, attention width]
-        attended: Tensor = self.output(joined)
+        attended: Tensor = self.output(context.transpose(1, 2).reshape(batch, length, -1))
         return attended
 
 
 class Block(nn.Module):
     """Attention and a feed-forward layer, each followed by dropout, residual and layer norm (post-LN)."""
 
-    def __init__(
-        self,
-        width: int,
-        attention_width: int,
-        heads: int,
-        inner_width: int,
-        hidden_dropout: float,
-        attention_dropout: float,
-        eps: float,
-    ) -> None:
+    def __init__(self, attention: CausalAttention, inner_width: int, dropout: float, eps: float) -> None:
         super().__init__()
-        self.attention = CausalAttention(width, attention_width, heads, attention_dropout)
-        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        width = attention.output.out_features
+        self.attention, self.attention_norm = attention, nn.LayerNorm(width, eps=eps)
         layers = nn.Linear(width, inner_width), nn.GELU(), nn.Linear(inner_width, width)
-        self.feed_forward = nn.Sequential(*layers)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(hidden_dropout)
+        self.feed_forward, self.feed_forward_norm = nn.Sequential(*layers), nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """Transform, [batch, length, width] -> the same shape."""
@@ -86,10 +75,11 @@ class CausalTransformer(Backbone):
     ) -> None:
         super().__init__()
         self.positions = nn.Embedding(max_len, width)
-        self.norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(hidden_dropout)
-        sizes = (width, attention_width, heads, inner_width, hidden_dropout, attention_dropout, eps)
-        self.blocks = nn.ModuleList(Block(*sizes) for _ in range(blocks))
+        self.norm, self.dropout = nn.LayerNorm(width, eps=eps), nn.Dropout(hidden_dropout)
+        self.blocks = nn.ModuleList()
+        for _ in range(blocks):
+            attention = CausalAttention(width, attention_width, heads, attention_dropout)
+            self.blocks.append(Block(attention, inner_width, hidden_dropout, eps))
 
     @classmethod
     def from_config(cls, config: Any, width: int) -> Self:
@@ -101,8 +91,7 @@ class CausalTransformer(Backbone):
 
     def forward(self, items: Tensor) -> Tensor:
         """See :class:`Backbone`."""
-        length = items.shape[1]
-        states: Tensor = self.dropout(self.norm(items + self.positions.weight[:length]))
+        states: Tensor = self.dropout(self.norm(items + self.positions.weight[: items.shape[1]]))
         for block in self.blocks:
             states = block(states)
         return states

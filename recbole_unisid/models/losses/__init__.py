@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from recbole_unisid.models.losses.lookahead import Lookahead
@@ -19,6 +20,13 @@ LOSSES = {
     "bce": "recbole_unisid.models.losses.binary:Bce",
     "gbce": "recbole_unisid.models.losses.binary:Gbce",
 }
+
+
+def eligible_items(config: Any, dataset: Any) -> Tensor:
+    """The items that may be candidates, int64 [N]: all, or under the cold-item split those that are trained on."""
+    if config["split"] != "cold_items":
+        return torch.arange(1, dataset.item_num)
+    return torch.from_numpy(dataset.split.training_counts(dataset.sequences)).nonzero().flatten()
 
 
 def make_loss(config: Any, dataset: Any, eligible: Tensor) -> Loss | Lookahead:

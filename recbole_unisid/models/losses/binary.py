@@ -25,7 +25,7 @@ class Bce(Loss):
         """Uniform item numbers [P, negatives]."""
         shape = (len(targets), self.negatives)
         drawn = torch.randint(len(self.eligible), shape, generator=self.generator)
-        return Candidates(self.eligible[drawn.to(self.eligible.device)])
+        return Candidates(self.eligible[drawn])
 
     def forward(self, positions: Positions) -> Tensor:
         """See :class:`~recbole_unisid.models.losses.next_item.Loss`."""

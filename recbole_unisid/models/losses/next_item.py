@@ -1,8 +1,7 @@
 """Next-item losses: what a loss is, and the default, a softmax among negatives that a batch shares.
 
-A score is the inner product of a state h and an item vector e. Autograd would keep the scores of thousands of
-negatives and several copies of them: the larger part of the time and memory of training. The gradient of the softmax is
-known in closed form, so both are computed here in one pass over the scores, a chunk of positions at a time.
+Autograd would keep the scores of thousands of negatives and copies of them, the larger part of the time and memory of
+training. The gradient is known in closed form: both are computed in one pass, a chunk of positions at a time.
 """
 
 from __future__ import annotations
@@ -24,10 +23,8 @@ CHUNK_SCORES = 1 << 19
 class Candidates:
     """What targets are told from: shared by all positions, or each position's own."""
 
-    #: Item numbers, int64 [n] or [P, n]; None: all items and padding, [n_items + 1].
-    numbers: Tensor | None
-    #: Added to the scores of shared ones [n], such as the logQ correction; no gradient.
-    offsets: Tensor | None = None
+    numbers: Tensor | None  # item numbers, int64 [n] or [P, n]; None: all items and padding, [n_items + 1]
+    offsets: Tensor | None = None  # added to the scores of shared ones [n]: logQ correction; no gradient
 
 
 @dataclass(frozen=True)
@@ -92,16 +89,12 @@ class SampledSoftmax(Loss):
 
     def draw(self, targets: Tensor) -> Candidates:
         """Uniform negatives, as many as ``negatives`` says."""
-        expected = math.log(self.negatives / len(self.eligible))
-        numbers = self.uniform()
-        return Candidates(
-            numbers, torch.full(numbers.shape, -expected, dtype=torch.float64, device=numbers.device)
-        )
+        numbers, expected = self.uniform(), math.log(self.negatives / len(self.eligible))
+        return Candidates(numbers, numbers.new_full(numbers.shape, -expected, dtype=torch.float64))
 
     def uniform(self) -> Tensor:
         """Distinct item numbers, shape [negatives]."""
-        drawn = torch.randperm(len(self.eligible), generator=self.generator)[: self.negatives]
-        return self.eligible[drawn.to(self.eligible.device)]
+        return self.eligible[torch.randperm(len(self.eligible), generator=self.generator)[: self.negatives]]
 
     def forward(self, positions: Positions) -> Tensor:
         """See :class:`Loss`; a negative that is a position's target counts once, as the target."""
@@ -151,14 +144,8 @@ class _SharedSoftmax(torch.autograd.Function):
     """The loss and, in the same pass, its gradient by states, target scores and candidates."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        states: Tensor,
-        target_scores: Tensor,
-        candidates: Tensor,
-        offsets: Tensor,
-        hits: tuple[Tensor, Tensor],
-    ) -> Tensor:
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        states, target_scores, candidates, offsets, hits = given
         count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
         by_states, by_candidates = torch.empty_like(states), torch.zeros_like(candidates)
         by_targets, losses = torch.empty_like(target_scores), torch.empty_like(target_scores)
@@ -171,7 +158,11 @@ class _SharedSoftmax(torch.autograd.Function):
             scores = room[: len(states[part])]  # [rows, n]
             torch.addmm(offsets, states[part], candidates.T, out=scores)
             scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
-            target_weight, total, losses[part] = _exponentiate(scores, target_scores[part])
+            target = target_scores[part]
+            largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
+            target_weight = (target - largest).exp()
+            total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
+            losses[part] = total.log() + largest - target
             scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
             by_targets[part] = target_weight * scale - 1 / count
             by_states[part] = (scores @ candidates) * scale[:, None]
@@ -184,11 +175,3 @@ class _SharedSoftmax(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_states, by_targets, by_candidates = ctx.saved_tensors
         return by_states * gradient, by_targets * gradient, by_candidates * gradient, None, None
-
-
-def _exponentiate(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn scores [rows, n] into exponentials, in place; the target's, the sum of all, and the losses: [rows]."""
-    largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
-    target_weight = (target - largest).exp()
-    total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
-    return target_weight, total, total.log() + largest - target

@@ -1,0 +1,96 @@
+"""Semantic parts, backbones and losses of the user's own, each named by a setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recbole_unisid
+from recbole_unisid.errors import UserError
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+
+pytestmark = pytest.mark.usefixtures("nothing_in_use")
+
+PARTS = """
+import torch
+from torch import nn
+from recbole_unisid.items.text import TextProjection
+from recbole_unisid.models.backbones.base import Backbone
+from recbole_unisid.models.losses.softmax import Softmax
+
+class Halved(TextProjection):
+    def forward(self, items):
+        return super().forward(items) / 2
+
+class Sum(Backbone):
+    defaults = {"fade": 0.5}
+    def __init__(self, width, fade):
+        super().__init__()
+        self.fade, self.layer = fade, nn.Linear(width, width)
+    @classmethod
+    def from_config(cls, config, width):
+        return cls(width, config["fade"])
+    def forward(self, items):
+        return self.layer(self.fade * items.cumsum(1))
+    def start(self):
+        nn.init.eye_(self.layer.weight)
+
+class Backwards(Sum):
+    def forward(self, items):
+        return super().forward(items.flip(1)).flip(1)
+
+class Doubled(Softmax):
+    def forward(self, positions):
+        return 2 * super().forward(positions)
+"""
+
+
+def settings_of(root: Path, **more: str) -> dict[str, Any]:
+    """Of a short run with parts of the user's own."""
+    Path("own_parts.py").write_text(PARTS)
+    for name in more.values():
+        recbole_unisid.use(name)
+    given = {"data_path": str(root), "text_encoder": "lsa", "epochs": 1, "show_progress": False}
+    return given | {"id_dim": 4, "codebook_sizes": [4, 4]} | more
+
+
+def test_a_run_of_own_parts_loads_and_scores(ml_mini: Path, in_empty_folder: Path) -> None:
+    """A text part, a backbone with a setting of its own and a loss, in UniSID; the run remembers their code."""
+    names = {"semantics": "own_parts:Halved", "backbone": "own_parts:Sum", "loss": "own_parts:Doubled"}
+    given = settings_of(ml_mini, **names) | {"fade": 0.25}
+    result = recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)
+    run = recbole_unisid.load(result["run_dir"])
+    assert run.model.transformer.fade == 0.25
+    assert result["tokenizer"] is None
+    history = np.array([1, 2, 3])
+    expected = run.states([history]) @ run.item_vectors.T  # type: ignore[union-attr]
+    np.testing.assert_allclose(run.scores([history]), expected, rtol=1e-5, atol=1e-6)
+    assert sorted(run.stored.manifest["code"]) == sorted(names.values())
+
+
+def test_a_backbone_that_looks_ahead_is_refused(ml_mini: Path, in_empty_folder: Path) -> None:
+    given = settings_of(ml_mini, backbone="own_parts:Backwards")
+    with pytest.raises(UserError, match="its transformer looks ahead"):
+        recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
+
+
+@pytest.mark.parametrize("setting", ["semantics", "backbone", "loss"])
+def test_unknown_names_and_unknown_code(setting: str, ml_mini: Path, in_empty_folder: Path) -> None:
+    """A name that is none of the registry's; a class that nobody in this process asked for."""
+    given = settings_of(ml_mini)
+    with pytest.raises(UserError, match=f"{setting}='sofmax' is none of"):
+        recbole_unisid.run("UniSID", "ml-mini", given | {setting: "sofmax"}, verbose=False)
+    Path("given.yaml").write_text(f"{setting}: own_parts:Sum\n")
+    with pytest.raises(UserError, match=f"{setting} 'own_parts:Sum' is code of somebody's own"):
+        recbole_unisid.run("UniSID", "ml-mini", given, ["given.yaml"], verbose=False)
+
+
+def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folder: Path) -> None:
+    """The setting came after runs were made: at its default a run is what it was, in its folder, too."""
+    given = settings_of(ml_mini)
+    assert "backbone" not in UniSIDConfig("UniSID", "ml-mini", given).hashed()
+    other = UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini, backbone="own_parts:Sum"))
+    assert other.hashed()["backbone"] == "own_parts:Sum"
