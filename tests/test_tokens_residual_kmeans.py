@@ -1,5 +1,7 @@
 """k-means, of one level and level by level: what a fitted codebook is, which fit is kept, codes of equal use."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -259,9 +261,12 @@ def test_the_smallest_settings_are_allowed():
     assert tokenizer.options() == {"code_length": "fitted", "centre": True, **options}
 
 
-@pytest.mark.parametrize("shown", [True, False])
-def test_a_progress_bar_is_shown_on_request(shown, capsys):
-    build_tokenizer("residual_kmeans", [4, 4]).fit(clumps(30), shown)
+@pytest.mark.parametrize(
+    ("asked", "terminal", "shown"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_a_progress_bar_is_shown_on_request_and_on_a_terminal(asked, terminal, shown, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    build_tokenizer("residual_kmeans", [4, 4]).fit(clumps(30), asked)
     assert ("2/2" in capsys.readouterr().err) == shown
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -137,7 +137,8 @@ class Setting:
     """A setting's description.
 
     `by` is who reads it: ``all``, ``ours``, ``recbole``, ``sequential``, ``listed`` (models whose file has it) or
-    ``nobody``; `place` whether it is no part of a run's hash; `known` are words that it takes among others.
+    ``nobody``; `place` whether it is no part of a run's hash; `known` are words that it takes among others, each with
+    the class that it names (``module:Class``) where there is one.
     """
 
     name: str
@@ -146,7 +147,7 @@ class Setting:
     kind: Kind = "any"
     by: str = "all"
     place: bool = False
-    known: tuple[str, ...] = ()
+    known: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @cache
@@ -157,9 +158,17 @@ def settings() -> dict[str, Setting]:
         common = members.pop("_", {})
         for name, said in members.items():
             about = common | (said if isinstance(said, dict) else {"words": said})
-            lists = {key: tuple(value) for key, value in about.items() if isinstance(value, list)}
-            found[name] = Setting(name, group, **(about | lists))
+            if isinstance(about.get("kind"), list):
+                about = about | {"kind": tuple(about["kind"])}
+            if isinstance(about.get("known"), list):
+                about = about | {"known": dict.fromkeys(about["known"])}
+            found[name] = Setting(name, group, **about)
     return found
+
+
+def registered(name: str) -> dict[str, str]:
+    """The classes that a setting names: word -> ``module:Class``."""
+    return {word: place for word, place in settings()[name].known.items() if place}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What an item's text makes of it: the interface of all semantic parts, and the parts by name."""
+"""What an item's text makes of it: the interface of all semantic parts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from recbole_unisid.config.settings import registered
 from recbole_unisid.plugins.loading import named_class
-
-#: Values of the setting `semantics`, and the class of each; ``module:Class`` of the user's own is one, too.
-PARTS = {
-    "fixed": "recbole_unisid.items.representation:SemanticTokens",
-    "joint": "recbole_unisid.items.joint:JointTokens",
-    "text": "recbole_unisid.items.text:TextProjection",
-}
 
 
 def part_named(name: str) -> type[SemanticPart]:
     """The class of a semantic part by the value of `semantics`; a UserError names the known ones."""
-    return named_class("semantics", name, PARTS)
+    return named_class("semantics", name, registered("semantics"))
 
 
 def with_padding(rows: Tensor) -> Tensor:

@@ -31,20 +31,18 @@ class SemanticTokens(SemanticPart):
     @classmethod
     def from_config(cls, config: Any, semantics: Any) -> Self:
         """See :class:`SemanticPart`."""
-        codes, sizes = with_padding(torch.from_numpy(semantics.codes)), semantics.codebook_sizes
-        return cls(codes, sizes, config["semantic_dim"])
+        codes = with_padding(torch.from_numpy(semantics.codes))
+        return cls(codes, semantics.codebook_sizes, config["semantic_dim"])
 
     def start(self, config: Any, semantics: Any) -> None:
-        """Let code vectors start from the codebooks where ``table_init`` is ``text``."""
-        # Random codes are the control without text: nor may they start from it.
+        """Let code vectors start from the codebooks where ``table_init`` is ``text``; not random ones, the control."""
         if config["table_init"] == "text" and config["tokenizer"] != "random":
             given = semantics.codes, semantics.codebooks, self.width, config["table_scale"]
             self.table.weight.data.copy_(torch.from_numpy(code_table_from_codebooks(*given)))
 
     def forward(self, items: Tensor) -> Tensor:
         """See :class:`SemanticPart`."""
-        vectors: Tensor = nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
-        return vectors
+        return nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
 
     def append(self, content: Tensor) -> None:
         """Represent further items by their codes."""
@@ -66,8 +64,8 @@ class SemanticTokens(SemanticPart):
 class ItemRepresentation(nn.Module):
     """``s = [semantic ; e_ID]``, or ``semantic + W e_ID``: either part may be absent, which makes UniSID's twins.
 
-    The paper concatenates: the ID has coordinates of its own. `added` through a learned map ``W``, as small an ID moves
-    its item along `id_width` directions of the whole vector. Padding is not counted in `n_items`.
+    The paper concatenates: the ID has its own coordinates. `added` through a learned map ``W``, it moves its item along
+    `id_width` directions of the whole vector. Padding is not counted in `n_items`.
     """
 
     def __init__(
@@ -100,8 +98,7 @@ class ItemRepresentation(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         """Represent items, int64 [n] (0 gives a vector that nothing reads) -> [n, width]."""
-        semantic = None if self.semantic is None else self.semantic(items)
-        return self._join(semantic, self.id_vectors(items))
+        return self._join(None if self.semantic is None else self.semantic(items), self.id_vectors(items))
 
     def _join(self, semantic: Tensor | None, ids: Tensor | None) -> Tensor:
         """Join the parts of items, shape [..., width]."""

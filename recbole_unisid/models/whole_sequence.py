@@ -72,12 +72,10 @@ class WholeSequenceRecommender(OwnSequential):
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         kind = self.semantic_part(config)
         if kind is None and not config["id_dim"]:
-            raise UserError(
-                f"id_dim=0 leaves an item of {type(self).__name__} without any part; give it a width, such as 64."
-            )
+            raise UserError(f"id_dim=0 leaves an item of {type(self).__name__} without any part; widen it.")
         part = None if kind is None else kind.from_config(config, dataset.semantics)
-        added = config["id_join"] == "add"
-        return ItemRepresentation(self.n_items - 1, part, id_width=config["id_dim"] or 0, added=added)
+        id_width, added = config["id_dim"] or 0, config["id_join"] == "add"
+        return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=added)
 
     def _initialise_items(self, config: Any, dataset: Any) -> None:
         self.items.start(config, getattr(dataset, "semantics", None))
@@ -112,8 +110,7 @@ class WholeSequenceRecommender(OwnSequential):
         if not self.scores_by_vectors:  # ranked in the class's own way among some items, too
             return self.full_sort_predict(interaction).gather(1, candidates)
         items = self._item_vectors()[candidates]  # [batch, n, width]
-        scores: Tensor = torch.einsum("bw,bnw->bn", self._last_states(interaction), items)
-        return scores
+        return torch.einsum("bw,bnw->bn", self._last_states(interaction), items)
 
     @property
     def scores_by_vectors(self) -> bool:

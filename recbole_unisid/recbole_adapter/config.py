@@ -48,7 +48,13 @@ _DERIVED = frozenset(
     """.split()  # noqa: SIM905
 )
 #: Settings that came after the first runs, and the values at which a run has the hash that it had without them.
-LATER_SETTINGS = {"backbone": "transformer"}
+LATER_SETTINGS = {
+    "backbone": "transformer",
+    "positions": "oldest",
+    "filter_taps": 16,
+    "filter_scale": 4.0,
+    "filter_mix": 0.7,
+}
 #: Lists that RecBole's code reads.
 LISTS = {
     "metrics",
@@ -274,9 +280,9 @@ class UniSIDConfig(Config):
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
         settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
-        settings = {
-            key: value for key, value in settings.items() if LATER_SETTINGS.get(key, settings) != value
-        }
+        # TIGER, which has no setting `loss`, had label_smoothing from the start.
+        later = LATER_SETTINGS | ({"label_smoothing": 0.0} if "loss" in settings else {})
+        settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
         code = code_of([self.model, *(settings.get(key) for key in CLASS_SETTINGS)])
         return settings | {"code": code} if code else settings
 

@@ -39,3 +39,12 @@ def initialise(module: nn.Module, deviation: float, generator: torch.Generator |
     if isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def sizes_from(config: Any) -> tuple[int, int, int, int, int, float, float, float, bool]:
+    """The settings of a transformer, in the order of its arguments after the width of the items."""
+    longest, layers, heads = config["MAX_ITEM_LIST_LENGTH"], config["n_layers"], config["n_heads"]
+    attention, inner = config["attention_dim"], config["inner_size"]
+    dropout, of_attention = config["hidden_dropout_prob"], config["attn_dropout_prob"]
+    eps, positions = float(config["layer_norm_eps"]), config["positions"] != "none"
+    return longest, layers, heads, attention, inner, dropout, of_attention, eps, positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,14 +10,13 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.models.backbones.base import Backbone
+from recbole_unisid.models.backbones.base import Backbone, sizes_from
 
 
 class CausalAttention(nn.Module):
     """Multi-head self-attention in which a position sees itself and what came before.
 
-    `attention_width`, of queries, keys and values together, is a multiple of `heads`; `width`, of the item vectors,
-    need not be (72 = 64 + 8 in UniSID). `dropout` is the share of attention weights dropped in training.
+    `attention_width`, of queries, keys and values together, is a multiple of `heads`; `width` need not be.
     """
 
     def __init__(self, width: int, attention_width: int, heads: int, dropout: float) -> None:
@@ -28,11 +28,10 @@ class CausalAttention(nn.Module):
         self.output = nn.Linear(attention_width, width)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Attend, [batch, length, width] -> the same shape."""
+        """Attend, [batch, length, width] -> the same shape; causality hides padding, on the right."""
         batch, length, _ = states.shape
-        projected = self.query_key_value(states).view(batch, length, 3, self.heads, -1)
-        query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [batch, heads, length, head width]
-        # Padding stands on the right: causality alone hides it from every real position.
+        projected = self.query_key_value(states).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = projected  # each [batch, heads, length, head width]
         context = functional.scaled_dot_product_attention(
             query, key, value, dropout_p=self.dropout if self.training else 0.0, is_causal=True
         )
@@ -53,13 +52,18 @@ class Block(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Transform, [batch, length, width] -> the same shape."""
-        states = self.attention_norm(states + self.dropout(self.attention(states)))
+        states = self.mix(states)
         transformed: Tensor = self.feed_forward_norm(states + self.dropout(self.feed_forward(states)))
         return transformed
 
+    def mix(self, states: Tensor) -> Tensor:
+        """Mix positions, [batch, length, width] -> the same shape."""
+        attended: Tensor = self.attention_norm(states + self.dropout(self.attention(states)))
+        return attended
+
 
 class CausalTransformer(Backbone):
-    """Blocks of causal self-attention (``backbone: transformer``); positions count from the oldest item."""
+    """Blocks of causal self-attention (``backbone: transformer``); positions, if any, count from the oldest item."""
 
     def __init__(
         self,
@@ -72,26 +76,27 @@ class CausalTransformer(Backbone):
         hidden_dropout: float,
         attention_dropout: float,
         eps: float = 1e-12,
+        positions: bool = True,
+        block: Callable[[CausalAttention, int, float, float], Block] = Block,
     ) -> None:
         super().__init__()
-        self.positions = nn.Embedding(max_len, width)
+        self.positions = nn.Embedding(max_len, width) if positions else None
         self.norm, self.dropout = nn.LayerNorm(width, eps=eps), nn.Dropout(hidden_dropout)
         self.blocks = nn.ModuleList()
         for _ in range(blocks):
             attention = CausalAttention(width, attention_width, heads, attention_dropout)
-            self.blocks.append(Block(attention, inner_width, hidden_dropout, eps))
+            self.blocks.append(block(attention, inner_width, hidden_dropout, eps))
 
     @classmethod
     def from_config(cls, config: Any, width: int) -> Self:
         """See :class:`Backbone`."""
-        longest, layers, heads = config["MAX_ITEM_LIST_LENGTH"], config["n_layers"], config["n_heads"]
-        widths = config["attention_dim"], config["inner_size"]
-        dropout = config["hidden_dropout_prob"], config["attn_dropout_prob"]
-        return cls(width, longest, layers, heads, *widths, *dropout, float(config["layer_norm_eps"]))
+        return cls(width, *sizes_from(config))
 
     def forward(self, items: Tensor) -> Tensor:
         """See :class:`Backbone`."""
-        states: Tensor = self.dropout(self.norm(items + self.positions.weight[: items.shape[1]]))
+        if self.positions is not None:
+            items = items + self.positions.weight[: items.shape[1]]
+        states: Tensor = self.dropout(self.norm(items))
         for block in self.blocks:
             states = block(states)
         return states

@@ -1,4 +1,4 @@
-"""The next-item losses by name, shared by every model so that a comparison compares models."""
+"""The next-item losses, shared by every model so that a comparison compares models."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_unisid.models.losses.lookahead import Lookahead
+from recbole_unisid.config.settings import registered
+from recbole_unisid.errors import UserError
 from recbole_unisid.models.losses.next_item import Loss
+from recbole_unisid.models.losses.wrappers import Lookahead, Smoothed
 from recbole_unisid.plugins.loading import named_class
-
-#: Values of the setting `loss`, and the class of each; ``module:Class`` of the user's own is one, too.
-LOSSES = {
-    "sampled_softmax": "recbole_unisid.models.losses.next_item:SampledSoftmax",
-    "in_batch_softmax": "recbole_unisid.models.losses.in_batch:InBatchSoftmax",
-    "mixed_softmax": "recbole_unisid.models.losses.in_batch:MixedSoftmax",
-    "softmax": "recbole_unisid.models.losses.softmax:Softmax",
-    "bce": "recbole_unisid.models.losses.binary:Bce",
-    "gbce": "recbole_unisid.models.losses.binary:Gbce",
-}
 
 
 def eligible_items(config: Any, dataset: Any) -> Tensor:
@@ -29,8 +21,16 @@ def eligible_items(config: Any, dataset: Any) -> Tensor:
     return torch.from_numpy(dataset.split.training_counts(dataset.sequences)).nonzero().flatten()
 
 
-def make_loss(config: Any, dataset: Any, eligible: Tensor) -> Loss | Lookahead:
-    """The loss of the settings `loss` and `lookahead_weight`, of the items that are eligible as candidates."""
-    loss: Loss = named_class("loss", config["loss"], LOSSES)(config, dataset, eligible)
+def make_loss(config: Any, dataset: Any, eligible: Tensor) -> Loss | Smoothed | Lookahead:
+    """The loss of the setting `loss`, with label smoothing and the second target that the settings put around it."""
+    plain: Loss = named_class("loss", config["loss"], registered("loss"))(config, dataset, eligible)
+    loss: Loss | Smoothed = plain
+    if share := float(config["label_smoothing"] or 0.0):
+        if not plain.shares_candidates:
+            raise UserError(
+                f"label_smoothing is for softmax losses, not for loss={config['loss']}; leave it out, or choose "
+                "sampled_softmax."
+            )
+        loss = Smoothed(plain, share)
     weight = float(config["lookahead_weight"] or 0.0)
     return Lookahead(loss, weight) if weight else loss

@@ -20,6 +20,7 @@ class Bce(Loss):
     """
 
     calibration = 1.0
+    shares_candidates = False
 
     def draw(self, targets: Tensor) -> Candidates:
         """Uniform item numbers [P, negatives]."""

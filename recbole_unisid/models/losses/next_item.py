@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-#: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
-CHUNK_SCORES = 1 << 19
+CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,10 @@ class Positions:
 
     def scores(self) -> Tensor:
         """Scores of the candidates, [P, n]; of thousands of shared ones, :func:`shared_softmax_loss` is faster."""
-        if self.vectors.dim() == 2:
-            return self.states @ self.vectors.T
-        return torch.einsum("pw,pnw->pn", self.states, self.vectors)
+        shared = self.vectors.dim() == 2
+        return (
+            self.states @ self.vectors.T if shared else torch.einsum("pw,pnw->pn", self.states, self.vectors)
+        )
 
 
 class Loss(nn.Module, ABC):
@@ -57,6 +57,7 @@ class Loss(nn.Module, ABC):
     """
 
     eligible: Tensor
+    shares_candidates = True  # among the positions of a batch, as a softmax needs
 
     def __init__(self, config: Any, dataset: Any, eligible: Tensor) -> None:
         super().__init__()
@@ -101,8 +102,8 @@ class SampledSoftmax(Loss):
         numbers, offsets = positions.candidates.numbers, positions.candidates.offsets
         assert numbers is not None
         assert offsets is not None
-        hits, targets = matches(positions.targets, numbers), positions.target_scores()
-        return shared_softmax_loss(positions.states, targets, positions.vectors, offsets, hits)
+        scores, hits = positions.target_scores(), matches(positions.targets, numbers)
+        return shared_softmax_loss(positions.states, scores, positions.vectors, offsets, hits)
 
 
 def matches(targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,8 +152,7 @@ class _SharedSoftmax(torch.autograd.Function):
         by_targets, losses = torch.empty_like(target_scores), torch.empty_like(target_scores)
         starts = torch.arange(0, count + rows, rows, device=states.device)
         bounds = torch.searchsorted(hits[0], starts).tolist()
-        # One for all chunks and of one size: the heap does not grow.
-        room = states.new_empty(rows, len(candidates))
+        room = states.new_empty(rows, len(candidates))  # one for all chunks: the heap does not grow
         for chunk, start in enumerate(range(0, count, rows)):
             part, hit = slice(start, start + rows), slice(bounds[chunk], bounds[chunk + 1])
             scores = room[: len(states[part])]  # [rows, n]

@@ -1,4 +1,4 @@
-"""A second target, the item after the next, with any loss."""
+"""What any loss may have around it: label smoothing, and a second target, the item after the next."""
 
 from __future__ import annotations
 
@@ -9,13 +9,41 @@ from torch import Tensor, nn
 from recbole_unisid.models.losses.next_item import Candidates, Loss, Positions
 
 
+class Smoothed(nn.Module):
+    r"""A softmax loss with a share :math:`\epsilon` of the target's probability given to all candidates alike.
+
+    The normaliser is common to all (Szegedy et al. 2016, section 7), so that one term of scores is left, and the mean
+    over candidates that a batch shares is one product; sampled ones count as they are, without the logQ correction:
+
+    .. math:: (1 - \epsilon)(\log Z - s_+) + \frac{\epsilon}{n} \sum_j (\log Z - s_j)
+              = (\log Z - s_+) + \epsilon \Bigl(s_+ - \frac1n \sum_j s_j\Bigr)
+    """
+
+    def __init__(self, loss: Loss, share: float) -> None:
+        super().__init__()
+        self.loss, self.share, self.generator = loss, share, loss.generator
+
+    def draw(self, targets: Tensor) -> Candidates:
+        """What the targets are told from."""
+        return self.loss.draw(targets)
+
+    def forward(self, positions: Positions) -> Tensor:
+        """Mean loss over positions, shape []."""
+        candidates = positions.vectors  # [n, width]
+        if positions.candidates.numbers is None:  # all items, padding first
+            candidates = candidates[self.loss.eligible]
+        mean_score = positions.states.mean(0) @ candidates.mean(0)
+        loss: Tensor = self.loss(positions) + self.share * (positions.target_scores().mean() - mean_score)
+        return loss
+
+
 class Lookahead(nn.Module):
     """A loss, and `weight` times that loss of the item after the next, where the batch has it.
 
     The second one is a sum over the positions that have such an item, divided by all positions.
     """
 
-    def __init__(self, loss: Loss, weight: float) -> None:
+    def __init__(self, loss: Loss | Smoothed, weight: float) -> None:
         super().__init__()
         self.loss, self.weight, self.generator = loss, weight, loss.generator
 

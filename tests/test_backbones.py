@@ -1,0 +1,161 @@
+"""Backbones and label smoothing: each state follows its own past alone, exactly, and each formula is what it says."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import recbole_unisid
+from recbole_unisid.errors import UserError
+from recbole_unisid.models.backbones.filter import CausalLowPass, FilterBlock, FilterTransformer
+from recbole_unisid.models.backbones.hstu import GatedAttention, Hstu
+from recbole_unisid.models.backbones.transformer import CausalAttention, CausalTransformer
+from recbole_unisid.models.losses.next_item import Candidates, Positions
+from recbole_unisid.models.losses.softmax import Softmax
+from recbole_unisid.models.losses.wrappers import Smoothed
+from recbole_unisid.serving.export import write_encoder
+
+WIDTH, LENGTH = 8, 12
+SIZES = (WIDTH, LENGTH, 2, 2, 8)
+
+
+def reader(name: str, positions: bool, taps: int = 5) -> nn.Module:
+    """A backbone in evaluation mode; a bias of zero would hide a leak."""
+    torch.manual_seed(0)
+    made: nn.Module
+    if name == "hstu":
+        made = Hstu(*SIZES, 0.2, 0.2, positions=positions)
+    elif name == "filter":
+        block = partial(FilterBlock, taps=taps)
+        made = FilterTransformer(*SIZES, 16, 0.2, 0.2, positions=positions, block=block)
+    else:
+        made = CausalTransformer(*SIZES, 16, 0.2, 0.2, positions=positions)
+    for label, weight in made.named_parameters():
+        if label.endswith("bias"):
+            nn.init.normal_(weight)
+    return made.eval()
+
+
+CASES = [(name, positions) for name in ("transformer", "filter", "hstu") for positions in (True, False)]
+
+
+@pytest.mark.parametrize(("name", "positions"), CASES)
+def test_a_later_item_leaves_earlier_states_exactly_as_they_were(name: str, positions: bool) -> None:
+    read, items = reader(name, positions), torch.randn(3, LENGTH, WIDTH)
+    with torch.no_grad():
+        states = read(items)
+        for place in range(1, LENGTH):
+            changed = items.clone()
+            changed[:, place:] = torch.randn(3, LENGTH - place, WIDTH)
+            assert torch.equal(read(changed)[:, :place], states[:, :place])
+            assert not torch.equal(read(changed)[:, place], states[:, place])
+
+
+@pytest.mark.parametrize(("name", "positions"), CASES)
+def test_padding_on_the_right_changes_nothing_beyond_rounding(name: str, positions: bool) -> None:
+    read, items = reader(name, positions), torch.randn(3, LENGTH, WIDTH)
+    with torch.no_grad():
+        assert torch.allclose(read(items[:, :7]), read(items)[:, :7], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "positions"), CASES)
+def test_the_exported_encoder_equals_torch(name: str, positions: bool, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    read, items = reader(name, positions), torch.randn(3, LENGTH, WIDTH)
+    write_encoder(tmp_path / "encoder.onnx", read, WIDTH, LENGTH)
+    session = runtime.InferenceSession(tmp_path / "encoder.onnx")
+    names = [given.name for given in session.get_inputs()]
+    lengths = torch.tensor([LENGTH, 4, 1])
+    found = session.run(None, dict(zip(names, (items.numpy(), lengths.numpy()), strict=True)))[0]
+    with torch.no_grad():
+        wanted = read(items)[torch.arange(3), lengths - 1]
+    assert torch.allclose(torch.from_numpy(found), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", [1, 3, 16])
+def test_the_low_pass_is_a_weighted_mean_of_the_positions_that_exist(taps: int) -> None:
+    layer, states = CausalLowPass(WIDTH, taps, 0.0, scale=4.0), torch.randn(2, 10, WIDTH)
+    weights = torch.exp(-torch.arange(taps) / 4.0)
+    low = layer.matrix(10) @ states
+    for t in range(10):
+        count = min(taps, t + 1)
+        part = weights[:count] / weights[:count].sum()
+        wanted = sum(part[k] * states[:, t - k] for k in range(count))
+        assert torch.allclose(low[:, t], wanted, atol=1e-6)
+
+
+def test_a_constant_history_passes_the_low_pass_as_it_is() -> None:
+    states, layer = torch.randn(1, 1, WIDTH).expand(2, 9, WIDTH), CausalLowPass(WIDTH, 4, 0.0)
+    assert torch.allclose(layer(states), layer.norm(2 * states), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_mix_runs_from_attention_alone_to_the_low_pass_alone(share: float) -> None:
+    block = FilterBlock(CausalAttention(WIDTH, 8, 2, 0.0), 16, 0.0, 1e-12, share=share).eval()
+    states = torch.randn(2, 5, WIDTH)
+    wanted = block.low_pass(states) if share else super(FilterBlock, block).mix(states)
+    assert torch.allclose(block.mix(states), wanted, atol=1e-6)
+
+
+def test_gated_attention_is_written_out() -> None:
+    """Equations 1 to 3, one pair of positions at a time, with one head."""
+    layer, states = GatedAttention(WIDTH, 4, 1, LENGTH, 0.0, 0.0), torch.randn(1, 3, WIDTH)
+    nn.init.normal_(layer.distance_bias)
+    gate, value, query, key = functional.silu(layer.projection(layer.norm(states)))[0].chunk(4, dim=-1)
+    for t in range(3):
+        summed = sum(
+            functional.silu(query[t] @ key[s] + layer.distance_bias[t - s, 0]) / LENGTH * value[s]
+            for s in range(t + 1)
+        )
+        wanted = states[0, t] + layer.output(layer.attended_norm(summed) * gate[t])
+        assert torch.allclose(layer(states)[0, t], wanted, atol=1e-5)
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(UserError, match="must divide"):
+        GatedAttention(8, 8, 3, 5, 0.0, 0.0)
+
+
+def short_run(root: Path, **settings: Any) -> dict[str, Any]:
+    """An epoch of ItemID on a small set."""
+    given = {"data_path": str(root), "epochs": 1, "show_progress": False, "n_layers": 1}
+    return recbole_unisid.run("ItemID", "ml-mini", given | settings, verbose=False)
+
+
+class _Data:
+    """What a loss reads of a data set."""
+
+    item_num, sequences = 9, None
+
+
+def test_label_smoothing_is_cross_entropy_with_smoothed_labels() -> None:
+    states, items, targets = torch.randn(6, WIDTH), torch.randn(9, WIDTH), torch.tensor([1, 3, 3, 8, 1, 5])
+    config: dict[str, Any] = {"negatives": 1, "seed": 0}
+    loss = Smoothed(Softmax(config, _Data(), torch.arange(1, 9)), 0.2)
+    asked = torch.ones(1, 6, dtype=torch.bool)
+    found = loss(Positions(states, targets, items[targets], Candidates(None), items, asked))
+    wanted = functional.cross_entropy(states @ items[1:].T, targets - 1, label_smoothing=0.2)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["filter", "hstu"])
+def test_a_run_is_loaded_with_its_backbone(name: str, ml_mini: Path, in_empty_folder: Path) -> None:
+    """Trained, and its scores come from the loaded weights."""
+    result = short_run(ml_mini, backbone=name, positions="none", label_smoothing=0.1)
+    run = recbole_unisid.load(result["run_dir"])
+    assert type(run.model.transformer).__name__ == {"filter": "FilterTransformer", "hstu": "Hstu"}[name]
+    history = np.array([1, 2, 3])
+    expected = run.states([history]) @ run.item_vectors.T  # type: ignore[union-attr]
+    np.testing.assert_allclose(run.scores([history]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_label_smoothing_without_a_softmax_is_refused(ml_mini: Path, in_empty_folder: Path) -> None:
+    with pytest.raises(UserError, match="label_smoothing is for softmax losses"):
+        short_run(ml_mini, loss="bce", label_smoothing=0.1)
