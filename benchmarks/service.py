@@ -44,13 +44,18 @@ def serving(export: str, checkout: str, workers: int) -> Iterator[tuple[int, Any
         "-m",
         "recbole_unisid.commands.main",
         "serve",
-        f"--export={export}",
+        f"--export={Path(export).resolve()}",
         "--port=0",
     ]
     command += [f"--workers={workers}"] if workers > 1 else []
     with tempfile.TemporaryFile() as log:
         service = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"PYTHONPATH": checkout}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=checkout.split(":")[0],  # -m looks here first
+            env=os.environ | {"PYTHONPATH": checkout},
         )
         assert service.stdout is not None
         try:
@@ -201,7 +206,10 @@ def main() -> None:
     given = parse_options(rest)
     options: dict[str, Any] = {"seconds": 60.0, "clients": 64, "idle": 2000, "workers": 2, "parts": "123"}
     options = {key: type(value)(given.get(key, value)) for key, value in options.items()}
-    options |= {"before": given.get("before", ""), "here": str(Path(__file__).resolve().parents[1])}
+    options |= {
+        "before": given.get("before", "") and str(Path(given["before"]).resolve()),
+        "here": str(Path(__file__).resolve().parents[1]),
+    }
     assert export is not None
     ids = json.loads((Path(export) / "items.json").read_text())["ids"]
     draw = random.Random(0)

@@ -186,7 +186,10 @@ class ItemRecommender:
     def _history(self, history: Sequence[str]) -> NDArray[np.int64]:
         if isinstance(history, str) or len(history) == 0:
             raise RecommenderError("a history is a list of item names, oldest first, and holds at least one.")
-        return np.array([self._row(item) for item in history], dtype=np.int64)
+        try:
+            return np.array([self._rows[item] for item in history], dtype=np.int64)
+        except (KeyError, TypeError):  # the first that is none is named
+            return np.array([self._row(item) for item in history], dtype=np.int64)
 
     def _wanted(self, k: int) -> int:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
@@ -379,7 +382,9 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     mapped: dict[str, NDArray[Any]] = {
-        name: np.memmap(path, kinds[name][1], "r", 8 + length + header[name]["data_offsets"][0], tuple(shape))
+        name: np.asarray(  # a memmap itself is slow to take rows of
+            np.memmap(path, kinds[name][1], "r", 8 + length + header[name]["data_offsets"][0], tuple(shape))
+        )
         for name, (_, shape) in found.items()
     }
     if not np.isfinite(mapped["vectors"]).all():
