@@ -294,3 +294,30 @@ def test_bert4rec_wants_two_items(
     assert main(["recommend", "--run", folder, "--history", "i1", "-k", "3"]) == 2
     assert "leaves out the first item of a history" in capsys.readouterr().err
     assert main(["recommend", "--run", folder, "--history", "i1,i2", "-k", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "words"),
+    [
+        ("ItemID", {"user_inter_num_interval": "[500,inf)"}, "empty"),
+        ("ItemID", {"user_inter_num_interval": "[5, inf]"}, "must be text such as"),
+        ("ItemID", {"rm_dup_inter": "frist"}, "Did you mean first"),
+        ("ItemID", {"load_col": "{inter: [user_id, item_id]}"}, "timestamp"),
+        ("SASRecCPR", {}, "out of range"),
+    ],
+)
+def test_what_recbole_refuses_is_one_line(
+    model: str,
+    given: dict[str, str],
+    words: str,
+    tiny: Path,
+    in_empty_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Between the settings and the end of the first batch: a line and status 2, no traceback."""
+    options = [f"--{key}={value}" for key, value in given.items()]
+    places = [f"--data_path={tiny}", "--show_progress=False", "--epochs=1"]
+    assert main(["run", f"--model={model}", "--dataset=tiny", *places, *options]) == 2
+    said = capsys.readouterr()
+    assert words in said.err.splitlines()[-1]
+    assert "Traceback" not in said.out + said.err

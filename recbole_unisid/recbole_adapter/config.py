@@ -63,6 +63,7 @@ LISTS = {
     "additional_feat_suffix",
     "alias_of_user_id",
     "alias_of_item_id",
+    "selected_features",
 }
 
 
