@@ -118,3 +118,54 @@ def test_another_order_of_rows_is_the_same_data(
     read("ItemID", tmp_path, [*ROWS, "u1\tnew\t4\t1700000000"])
     assert main(ask) == 2
     assert "other items" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "in_log", "in_table", "rows_left"),
+    [
+        ("ItemID", "18.0", "18", 120),
+        ("SASRec", "0018", "18", 120),
+        ("UniSID", "18", "0018", 120),
+        ("SASRecF", "18.0", "18", 116),
+    ],
+)
+def test_items_that_differ_in_form_alone_are_named_in_both_forms(
+    model: str, in_log: str, in_table: str, rows_left: int, tmp_path: Path, in_empty_folder: Path
+) -> None:
+    """Once a run: they are two items, of which one has no text; a model of RecBole's that reads the table drops it."""
+    folder = tmp_path / "forms"
+    folder.mkdir()
+    rows = [row.replace("\ti18\t", f"\t{in_log}\t").replace("\ti", "\t") for row in ROWS]
+    (folder / "forms.inter").write_text("\n".join([HEAD, *rows]) + "\n")
+    table = [f"{in_table if k == 18 else k}\tthing {k}\tkind{k % 3}" for k in range(30)]
+    head = "item_id:token\ttitle:token_seq\tclass:token_seq"
+    (folder / "forms.item").write_text("\n".join([head, *table]) + "\n")
+    given = {"data_path": str(tmp_path), "epochs": 1, "show_progress": False, "use_gpu": False}
+    given |= {"text_encoder": "lsa", "codebook_sizes": [4, 4]} if model == "UniSID" else {}
+    result = recbole_unisid.run(model, "forms", given, verbose=False)
+    assert result["data"]["interactions"] == rows_left
+    log = (Path(result["run_dir"]) / "log.txt").read_text(encoding="utf-8")
+    said = [line for line in log.splitlines() if "written" in line]
+    assert len(said) == 1
+    assert repr(in_log) in said[0]
+    assert repr(in_table) in said[0]
+    if model == "SASRecF":
+        assert "4 of 120 interactions are left out" in said[0]
+
+
+@pytest.mark.parametrize("model", ["SASRecF", "UniSID"])
+def test_a_table_of_other_items_is_refused_with_both_forms(
+    model: str, tmp_path: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No item of the log is in the table: neither a model without rows nor one without text."""
+    folder = tmp_path / "forms"
+    folder.mkdir()
+    (folder / "forms.inter").write_text("\n".join([HEAD, *ROWS]) + "\n")
+    table = "".join(f"I{k}\tthing {k}\tkind{k % 3}\n" for k in range(30))
+    (folder / "forms.item").write_text("item_id:token\ttitle:token_seq\tclass:token_seq\n" + table)
+    arguments = [f"--model={model}", "--dataset=forms", f"--data_path={tmp_path}", "--epochs=1"]
+    assert main(["run", *arguments, *(["--text_encoder=lsa"] if model == "UniSID" else [])]) == 2
+    said = capsys.readouterr()
+    assert "'i0'" in said.out + said.err
+    assert "'I0'" in said.out + said.err
+    assert "forms" in said.err.splitlines()[-1]

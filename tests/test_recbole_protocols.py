@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,15 @@ def test_bert4rec_wants_two_items(
     assert main(["recommend", "--run", folder, "--history", "i1,i2", "-k", "3"]) == 0
 
 
+def with_items(tiny: Path, root: Path) -> Path:
+    """A data path with the same interactions and a table of items of a word and a number each."""
+    (root / "tiny").mkdir()
+    (root / "tiny" / "tiny.inter").write_text((tiny / "tiny" / "tiny.inter").read_text())
+    table = "".join(f"i{k}\tkind{k % 3}\t{k}.5\n" for k in range(30))
+    (root / "tiny" / "tiny.item").write_text("item_id:token\tkind:token\tprice:float\n" + table)
+    return root
+
+
 @pytest.mark.parametrize(
     ("model", "given", "words"),
     [
@@ -304,6 +314,11 @@ def test_bert4rec_wants_two_items(
         ("ItemID", {"rm_dup_inter": "frist"}, "Did you mean first"),
         ("ItemID", {"load_col": "{inter: [user_id, item_id]}"}, "timestamp"),
         ("SASRecCPR", {}, "out of range"),
+        ("ItemID", {"additional_feat_suffix": "itememb"}, "names tiny.itememb, but there is no such file"),
+        ("SASRecF", {"selected_features": "[price]"}, "--numerical_features=[price]"),
+        ("FDSA", {"selected_features": "[kind,price]"}, "'price' is float"),
+        ("S3Rec", {"item_attribute": "price"}, "to others (item_id, kind)."),
+        ("SASRec", {"log_wandb": "True"}, "pip install wandb"),
     ],
 )
 def test_what_recbole_refuses_is_one_line(
@@ -311,13 +326,25 @@ def test_what_recbole_refuses_is_one_line(
     given: dict[str, str],
     words: str,
     tiny: Path,
+    tmp_path: Path,
     in_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Between the settings and the end of the first batch: a line and status 2, no traceback."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
     options = [f"--{key}={value}" for key, value in given.items()]
-    places = [f"--data_path={tiny}", "--show_progress=False", "--epochs=1"]
+    places = [f"--data_path={with_items(tiny, tmp_path)}", "--show_progress=False", "--epochs=1"]
     assert main(["run", f"--model={model}", "--dataset=tiny", *places, *options]) == 2
     said = capsys.readouterr()
     assert words in said.err.splitlines()[-1]
     assert "Traceback" not in said.out + said.err
+
+
+def test_a_number_is_read_as_a_feature_where_it_is_embedded(
+    tiny: Path, tmp_path: Path, in_empty_folder: Path
+) -> None:
+    """RecBole's way to use it."""
+    given = QUICK | {"data_path": str(with_items(tiny, tmp_path)), "selected_features": ["kind", "price"]}
+    result = recbole_unisid.run("SASRecF", "tiny", given | {"numerical_features": ["price"]}, verbose=False)
+    assert result["data"]["items"] == 30

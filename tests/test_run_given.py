@@ -10,6 +10,7 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
+from recbole_unisid.config.given import parse_value
 from recbole_unisid.errors import UserError
 
 QUICK = {"epochs": 1, "show_progress": False, "text_encoder": "lsa", "codebook_sizes": [8, 8, 8]}
@@ -93,3 +94,19 @@ def test_names_are_names(given: dict[str, Any], words: str, files: list[str]) ->
     """From Python, too."""
     with pytest.raises(UserError, match=words):
         recbole_unisid.run(config_dict=given, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{max_norm:5}", {"max_norm": 5}),
+        ("{split:{RS:[0.8,0.1,0.1]},order:TO}", {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO"}),
+        ("{iid:item_emb, a: b}", {"iid": "item_emb", "a": "b"}),
+        ("{code_length:unit,centre:true}", {"code_length": "unit", "centre": True}),
+        ("{a:1,a:2}", "{a:1,a:2}"),
+        ("{text:}", {"text": None}),
+    ],
+)
+def test_a_mapping_of_the_command_line_needs_no_blank(text: str, value: Any) -> None:
+    """A shell takes quotes away, and YAML wants a blank after a colon; what cannot be read stays text."""
+    assert parse_value(text) == value

@@ -131,6 +131,10 @@ def test_words(key: str) -> None:
         ({"eval_args": "{a: 1}"}, "a mapping of split, order, group_by and mode"),
         ({"clip_grad_norm": "{a: 1}"}, "a mapping of max_norm and norm_type"),
         ({"clip_grad_norm": "{max_norm: 0}"}, "numbers above 0"),
+        (
+            {"val_interval": "{rating:[4,inf)}"},
+            "A shell takes quotes away: put the whole between double ones",
+        ),
         ({"user_inter_num_interval": 5}, "must be text such as [5,inf)"),
         ({"val_interval": {"rating": "[5,inf]"}}, "must be a mapping to text such as [5,inf)"),
         ({"text_fields": "-5"}, "each of it text"),

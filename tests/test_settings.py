@@ -122,6 +122,11 @@ UNREAD = [
     ("UniSID", {"kg_reverse_r": True}, "knowledge graph"),
     ("UniSID", {"valid_metric_bigger": False}, "It follows from valid_metric"),
     ("UniSID", {"save_dataset": True}, "pickle"),
+    ("SASRec", {"neg_sampling": {"uniform": 1}}, "its name is train_neg_sample_args"),
+    ("BPR", {"eval_setting": "TO_LS,full"}, "its name is eval_args"),
+    ("SASRec", {"min_user_inter_num": 5}, "it is user_inter_num_interval, such as [5,inf)"),
+    ("ItemID", {"lowest_val": {"rating": 4}}, "it is val_interval, such as {rating: '[4,inf)'}"),
+    ("ItemID", {"nproc": 2}, "torchrun starts several processes"),
     ("UniSID", {"learning_rat": 1}, "There is no setting 'learning_rat'"),
 ]
 

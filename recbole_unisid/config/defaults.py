@@ -80,11 +80,26 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 def parse_yaml(text: str) -> Any:
-    """Read one value, such as ``[cosine, euclidean]``; text that is not YAML is returned as it is."""
+    """Read one value, such as ``[cosine, euclidean]``; text that is not YAML is returned as it is.
+
+    YAML wants a blank after a colon. A command line has no place for one: ``{max_norm:5}`` is read all the same.
+    """
     try:
-        return yaml.load(text, Loader=_SafeLoader)
+        return _parted(yaml.load(text, Loader=_SafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
+
+
+def _parted(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    found: dict[Any, Any] = {}
+    for key, inner in value.items():
+        name, colon, rest = key.partition(":") if isinstance(key, str) and inner is None else (key, "", "")
+        if name in found:
+            raise ValueError(f"'{name}' stands twice")
+        found[name] = parse_yaml(rest) if colon else _parted(inner)
+    return found
 
 
 def overall_defaults() -> dict[str, Any]:

@@ -235,4 +235,8 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: s
         if (value is None and default is None) or not (wrong := misfit(value, kind)):
             continue
         said = f"; the default is {default}" if key in defaults else ""
-        raise UserError(f"{where}{key}={value} must be {wrong[0]}{said}.{wrong[1]}")
+        quoted = isinstance(value, str) and value.startswith("{")  # and so no mapping that can be read
+        eaten = (
+            f' A shell takes quotes away: put the whole between double ones, --{key}="...".' if quoted else ""
+        )
+        raise UserError(f"{where}{key}={value} must be {wrong[0]}{said}.{wrong[1]}{eaten}")

@@ -1,8 +1,9 @@
-"""The order of the items' names, and whether it comes from the source or from the numbering here."""
+"""What the items' names tell: their order, whether it comes from the source, and names that differ in form alone."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +72,22 @@ def numbered_by_appearance(sequences: UserSequences) -> str | None:
                 "say nothing about this data set's order"
             )
     return None
+
+
+def form_of(name: str) -> str:
+    """What is left of a name without zeros before a number, ``.0`` after it, case and blanks."""
+    return re.sub(r"^0+(?=\d)|\.0+$|\s", "", name).casefold()
+
+
+def alike(names: Iterable[str], table: Iterable[str]) -> list[tuple[str, str]]:
+    """Names that a table lacks and has in another form, each with the table's.
+
+    Examples
+    --------
+    >>> alike(["18.0", "19", "21"], ["18", "19", "20"])
+    [('18.0', '18')]
+    """
+    listed, used = dict.fromkeys(table), dict.fromkeys(names)
+    forms = {form_of(name): name for name in listed if name not in used}
+    missing = [name for name in used if name not in listed]
+    return [(name, forms[form_of(name)]) for name in missing if forms and form_of(name) in forms]

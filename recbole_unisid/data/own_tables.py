@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from recbole_unisid.data.columns import (
 )
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder
 from recbole_unisid.data.filters import checked_duplicates
+from recbole_unisid.data.identifiers import form_of
 from recbole_unisid.data.interactions import (
     InteractionCollector,
     Interactions,
@@ -275,7 +275,7 @@ class _TextColumns:
                 counts["no item"] += 1
             elif item not in wanted:
                 counts["without interactions"] += 1
-                self.forms.setdefault(_form(item), item)
+                self.forms.setdefault(form_of(item), item)
             else:
                 yield item, tuple(make(row[column]) for column, make in makers)
 
@@ -285,18 +285,13 @@ class _TextColumns:
         if missing:
             yield f"{missing:,} of the items in the interactions are not in {self.table.path.name}: they have no text"
         alike = [
-            (item, self.forms[_form(item)]) for item in sorted(items_in(log)) if _form(item) in self.forms
+            (item, self.forms[form_of(item)]) for item in sorted(items_in(log)) if form_of(item) in self.forms
         ]
         if alike and missing:
             yield (
                 f"{len(alike):,} items are written otherwise in {self.table.path.name}, such as {alike[0][0]!r} in the "
                 f"interactions and {alike[0][1]!r} there: write them alike, or they are different items"
             )
-
-
-def _form(name: str) -> str:
-    """What is left of a name without zeros before a number, ``.0`` after it, case and blanks."""
-    return re.sub(r"^0+(?=\d)|\.0+$|\s", "", name).casefold()
 
 
 def _first_values(rows: Iterator[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -147,6 +147,8 @@ class UniSIDConfig(Config):
         columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
         for names in features.values():
             columns["item"] = [merged["ITEM_ID_FIELD"], *(as_list(names) or [])]
+        for suffix in merged["additional_feat_suffix"] or ():
+            columns[suffix] = [*header(folder / f"{folder.name}.{suffix}", merged["field_separator"])]
         self._load_filtered(columns, merged, folder)
         self.internal_config_dict |= features | {"load_col": columns}
         if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
@@ -222,12 +224,12 @@ class UniSIDConfig(Config):
         if not parts:
             with distributed.writer_first():
                 ensure_dataset(folder.name, folder.parent, progress=bool(settings["show_progress"]))
-            return
-        for part in parts:
-            if not (folder / f"{folder.name}.{part}.inter").is_file():
-                raise UserError(
-                    f"benchmark_filename names '{part}', but there is no {folder.name}.{part}.inter in {folder}."
-                )
+        named = {"benchmark_filename": [f"{part}.inter" for part in parts or ()]}
+        named["additional_feat_suffix"] = settings.get("additional_feat_suffix") or []
+        for key, endings in named.items():
+            for file in (f"{folder.name}.{ending}" for ending in endings):
+                if not (folder / file).is_file():
+                    raise UserError(f"{key} names {file}, but there is no such file in {folder}.")
 
     def _set_default_parameters(self) -> None:
         data_path = str(self.final_config_dict["data_path"])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
+from recbole_unisid.data.identifiers import alike
 from recbole_unisid.data.sequences import UserSequences, group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, VALID, Split
 from recbole_unisid.errors import UserError
@@ -40,6 +41,7 @@ class _AtomicFiles:
     _split: Split | None = None
     # What RecBole's Dataset sets.
     inter_feat: Any
+    item_feat: Any
     uid_field: str
     iid_field: str
     time_field: str
@@ -96,6 +98,24 @@ class _AtomicFiles:
         if times is not None and not np.isfinite(times.to_numpy(np.float64)).all():
             row = int(np.flatnonzero(~np.isfinite(times.to_numpy(np.float64)))[0]) + 2
             raise UserError(f"{dataset_path}/{token}.inter, line {row}: the time is missing or not finite.")
+
+    def _filter_inter_by_user_or_item(self) -> None:
+        """Leave out what the user and item files lack, as RecBole does, and say so."""
+        items, rows = self.inter_feat[self.iid_field].unique().tolist(), len(self.inter_feat)
+        super()._filter_inter_by_user_or_item()  # type: ignore[misc]
+        if len(self.inter_feat) == rows:
+            return
+        twins = alike(items, self.item_feat[self.iid_field]) if self.item_feat is not None else []
+        written = f"; {twins[0][0]!r} is written {twins[0][1]!r} there" if twins else ""
+        LOG.warning(
+            "%d of %d interactions are left out: their user or item is not in the user or item file that the model "
+            "reads%s", rows - len(self.inter_feat), rows, written,
+        )  # fmt: skip
+        if self.inter_feat.empty:
+            raise UserError(
+                f"No interaction of '{self.config['dataset']}' has an item of its item file{written}: write the "
+                "items alike in both files."
+            )
 
     def _remove_duplication(self) -> None:
         """RecBole sorts by time without care for ties: file order is lost even where nothing is doubled."""

@@ -79,6 +79,15 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
     names = settings[key] if isinstance(settings[key], list) else [settings[key]]
     available = header(folder / f"{folder.name}.item", settings["field_separator"])
     chosen = [_available_name(name, available, model, folder) for name in names]
+    embedded = [] if model == "S3Rec" else settings["numerical_features"]
+    for name in chosen:
+        if not available[name].startswith("token") and name not in embedded:
+            fitting = [other for other, kind in available.items() if kind.startswith("token")]
+            also = "" if model == "S3Rec" else f", or have it embedded with --numerical_features=[{name}]"
+            raise UserError(
+                f"{model} reads item features of type token or token_seq, and '{name}' is {available[name]}: set "
+                f"--{key} to others ({', '.join(fitting)}){also}."
+            )
     return {key: chosen if isinstance(settings[key], list) else chosen[0]}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.config.settings import as_list
+from recbole_unisid.data.identifiers import alike
 from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors
@@ -54,6 +55,11 @@ def shown_items(table: ItemTable | None, item_ids: list[str]) -> tuple[list[str]
     """Titles and categories of items, to show them; without an item file, their names and nothing."""
     if table is None:
         return item_ids, [""] * len(item_ids)
+    if twins := alike(item_ids, table.ids):
+        LOG.warning(
+            "%d items of the interactions are written otherwise in the item file, such as %r in the interactions and "
+            "%r there: write them alike, or they are different items", len(twins), *twins[0],
+        )  # fmt: skip
     return item_titles(table, item_ids), item_categories(table, item_ids)
 
 

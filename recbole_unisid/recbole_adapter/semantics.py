@@ -96,8 +96,8 @@ def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
     item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     started = time.perf_counter()
     table = item_table(config)
-    texts, vectors, recipe = encode_items(config, dataset, table, item_ids)
     titles, categories = shown_items(table, item_ids)
+    texts, vectors, recipe = encode_items(config, dataset, table, item_ids)
     del table  # a million items' columns are not kept while a model trains
     encoded = time.perf_counter()
     tokenization = None
