@@ -20,17 +20,8 @@ def seen_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """List what stands before each target: the items that the filter of `full` takes out.
 
-    Parameters
-    ----------
-    positions : ndarray of int64, shape [cases]
-        Flat positions of the targets. Pass them in chunks: the answer is as long as all histories.
-
-    Returns
-    -------
-    rows : ndarray of int64, shape [pairs]
-        The case (0 .. cases - 1), ascending.
-    items : ndarray of int64, shape [pairs]
-        An item of its history; one that was had twice stands here twice.
+    Of targets by flat position [cases] come the case (0 .. cases - 1, ascending) and an item of its history, both
+    [pairs]; an item that was had twice stands here twice. The answer is as long as all histories: ask in chunks.
     """
     counts = history_lengths(sequences, positions)
     rows = np.repeat(np.arange(len(positions)), counts)
@@ -53,27 +44,18 @@ def sample_negatives(
     seed: int = PROTOCOL_SEED,
     users: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Draw each user's negatives: uniform, distinct, outside the user's whole sequence.
+    """Draw each user's negatives [users, count], ascending: uniform, distinct, outside the user's whole sequence.
 
     A user has one set for validation and for test. The set depends on `seed`, on the user's row and
     on the user's items only: asking for some users gives the rows that asking for all would give.
     The protocol is S3-Rec's (Zhou et al., CIKM 2020); sampling without replacement is Floyd's
-    algorithm (Bentley and Floyd, "A sample of brilliance", CACM 1987).
+    algorithm (Bentley and Floyd, "A sample of brilliance", CACM 1987). A user with fewer than `count` other items gets
+    all of them after zeros: 0 is padding, no candidate, and ranking passes over it.
 
     Parameters
     ----------
-    count : int
-        Negatives a user.
-    seed : int
-        The protocol's.
     users : ndarray of int64, shape [n], optional
         0-based rows to draw for, ascending and distinct; all users by default.
-
-    Returns
-    -------
-    ndarray of int64, shape [n, count]
-        Item numbers, ascending. A user with fewer than `count` other items gets all of them after
-        zeros: 0 is padding, no candidate, and ranking passes over it.
     """
     rows = np.arange(sequences.n_users) if users is None else np.asarray(users, dtype=np.int64)
     if len(rows) and (rows[0] < 0 or rows[-1] >= sequences.n_users or (np.diff(rows) <= 0).any()):

@@ -86,14 +86,11 @@ def order_leak(ranks: ControlRanks) -> str | None:
     Without a leak the two rules are alike, so among the targets that either finds in its first 10
     each finds half, with the spread of a binomial: None within three standard deviations of it.
     """
-    found = {
-        name: int(per_user_metric(ranks[name]["full_unfiltered"], "recall@10").sum())
-        for name in ("next_id", "previous_id")
-    }
-    after, before = found["next_id"], found["previous_id"]
+    unfiltered = [ranks[name]["full_unfiltered"] for name in ("next_id", "previous_id")]
+    after, before = (int(per_user_metric(one, "recall@10").sum()) for one in unfiltered)
     if abs(after - before) <= 3 * np.sqrt(after + before):
         return None
-    cases = len(ranks["next_id"]["full_unfiltered"])
+    cases = len(unfiltered[0])
     return (
         f"the order of this data leaks: the 10 next item identifiers find {after / cases:.4f} of targets, "
         f"the 10 previous ones {before / cases:.4f}; shuffle ties in time if the data has times"
@@ -101,11 +98,7 @@ def order_leak(ranks: ControlRanks) -> str | None:
 
 
 def order_note(sequences: UserSequences, ranks: ControlRanks) -> str | None:
-    """The line to print below the ID controls of a data set; None where they tell nothing.
-
-    It says that they mean nothing, where the items were numbered by first appearance; else it is that of
-    :func:`order_leak`.
-    """
+    """The line to print below the ID controls: that they mean nothing (items numbered by appearance), or of a leak."""
     return numbered_by_appearance(sequences) or order_leak(ranks)
 
 
@@ -118,8 +111,7 @@ def nearest_text_ranks(
 ) -> dict[str, NDArray[np.int64]]:
     """Rank every target by the cosine of its text and the text of the item before it: no sequence model.
 
-    `vectors` are text embeddings [n_items, d], item 1 first. The ranks are those in ``full`` and
-    ``full_unfiltered``, the targets in ascending position.
+    `vectors` are text embeddings [n_items, d], item 1 first. The targets stand in ascending position.
     """
     norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     unit = torch.from_numpy(np.concatenate([np.zeros_like(vectors[:1]), vectors / norms]))  # [n_items + 1, d]

@@ -41,21 +41,10 @@ def per_user_metric(ranks: NDArray[np.int64], name: str) -> NDArray[np.float64]:
 def metrics_from_ranks(
     ranks: NDArray[np.int64], cutoffs: tuple[int, ...] = FULL_CUTOFFS, hit_name: str = "recall"
 ) -> dict[str, float]:
-    """Means over cases of hits, NDCG and reciprocal rank.
+    """Means over cases of hits, NDCG and reciprocal rank, from 1-based ranks [cases]; refused where there is no case.
 
-    Parameters
-    ----------
-    ranks : ndarray of int64, shape [cases]
-        1-based.
-    cutoffs : tuple of int
-        Where the lists end. NDCG at 1 is left out: it equals the hit.
-    hit_name : {"recall", "hit"}
-        ``recall`` for the whole catalogue, ``hit`` for sampled candidates, as the literature writes.
-
-    Raises
-    ------
-    UserError
-        There is no case.
+    Hits are called ``recall`` for the whole catalogue, ``hit`` for sampled candidates, as the literature writes. NDCG
+    at 1 is left out: it equals the hit.
 
     Examples
     --------
@@ -72,13 +61,9 @@ def metrics_from_ranks(
 
 
 def protocol_metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, dict[str, float]]:
-    """Apply :func:`metrics_from_ranks` to each candidate set, with its own cutoffs and names.
-
-    Recall, NDCG at 5, 10, 20 and MRR; for sampled sets hits at 1, 5, 10.
-    """
+    """Apply :func:`metrics_from_ranks` to each candidate set, with its own cutoffs and names."""
+    sampled, whole = (SAMPLED_CUTOFFS, "hit"), (FULL_CUTOFFS, "recall")
     return {
-        name: metrics_from_ranks(values, SAMPLED_CUTOFFS, "hit")
-        if name.startswith("sampled")
-        else metrics_from_ranks(values)
+        name: metrics_from_ranks(values, *(sampled if name.startswith("sampled") else whole))
         for name, values in ranks.items()
     }

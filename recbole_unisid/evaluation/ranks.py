@@ -23,7 +23,8 @@ def ranks_from_scores(
 ) -> dict[str, NDArray[np.int64]]:
     """Rank every target among its candidates: 1 + the number of others scored as high or higher.
 
-    Ties count against the model, so that items that share a semantic ID cannot look good by luck.
+    Ties count against the model, so that items that share a semantic ID cannot look good by luck. The ranks [B] are
+    those in ``full_unfiltered``; with `seen` in ``full``, too; with `negatives` in ``sampled<count>``.
 
     Parameters
     ----------
@@ -40,12 +41,6 @@ def ranks_from_scores(
         For a model that lists only its best k: that k. A target that is not listed (``-inf``) has
         rank k + 1 in `full` and `full_unfiltered`. Without it, as among sampled candidates always,
         all that is not listed ties, so such a target comes last.
-
-    Returns
-    -------
-    dict of ndarray of int64, each of shape [B]
-        ``full_unfiltered``; with `seen`, ``full``; with `negatives`, ``sampled<count>``
-        (``sampled99`` for 99).
 
     Raises
     ------
@@ -77,15 +72,10 @@ def ranks_from_scores(
 def ranks_among_sampled(
     own: Tensor, others: Tensor, targets: Tensor, negatives: Tensor
 ) -> dict[str, NDArray[np.int64]]:
-    """Rank targets among sampled candidates whose scores are known, as above: ``sampled<count>``.
+    """Rank targets [B] among sampled candidates `negatives` [B, count], as above: ``sampled<count>``.
 
-    Parameters
-    ----------
-    own, others : Tensor of float, shapes [B] and [B, count]
-        Scores of the targets and of the candidates.
-    targets : Tensor of int64, shape [B]
-    negatives : Tensor of int64, shape [B, count]
-        The candidates; 0 is no candidate, nor is the target itself.
+    Known are the scores of the targets, `own` [B], and of the candidates, `others` [B, count]. An item 0 is no
+    candidate, nor is the target itself.
 
     Raises
     ------

@@ -46,15 +46,9 @@ class Slice:
 
 
 def popularity_thresholds(training_counts: NDArray[np.int64]) -> tuple[int, int]:
-    """Find the popularity from which an item is head, and from which it is mid.
+    """Find the training interactions from which an item is head, and from which it is mid; entry 0 is padding.
 
-    The counts of the items with which the most popular items first hold 20 % and 80 % of the
-    training interactions. All items of one count are in one slice.
-
-    Parameters
-    ----------
-    training_counts : ndarray of int64, shape [n_items + 1]
-        Training interactions of each item; entry 0 is padding.
+    They are those of the items with which the most popular items first hold 20 % and 80 % of the training interactions.
     """
     counts = np.sort(training_counts[1:])[::-1]
     share = np.cumsum(counts) / max(1, counts.sum())
@@ -63,15 +57,7 @@ def popularity_thresholds(training_counts: NDArray[np.int64]) -> tuple[int, int]
 
 
 def make_slices(training_counts: NDArray[np.int64], history_length: NDArray[np.int64]) -> list[Slice]:
-    """State the slices of a data set and split: popularity slices, then cold ones, then history ones.
-
-    Parameters
-    ----------
-    training_counts : ndarray of int64, shape [n_items + 1]
-        Training interactions of each item; entry 0 is padding.
-    history_length : ndarray of int64, shape [cases]
-        Interactions before each target; short and long part at their median.
-    """
+    """State the slices of a data set and split: by the items' training interactions, then by history length [cases]."""
     middle = int(np.median(history_length)) if len(history_length) else 0
     head, mid = popularity_thresholds(training_counts)
     return [
@@ -98,19 +84,9 @@ def slice_metrics(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, SliceFigures]:
-    """Recall and NDCG at 10 by slice, each with a 95 % bootstrap interval.
+    """Recall and NDCG at 10 by slice, each with a 95 % bootstrap interval (:func:`bootstrap_mean`).
 
-    Parameters
-    ----------
-    ranks : ndarray of int64, shape [cases]
-        1-based ranks under one candidate set.
-    target_popularity, history_length : ndarray of int64, shape [cases]
-        Training interactions of each target, and interactions before it.
-    slices : list of Slice
-    users : ndarray of int64 or str, shape [cases], optional
-        Whose case it is; by default each is another user's.
-    resamples, seed : int
-        Of the bootstrap.
+    The `ranks` are 1-based and of one candidate set, the popularity is the target's training interactions; all [cases].
     """
     measures = {"target_popularity": target_popularity, "history_length": history_length}
     table: dict[str, SliceFigures] = {}

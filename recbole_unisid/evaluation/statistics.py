@@ -38,23 +38,15 @@ def bootstrap_mean(
     For a paired comparison pass the differences, averaged over seeds. Efron and Tibshirani, "An Introduction to
     the Bootstrap" (1993), chapters 13 and 16; the p-value is Davison and Hinkley's (1997), equation 4.11.
 
+    It is ``2 (1 + b) / (1 + resamples)``, at most 1, with `b` the samples on the rarer side of 0 (those at 0 stand on
+    both).
+
     Parameters
     ----------
     values : ndarray of float64, shape [cases]
         A metric, or a difference of metrics, of every case.
     users : ndarray of int64 or str, shape [cases], optional
         Whose case it is; a user's cases are drawn together. By default each case is its own user.
-    resamples : int
-    level : float
-        Coverage of the interval.
-    seed : int
-        The same seed gives the same interval.
-
-    Returns
-    -------
-    Interval
-        ``p_value`` is ``2 (1 + b) / (1 + resamples)``, `b` counting the samples on the rarer side of
-        0 (those at 0 stand on both), at most 1.
     """
     if len(values) == 0:
         raise ValueError("there is nothing to resample: no case")
@@ -79,9 +71,8 @@ def _resampled_means(
     generator = np.random.default_rng(seed)
     chunk = max(1, _CELLS // len(counts))
     for start in range(0, resamples, chunk):
-        drawn = generator.multinomial(
-            len(sums), counts / len(sums), size=min(chunk, resamples - start)
-        )  # [chunk, distinct]
+        size = min(chunk, resamples - start)
+        drawn = generator.multinomial(len(sums), counts / len(sums), size)  # [chunk, distinct]
         total, cases = (drawn @ distinct.T).T
         yield total / cases
 
@@ -126,18 +117,7 @@ def metric_over_seeds(
 
 
 def require_same_cases(one: RankTable, other: RankTable) -> None:
-    """Refuse to pair runs that were tested on other users or other targets.
-
-    Parameters
-    ----------
-    one, other : RankTable
-        Of two runs; their cases must stand in the same order too.
-
-    Raises
-    ------
-    UserError
-        They were.
-    """
+    """Refuse to pair runs that were tested on other users or other targets, or on the same in another order."""
     if not (np.array_equal(one.user, other.user) and np.array_equal(one.target, other.target)):
         raise UserError(
             "two runs were not tested on the same users and targets, so they cannot be compared: "
@@ -155,14 +135,9 @@ def compare_runs(
 ) -> list[Comparison]:
     """Compare every model with one of them, paired user by user; models in their order, the reference left out.
 
-    A metric is averaged over a model's seeds first, then users are resampled, once for each pair;
+    A metric is averaged over a model's tables, one a seed, then users are resampled, once for each pair;
     the spread over seeds is shown beside (:class:`Spread`) and is no part of the interval. Models without the
     candidate set are left out; without it in the reference there is nothing to compare.
-
-    Parameters
-    ----------
-    runs : mapping of sequences of RankTable
-        By model, one table a seed.
 
     Raises
     ------
@@ -174,15 +149,13 @@ def compare_runs(
     known = {model: tables for model, tables in runs.items() if candidates in tables[0].ranks}
     if reference not in known:
         return []
-    base, base_spread = metric_over_seeds(known[reference], candidates, metric)
-    users = known[reference][0].user
+    its = known.pop(reference)
+    base, base_spread = metric_over_seeds(its, candidates, metric)
     found = {}
-    for model in known:
-        if model == reference:
-            continue
-        require_same_cases(known[reference][0], known[model][0])
-        values, _ = metric_over_seeds(known[model], candidates, metric)
-        found[model] = bootstrap_mean(values - base, users, resamples, seed=seed)
+    for model, tables in known.items():
+        require_same_cases(its[0], tables[0])
+        values, _ = metric_over_seeds(tables, candidates, metric)
+        found[model] = bootstrap_mean(values - base, its[0].user, resamples, seed=seed)
     corrected = holm([difference.p_value for difference in found.values()])
     return [
         Comparison(
@@ -200,8 +173,7 @@ def compare_runs(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for their number by Holm's step-down method, in the same order.
 
-    Below 0.05 where the family-wise error rate stays below it. Holm, "A simple sequentially rejective multiple
-    test procedure" (Scand. J. Statist. 1979).
+    Holm, "A simple sequentially rejective multiple test procedure" (Scand. J. Statist. 1979).
 
     Examples
     --------

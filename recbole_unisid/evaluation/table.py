@@ -64,7 +64,7 @@ class RankTable:
         Raises
         ------
         UserError
-            The file is absent, cut, or lacks a column.
+            The file is absent or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,77 @@ _CHUNK = 8192
 #: From prefix to last codes in use.
 Taken = dict[tuple[int, ...], set[int]]
 
+#: ``none``: the ID token tells items apart. ``suffix``: TIGER's extra level that counts through a
+#: tuple's items (arXiv 2305.05065). ``balanced``: a last level of limited capacity.
+STRATEGIES = ("none", "suffix", "balanced")
+
+
+def resolve_collisions(
+    strategy: str, codes: NDArray[np.int64], vectors: NDArray[np.float32], tokenizer: Tokenizer
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Apply a strategy to the codes of all items, as a fitted tokenizer gives them.
+
+    The codes are [items, levels], with a suffix [items, levels + 1]. For the health report comes the ``strategy`` and
+    what it changed; a suffix has its ``suffix_size`` there.
+
+    Raises
+    ------
+    UserError
+        When there are more items than tuples to balance them over.
+    """
+    changes: dict[str, Any] = {"strategy": strategy}
+    if strategy == "suffix":
+        suffix = occurrence_numbers(codes)
+        changes |= {"suffix_size": int(suffix.max()) + 1, "items_told_apart": int((suffix > 0).sum())}
+        return np.column_stack([codes, suffix]), changes
+    if strategy == "balanced":
+        nearest, books = codes, tokenizer.codebooks
+        codes = balance(lambda rows: tokenizer.latents(vectors[rows]), nearest, books, tokenizer.distances)
+        moved = codes != nearest
+        changes["items_changed"] = int(moved.any(axis=1).sum())
+        changes["items_with_another_prefix"] = int(moved[:, :-1].any(axis=1).sum())
+    return codes, changes
+
+
+def occurrence_numbers(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each item, how many before it have its tuple; shape [items]."""
+    group, counts = tuple_groups(codes)
+    order = np.argsort(group, kind="stable")
+    first = np.cumsum(counts) - counts
+    numbers = np.empty(len(codes), dtype=np.int64)
+    numbers[order] = np.arange(len(codes)) - np.repeat(first, counts)
+    return numbers
+
+
+def place_new_items(
+    strategy: str,
+    codes: NDArray[np.int64],
+    latents: NDArray[np.float32],
+    known: NDArray[np.int64],
+    suffix_size: int,
+    tokenizer: Tokenizer,
+) -> NDArray[np.int64]:
+    """Apply a strategy to new items' codes [new, levels] while the known ones [items, ...] keep theirs.
+
+    New items beyond the `suffix_size` suffixes share the last one: a model's table of suffixes does not grow.
+    A balanced new item whose tuple is taken gets the best free one for its latent, in the order of the items.
+    """
+    levels = codes.shape[1]
+    if strategy == "suffix":
+        both = np.concatenate([known[:, :levels], codes])
+        suffix = np.minimum(occurrence_numbers(both)[len(known) :], suffix_size - 1)
+        return np.column_stack([codes, suffix])
+    if strategy == "balanced":
+        books = [torch.from_numpy(book) for book in tokenizer.codebooks]
+        taken = taken_codes(known)
+        codes = codes.copy()
+        for row, (*prefix, last) in enumerate(codes.tolist()):
+            used = taken.setdefault(tuple(prefix), set())
+            if last in used:
+                codes[row] = free_tuple(torch.from_numpy(latents[row]), books, tokenizer.distances, taken)
+            used.add(last)
+    return codes
+
 
 def balance(
     latents: Callable[[NDArray[np.int64]], NDArray[np.float32]],
@@ -35,16 +105,8 @@ def balance(
 
     Items with the same prefix (all codes but the last) share out the last level's codes so that their summed
     squared error is least (an assignment problem, Kuhn 1955), where any two of them collide. Of more items
-    than codes, those with the largest error leave; each goes to the nearest prefix that has room.
-
-    Parameters
-    ----------
-    latents : callable
-        From row numbers [m] to the latents of these items, float32 [m, width].
-    codes : ndarray of int64, shape [items, levels]
-    codebooks : sequence of ndarray of float32, shape [codes, width] each
-    distances : sequence of str
-        Of each level; tells which prefixes are near.
+    than codes, those with the largest error leave; each goes to the nearest prefix that has room, by the levels'
+    distances. `latents` gives those of items by row number, [m] -> [m, width].
 
     Raises
     ------
@@ -58,7 +120,9 @@ def balance(
     codes = codes.copy()
     leaving: list[int] = []
     for rows, sizes in _colliding_groups(codes):
-        residuals = _last_residuals(latents(rows), codes[rows], books)  # r_L, [rows, width]
+        residuals = torch.from_numpy(latents(rows))  # of the last level r_L, [rows, width]
+        if len(books) > 1:
+            residuals = residuals - decode(torch.from_numpy(codes[rows, :-1]), books[:-1])
         errors = squared_distances(residuals, books[-1]).numpy()  # [rows, last codes]
         for start, size in zip(np.cumsum(sizes) - sizes, sizes, strict=True):
             group, cost = rows[start : start + size], errors[start : start + size]
@@ -134,105 +198,3 @@ def _colliding_groups(codes: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int
         inside = blocks == block
         starts = zip(first[inside], sizes[inside], strict=True)
         yield np.concatenate([order[start : start + size] for start, size in starts]), sizes[inside]
-
-
-def _last_residuals(
-    latents: NDArray[np.float32], codes: NDArray[np.int64], codebooks: Sequence[Tensor]
-) -> Tensor:
-    """What the last level has to explain, shape [n, width]."""
-    points = torch.from_numpy(latents)
-    if len(codebooks) == 1:
-        return points
-    return points - decode(torch.from_numpy(codes[:, :-1]), codebooks[:-1])
-
-
-#: ``none``: the ID token tells items apart. ``suffix``: TIGER's extra level that counts through a
-#: tuple's items (arXiv 2305.05065). ``balanced``: a last level of limited capacity.
-STRATEGIES = ("none", "suffix", "balanced")
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """Codes after a strategy."""
-
-    codes: NDArray[np.int64]  # int64 [items, levels], with a suffix [items, levels + 1]
-    suffix_size: int  # codes of the suffix level; 0 where there is none
-    changes: dict[str, Any]  # the strategy's name and what it changed, for the health report
-
-
-def resolve_collisions(
-    strategy: str, codes: NDArray[np.int64], vectors: NDArray[np.float32], tokenizer: Tokenizer
-) -> Resolved:
-    """Apply a strategy to the codes of all items, as a fitted tokenizer gives them.
-
-    Raises
-    ------
-    UserError
-        When there are more items than tuples to balance them over.
-    """
-    if strategy == "suffix":
-        suffix = occurrence_numbers(codes)
-        size = int(suffix.max()) + 1
-        changes = {"strategy": strategy, "suffix_size": size, "items_told_apart": int((suffix > 0).sum())}
-        return Resolved(np.column_stack([codes, suffix]), size, changes)
-    if strategy == "balanced":
-        balanced = balance(
-            lambda rows: tokenizer.latents(vectors[rows]), codes, tokenizer.codebooks, tokenizer.distances
-        )
-        moved = (balanced[:, :-1] != codes[:, :-1]).any(axis=1)
-        changes = {
-            "strategy": strategy,
-            "items_changed": int((balanced != codes).any(axis=1).sum()),
-            "items_with_another_prefix": int(moved.sum()),
-        }
-        return Resolved(balanced, 0, changes)
-    return Resolved(codes, 0, {"strategy": strategy})
-
-
-def occurrence_numbers(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each item, how many before it have its tuple; shape [items]."""
-    group, counts = tuple_groups(codes)
-    order = np.argsort(group, kind="stable")
-    first = np.cumsum(counts) - counts
-    numbers = np.empty(len(codes), dtype=np.int64)
-    numbers[order] = np.arange(len(codes)) - np.repeat(first, counts)
-    return numbers
-
-
-def place_new_items(
-    strategy: str,
-    codes: NDArray[np.int64],
-    latents: NDArray[np.float32],
-    known: NDArray[np.int64],
-    suffix_size: int,
-    tokenizer: Tokenizer,
-) -> NDArray[np.int64]:
-    """Apply a strategy to new items' codes while the known ones keep theirs.
-
-    New items beyond the `suffix_size` suffixes share the last one: a model's table of suffixes does not grow.
-    A balanced new item whose tuple is taken gets the best free one, in the order of the items.
-
-    Parameters
-    ----------
-    strategy : {"none", "suffix", "balanced"}
-    codes : ndarray of int64, shape [new, levels]
-        As `tokenizer` gives them.
-    latents : ndarray of float32, shape [new, latent width]
-    known : ndarray of int64, shape [items, levels or levels + 1]
-        Codes of the known items after the strategy.
-    """
-    levels = codes.shape[1]
-    if strategy == "suffix":
-        both = np.concatenate([known[:, :levels], codes])
-        suffix = np.minimum(occurrence_numbers(both)[len(known) :], suffix_size - 1)
-        return np.column_stack([codes, suffix])
-    if strategy == "balanced":
-        books = [torch.from_numpy(book) for book in tokenizer.codebooks]
-        taken = taken_codes(known)
-        codes = codes.copy()
-        for row, (*prefix, last) in enumerate(codes.tolist()):
-            used = taken.setdefault(tuple(prefix), set())
-            if last in used:
-                codes[row] = free_tuple(torch.from_numpy(latents[row]), books, tokenizer.distances, taken)
-            used.add(last)
-    return codes

@@ -15,8 +15,7 @@ from recbole_unisid.tokens.tokenizer import Tokenizer, additive_codebooks
 class RandomCodes(Tokenizer):
     """Codes drawn uniformly, whatever the vectors say: what codes are worth without meaning.
 
-    The draw of an item is seeded by the bytes of its vector, so that a new item has its codes too and
-    equal items have equal ones.
+    An item's draw is seeded by the bytes of its vector: a new item has its codes too, equal items equal ones.
     """
 
     name = "random"
@@ -42,7 +41,7 @@ class HyperplaneHashing(Tokenizer):
     """Locality-sensitive hashing: a level's code is on which sides of random hyperplanes a vector lies.
 
     A level of ``2^b`` codes has ``b`` hyperplanes through the items' mean (Charikar, STOC 2002): near vectors
-    often agree, but nothing is fitted to the items. Sizes must be powers of two.
+    often agree, but nothing is fitted to the items.
     """
 
     name = "lsh"

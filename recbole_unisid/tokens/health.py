@@ -13,25 +13,14 @@ from recbole_unisid.tokens.quantiser import directions
 
 
 def code_usage(codes: NDArray[np.int64], size: int) -> tuple[int, float]:
-    """How many codes of one level [items] are in use, and their perplexity.
-
-    The perplexity is ``exp`` of the entropy of the code frequencies: `size` when all are equally frequent, 1
-    when one code has all items.
-    """
+    """How many codes of one level [items] are in use, and their perplexity: ``exp`` of the frequencies' entropy."""
     counts = np.bincount(codes, minlength=size)
     shares = counts[counts > 0] / max(len(codes), 1)
     return int((counts > 0).sum()), float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def tuple_groups(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which items share a whole code tuple.
-
-    Returns
-    -------
-    group : ndarray of int64, shape [items]
-        The number of each item's tuple among the distinct ones, which are sorted.
-    counts : ndarray of int64, shape [distinct tuples]
-    """
+    """The number of each item's tuple among the distinct ones in order, [items], and how many items each has."""
     _, group, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     return group.reshape(-1), counts
 
@@ -39,11 +28,9 @@ def tuple_groups(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def collision_health(
     codes: NDArray[np.int64], item_ids: Sequence[str], titles: Sequence[str] | None = None, listed: int = 10
 ) -> dict[str, Any]:
-    """Distinct tuples, items alone in theirs, and the largest collision with at most `listed` of its items.
+    """Distinct tuples and items alone in theirs, each as a share of items, and the largest collision.
 
-    ``distinct_fraction`` (distinct tuples / items), ``alone_fraction`` (items whose tuple is theirs alone /
-    items), ``largest_collision`` (items of the most frequent tuple) and, where that is more than one,
-    ``largest_collision_items``.
+    Where that is more than one item, at most `listed` of its items are named.
     """
     group, counts = tuple_groups(codes)
     health: dict[str, Any] = {
@@ -101,10 +88,8 @@ def health_table(health: dict[str, Any]) -> str:
     changes = {key: value for key, value in health["collisions"].items() if key != "strategy"}
     told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())
     lines.append(f"collisions: {health['collisions']['strategy']}{': ' if told else ''}{told}")
-    most, items = (
-        max(level["used"] for level in health["levels"]),
-        health.get("items", 0),
-    )  # 0: of an older cache
+    most = max(level["used"] for level in health["levels"])
+    items = health.get("items", 0)  # 0: of an older cache
     if most * HARDLY_SHARED > items > 0:
         lines.append(
             f"{most} codes at a level for {items} items: hardly any are shared, tokens say little more than IDs"
@@ -124,10 +109,7 @@ _SHUFFLES = 5
 
 
 def reconstruction_error(vectors: NDArray[np.float32], decoded: NDArray[np.float32]) -> float:
-    """Share of the vectors' variance that the codes lose: ``sum |x - x^|^2 / sum |x - mean|^2``.
-
-    0 is a perfect reconstruction, 1 that of the mean vector alone; 0 when there is no variance.
-    """
+    """Share of the vectors' variance that the codes lose: ``sum |x - x^|^2 / sum |x - mean|^2``; 0 of no variance."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     lost = variance = 0.0
     for start in range(0, len(vectors), _CHUNK):
@@ -140,10 +122,9 @@ def reconstruction_error(vectors: NDArray[np.float32], decoded: NDArray[np.float
 def neighbours_kept(
     vectors: NDArray[np.float32], decoded: NDArray[np.float32], rng: np.random.Generator, k: int = 10
 ) -> float:
-    """How many of an item's `k` nearest items are nearest still after decoding.
+    """The share of an item's `k` nearest items, by cosine of centred vectors, that are nearest after decoding.
 
-    The mean share over items, by the cosine of centred vectors; 1 for a single item. `rng` draws the items
-    where there are more than 20,000, and 1,000 of them to ask for.
+    The mean over items, 1 for a single one; where they are many, over those that `rng` draws.
     """
     n = len(vectors)
     rows = np.sort(rng.choice(n, min(n, _NEIGHBOUR_ITEMS), replace=False))
@@ -169,8 +150,7 @@ def prefix_purity(
 
     For each number of ``levels``: ``purity``, the share of items whose category is the most frequent one
     under their prefix, and ``shuffled``, the same after dealing the prefixes out at random. Prefixes of one
-    item are pure whatever they mean, so only the difference tells something. Empty when no item has a
-    category.
+    item are pure whatever they mean, so only the difference tells something.
     """
     names, labels = np.unique(np.asarray(categories, dtype=object).astype(str), return_inverse=True)
     labelled = names[labels] != ""

@@ -16,9 +16,7 @@ class OptimisedProductQuantiser(Tokenizer):
 
     Ge et al., "Optimized product quantization", CVPR 2013; as a tokenizer in VQ-Rec (arXiv 2210.12316).
     The parts are orthogonal, so a code's vector, rotated back to full width, leaves the other parts alone:
-    residual Euclidean quantisation with these codebooks is product quantisation, and `encode` and
-    `decode` are those of every tokenizer. All sizes are one power of two, the vectors' width a multiple of the
-    levels, and the items at least as many as the codes.
+    residual Euclidean quantisation with these codebooks is product quantisation.
     """
 
     name = "opq"

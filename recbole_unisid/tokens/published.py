@@ -22,9 +22,8 @@ logger = logging.getLogger(__name__)
 class PublishedCodes(Tokenizer):
     """Codes from a file: LETTER's ``.index.json``, or ``.tsv`` (:func:`read_codes`).
 
-    The items of the file have its codes. Each code is given the mean vector that it explains
-    (:func:`additive_codebooks`); an item that the file lacks gets the nearest codes among these, by Euclidean
-    distance. Sizes and distances have no effect: a level has as many codes as the largest in the file tells.
+    Each code is given the mean vector that it explains (:func:`additive_codebooks`); an item that the file lacks gets
+    the nearest codes among these. A level has as many codes as the largest in the file tells, whatever the settings.
     """
 
     name = "file"

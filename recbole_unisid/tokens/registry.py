@@ -21,20 +21,9 @@ from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE, Tokenizer
 
 #: Settings of every tokenizer; the first three its constructor takes.
 COMMON = ("codebook_sizes", "distances", "seed", "collisions")
+_OTHERS = ("name", "vectors", "item_ids", "tokenizer", "cache_dir", "titles", "categories", "show_progress")
 #: What `build_tokenizer` and `tokenize_items` take themselves: no further setting can have such a name.
-RESERVED = frozenset(
-    (
-        *COMMON,
-        "name",
-        "vectors",
-        "item_ids",
-        "tokenizer",
-        "cache_dir",
-        "titles",
-        "categories",
-        "show_progress",
-    )
-)
+RESERVED = frozenset(COMMON + _OTHERS)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _KINDS = (ResidualKMeans, Rqvae, OptimisedProductQuantiser, PublishedCodes, HyperplaneHashing, RandomCodes)
 TOKENIZERS: dict[str, type[Tokenizer]] = {kind.name: kind for kind in _KINDS}
@@ -84,13 +73,7 @@ def build_tokenizer(
 
 
 def check_option_names(options: Iterable[Any]) -> None:
-    """Refuse further settings of a tokenizer that are settings of every one.
-
-    Raises
-    ------
-    UserError
-        For the first one of :data:`RESERVED`.
-    """
+    """Refuse further settings of a tokenizer that are among :data:`RESERVED`."""
     for option in options:
         if option in RESERVED or not isinstance(option, str):
             setting = "tokenizer_seed" if option == "seed" else option

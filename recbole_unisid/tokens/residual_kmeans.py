@@ -42,18 +42,13 @@ class KMeans(NamedTuple):
     def fit(
         self, points: NDArray[np.float32], size: int, distance: str, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Fit a codebook of `size` codes to points [n, width].
+        """Fit a codebook [size, width] to points [n, width].
 
         Seeds by k-means++ (Arthur & Vassilvitskii 2007). With cosine the points are compared by direction
         (spherical k-means: Dhillon & Modha 2001) and the codes have length 1. A code that loses all its points
         moves to the point that is worst served. The last iteration is always plain, each point with its nearest
-        code, so that a Euclidean codebook never has a larger error than no codebook.
-
-        Returns
-        -------
-        ndarray of float32, shape [size, width]
-            With at least `size` distinct points every code is nearest to one of them. With fewer, each
-            distinct point is a code, and the codes left over repeat them.
+        code, so that a Euclidean codebook never has a larger error than no codebook. Of fewer distinct points than
+        `size` each is a code, and the codes left over repeat them.
         """
         tensor = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32))
         tensor = directions(tensor) if distance == "cosine" else tensor
@@ -149,20 +144,19 @@ def split_crowded(
 class ResidualKMeans(Tokenizer):
     """UniSID's mixed-metric residual quantiser on the text vectors themselves.
 
+    Each level is fitted by :class:`KMeans` of `iterations` (as many as in faiss), `restarts` and `balance`, which makes
+    more tuples distinct at about the same error (results/tokenizer-refinements.md).
+
     Parameters
     ----------
     codebook_sizes, distances, seed
         As in :class:`Tokenizer`.
     code_length : {"fitted", "unit"}
         Of a cosine level's codes: the mean projection of their members, or 1 (the paper).
-    iterations, restarts
-        Of :class:`KMeans`; as many iterations as in faiss by default.
-    balance : float
-        How much equal use of the codes counts while a level is fitted; 0 is plain k-means. It makes more
-        tuples distinct at about the same error (results/tokenizer-refinements.md).
+    iterations, restarts, balance
+        Of :class:`KMeans`.
     centre : bool
-        Whether the items' mean is taken off first. Text vectors share a large mean; a cosine
-        level would otherwise spend its codes on it.
+        Whether the items' mean, large in text vectors, is taken off first; else cosine levels spend their codes on it.
     points_per_code : int
         The largest level is fitted on so many items a code at most, drawn at random; all are encoded.
     split : float
@@ -188,21 +182,19 @@ class ResidualKMeans(Tokenizer):
         check_choice("code_length", code_length, CODE_LENGTHS)
         if min(iterations, restarts, points_per_code) < 1:
             raise UserError("iterations, restarts and points_per_code of residual_kmeans must be 1 or more.")
-        self.code_length, self.centre = code_length, centre
         if not 0 <= balance < float("inf"):
             raise UserError(f"balance={balance} of residual_kmeans must be 0 or more.")
         if not 0 <= split <= 0.5:
             raise UserError(f"split={split} of residual_kmeans must be from 0 to 0.5.")
-        self.balance, self.split = balance, split
-        self.iterations, self.restarts, self.points_per_code = iterations, restarts, points_per_code
+        self.engine = KMeans(iterations, restarts, balance)
+        self.code_length, self.centre = code_length, centre
+        self.points_per_code, self.split = points_per_code, split
 
     def options(self) -> dict[str, Any]:
         """The settings beyond sizes, distances and seed."""
         return {
             "code_length": self.code_length,
-            "iterations": self.iterations,
-            "restarts": self.restarts,
-            "balance": self.balance,
+            **self.engine._asdict(),
             "centre": self.centre,
             "points_per_code": self.points_per_code,
             "split": self.split,
@@ -217,13 +209,12 @@ class ResidualKMeans(Tokenizer):
         if len(vectors) > limit:
             vectors = vectors[np.sort(rng.choice(len(vectors), limit, replace=False))]
         residuals = torch.from_numpy(vectors - self.mean)  # r_1, [items, width]
-        engine = KMeans(self.iterations, self.restarts, self.balance)
         self.codebooks = []
         levels = list(zip(self.codebook_sizes, self.distances, strict=True))
         for size, distance in tqdm(levels, desc="Fitting codebooks", disable=None if show_progress else True):
-            fitted = engine.fit(residuals.numpy(), size - round(self.split * size), distance, rng)
+            fitted = self.engine.fit(residuals.numpy(), size - round(self.split * size), distance, rng)
             if len(fitted) < size:
-                fitted = split_crowded(residuals.numpy(), fitted, size, distance, engine, rng)
+                fitted = split_crowded(residuals.numpy(), fitted, size, distance, self.engine, rng)
             codebook = torch.from_numpy(fitted)
             if distance == "cosine" and self.code_length == "fitted":
                 codebook = fitted_lengths(residuals, codebook)

@@ -27,8 +27,8 @@ def rotation_trick(inputs: Tensor, quantised: Tensor) -> Tensor:
 
     ``q = sg(|q| / |z| R) z`` with ``R = I - 2 r r^T + 2 q^ z^T``, ``r = (z^ + q^) / |z^ + q^|``, hats for
     unit vectors: the gradient is turned and scaled as the input was. Fifty et al., arXiv 2410.06424,
-    equation 4. Shapes [n, width]. An input that is zero or opposite to its code, for which there is no such
-    rotation, passes straight through.
+    equation 4. Shapes [n, width]. An input that is zero or opposite to its code has no such rotation and passes
+    straight through.
     """
     z, q = inputs.detach(), quantised.detach()
     z_norm, q_norm = z.norm(dim=1, keepdim=True), q.norm(dim=1, keepdim=True)  # [n, 1]
@@ -60,16 +60,13 @@ class Codebook(nn.Module):
 
     Parameters
     ----------
-    size, width : int
-        Codes, and numbers a code.
-    distance : {"cosine", "euclidean"}
     learning : {"ema", "gradient"}
         Whether each code follows the moving average (by `decay`) of the inputs that choose it (van den Oord
         et al., arXiv 1711.00937, appendix A.1), or is a parameter for an optimiser.
     code_length : {"unit", "fitted"}
         Of a cosine level's codes: 1, or the mean projection of their inputs.
     dead_below : float
-        A code whose moving number of inputs falls below this is replaced by one of them.
+        A code whose moving number of inputs falls below this is replaced by one of them; 0 never does.
     """
 
     counts: Tensor  # [size]: moving number of inputs a batch
@@ -135,9 +132,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def replace_dead(self, inputs: Tensor, generator: torch.Generator, weights: Tensor | None = None) -> int:
-        """Put inputs drawn at random, each as often as its weight, in the place of codes hardly used; how many.
+        """Put inputs [n, width] drawn at random, by weights [n] or evenly, in the place of codes hardly used; how many.
 
-        The inputs are [n, width], the weights [n] or all 1, and the generator is one on the CPU.
+        The generator is one on the CPU.
         """
         dead = torch.nonzero(self.counts < self.dead_below)[:, 0]
         if not len(dead):
@@ -183,24 +180,9 @@ class ResidualQuantiser(nn.Module):
     The first call, in either mode, starts the codebooks from k-means of its input. In training mode every call
     moves the codebooks (EMA), counts uses and replaces dead codes; in evaluation mode none does.
 
-    Parameters
-    ----------
-    width : int
-    codebook_sizes, distances : sequence
-        One a level.
-    learning
-        Of each :class:`Codebook`.
-    estimator : {"straight_through", "rotation"}
-        How the gradient passes the quantiser.
-    code_length, decay, dead_below
-        Of each :class:`Codebook`; ``dead_below=0`` never replaces a code.
-    kmeans_iterations : int
-        Of the start.
-    seed : int
-        Of the k-means start and the replacement of dead codes.
-    direct : bool
-        With gradient codebooks: whether codes also get the gradient of what is made of ``q``, as a table of
-        fixed codes does, beside the codebook loss.
+    Each level is a :class:`Codebook`; the gradient passes them by one of :data:`ESTIMATORS`. `seed` is that of the
+    k-means start and of the replacement of dead codes. With `direct`, gradient codebooks get the gradient of what is
+    made of ``q`` beside the codebook loss, as a table of fixed codes does.
     """
 
     initialised: Tensor
@@ -259,16 +241,10 @@ class ResidualQuantiser(nn.Module):
     def forward(
         self, inputs: Tensor, weights: Tensor | None = None, counted: Tensor | None = None
     ) -> QuantiserOutput:
-        """Quantise vectors and, in training mode, learn from them.
+        """Quantise vectors [n, width] and, in training mode, learn from them.
 
-        Parameters
-        ----------
-        inputs : Tensor, shape [n, width]
-        weights : Tensor, shape [n], optional
-            How often each vector occurs, 1 by default: a batch of distinct items with weights counts and
-            costs what the batch with all repetitions would.
-        counted : Tensor, shape [n], optional
-            How much each vector counts in the losses, where that is not how often it occurs.
+        `weights` [n] say how often each vector occurs, 1 by default: a batch of distinct items with weights counts and
+        costs what the batch with all repetitions would. `counted` [n] are the losses' weights where they are others.
         """
         given = weights
         weights = torch.ones_like(inputs[:, 0]) if weights is None else weights.to(inputs)

@@ -26,14 +26,8 @@ class Rqvae(Tokenizer):
     ``|x - x^|^2 + commitment * sum_l MSE(sg(q_l), r_l)`` and, with gradient codebooks,
     ``+ sum_l MSE(q_l, sg(r_l))`` (Zeghidour et al., arXiv 2107.03312; Rajput et al., arXiv 2305.05065).
 
-    Parameters
-    ----------
-    latent_width : int
-        Width of ``z``.
-    hidden : sequence of int
-        Widths between the vectors' and ``z``'s; the decoder mirrors them.
-    learning, estimator, code_length, decay, dead_below
-        Of the quantiser; see :class:`ResidualQuantiser`.
+    ``z`` is `latent_width` wide; the encoder's `hidden` widths stand before it, and the decoder mirrors them. The last
+    five settings are those of :class:`ResidualQuantiser`.
     """
 
     name = "rqvae"
@@ -78,15 +72,10 @@ class Rqvae(Tokenizer):
     def of_networks(
         cls, encoder: nn.Sequential, decoder: nn.Sequential, quantiser: ResidualQuantiser, seed: int
     ) -> Rqvae:
-        """The tokenizer that networks are which were trained elsewhere, on vectors that were not centred.
-
-        `encoder` and `decoder` are as :func:`mlp` makes them, `quantiser` stands between them; `seed` is that
-        of the training.
-        """
+        """The tokenizer of networks, as :func:`mlp` makes them, that were trained elsewhere on vectors not centred."""
         widths = [layer.in_features for layer in encoder if isinstance(layer, nn.Linear)]
         books = [book.detach().cpu().numpy().copy() for book in quantiser.codebooks()]
-        sizes = [len(book) for book in books]
-        width = books[0].shape[1]
+        sizes, width = [len(book) for book in books], books[0].shape[1]
         tokenizer = cls(sizes, quantiser.distances, seed, width, widths[1:], **quantiser.options)
         tokenizer.mean = np.zeros(widths[0], dtype=np.float32)
         tokenizer.codebooks = books

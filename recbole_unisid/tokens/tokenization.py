@@ -16,7 +16,7 @@ from recbole_unisid.errors import UserError, check_choice
 from recbole_unisid.files import fingerprint, write_json
 from recbole_unisid.plugins.loading import code_of, is_reference, short_name
 from recbole_unisid.plugins.tokenizers import check_copy, check_each_by_itself
-from recbole_unisid.tokens.collisions import STRATEGIES, Resolved, place_new_items, resolve_collisions
+from recbole_unisid.tokens.collisions import STRATEGIES, place_new_items, resolve_collisions
 from recbole_unisid.tokens.health import (
     collision_health,
     level_health,
@@ -45,10 +45,7 @@ class Tokenization:
     collisions: str  # the strategy
 
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Codes of new items' vectors, shape [new, levels]; those of the known items stay.
-
-        Nothing is fitted again, and the collision strategy holds for new items too
-        (:func:`place_new_items`).
+        """Codes of new items' vectors [new, levels] after the collision strategy; nothing is fitted again.
 
         Raises
         ------
@@ -77,19 +74,9 @@ def tokenize_items(
 ) -> Tokenization:
     """Fit a tokenizer to items and encode them, or fetch both from the cache.
 
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape [items, width]
-    item_ids : sequence of str
-        The items' tokens, aligned.
-    tokenizer, codebook_sizes, distances, seed
-        As in :func:`build_tokenizer`, and `options` too.
-    collisions : {"none", "suffix", "balanced"}
-        What becomes of items that share a tuple.
-    cache_dir : Path, optional
-        Where results are kept, under a hash of everything they depend on.
-    titles, categories : sequence of str, optional
-        Of the items, for the health report.
+    `vectors` are [items, width]; `collisions` is one of :data:`STRATEGIES`; `cache_dir` keeps results under a hash of
+    everything they depend on; `titles` and `categories` are for the health report, the other settings those of
+    :func:`build_tokenizer`.
     """
     vectors = check_vectors(vectors)
     if len(vectors) != len(item_ids):
@@ -108,12 +95,8 @@ def tokenize_items(
             check_each_by_itself(fitted, vectors)
         if folder is not None:
             fitted.save(folder)
-    resolved = _resolve(fitted, vectors, item_ids, collisions, folder)
-    codebooks = list(fitted.codebooks)
-    if resolved.suffix_size:
-        codebooks.append(np.zeros((resolved.suffix_size, codebooks[0].shape[1]), dtype=np.float32))
-    health = _health(fitted, vectors, resolved, item_ids, titles, categories)
-    return Tokenization(list(item_ids), resolved.codes, codebooks, fitted, health, collisions)
+    codes, changes = _resolved_codes(fitted, vectors, item_ids, collisions, folder)
+    return tokenization_of(fitted, codes, vectors, item_ids, titles, categories, changes)
 
 
 def tokenization_of(
@@ -123,61 +106,51 @@ def tokenization_of(
     item_ids: Sequence[str],
     titles: Sequence[str] | None = None,
     categories: Sequence[str] | None = None,
+    changes: dict[str, Any] | None = None,
 ) -> Tokenization:
-    """Codes [items, levels] that a tokenizer trained elsewhere has given to items, with their health."""
-    resolved = Resolved(codes, 0, {"strategy": "none"})
-    health = _health(tokenizer, vectors, resolved, item_ids, titles, categories)
-    return Tokenization(list(item_ids), codes, list(tokenizer.codebooks), tokenizer, health, "none")
-
-
-def _health(
-    tokenizer: Tokenizer,
-    vectors: NDArray[np.float32],
-    resolved: Resolved,
-    item_ids: Sequence[str],
-    titles: Sequence[str] | None,
-    categories: Sequence[str] | None,
-) -> dict[str, Any]:
-    """The health report."""
-    levels, distances = len(tokenizer.codebook_sizes), list(tokenizer.distances)
-    sizes = list(tokenizer.codebook_sizes)
-    if resolved.suffix_size:
-        sizes, distances = [*sizes, resolved.suffix_size], [*distances, "suffix"]
+    """Codes [items, levels] that a fitted tokenizer and a collision strategy have given to items, with their health."""
+    changes = changes or {"strategy": "none"}
+    levels, sizes, distances = len(tokenizer.codebook_sizes), tokenizer.codebook_sizes, tokenizer.distances
+    codebooks = list(tokenizer.codebooks)
+    if suffix_size := changes.get("suffix_size"):
+        sizes, distances = (*sizes, suffix_size), (*distances, "suffix")
+        codebooks.append(np.zeros((suffix_size, codebooks[0].shape[1]), dtype=np.float32))
     rng = np.random.default_rng(0)
-    decoded = tokenizer.decode(resolved.codes[:, :levels])
-    return {
+    decoded = tokenizer.decode(codes[:, :levels])
+    health = {
         "name": tokenizer.name,
-        "levels": level_health(resolved.codes, sizes, distances),
+        "levels": level_health(codes, sizes, distances),
         "items": len(item_ids),
-        **collision_health(resolved.codes, item_ids, titles),
+        **collision_health(codes, item_ids, titles),
         "reconstruction_error": reconstruction_error(vectors, decoded),
         "neighbours_kept": neighbours_kept(vectors, decoded, rng),
-        "prefix_purity": prefix_purity(resolved.codes, categories or [""] * len(item_ids), rng),
-        "collisions": resolved.changes,
+        "prefix_purity": prefix_purity(codes, categories or [""] * len(item_ids), rng),
+        "collisions": changes,
     }
+    return Tokenization(list(item_ids), codes, codebooks, tokenizer, health, changes["strategy"])
 
 
-def _resolve(
+def _resolved_codes(
     tokenizer: Tokenizer,
     vectors: NDArray[np.float32],
     item_ids: Sequence[str],
     strategy: str,
     folder: Path | None,
-) -> Resolved:
-    """Codes after the collision strategy, from the folder where they are there."""
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """What :func:`resolve_collisions` gives, from the folder where it is there."""
     path = None if folder is None else folder / f"codes-{strategy}.safetensors"
     if path is not None and path.is_file():
         try:
             arrays, about = load_arrays(path)
-            return Resolved(arrays["codes"], about["suffix_size"], about["changes"])
+            return arrays["codes"], about["changes"]
         except DamagedFileError as error:
             logger.warning("%s: the items are encoded again.", error)
     codes = tokenizer.item_codes(vectors, item_ids)
-    resolved = resolve_collisions(strategy, codes, vectors, tokenizer)
+    codes, changes = resolve_collisions(strategy, codes, vectors, tokenizer)
     if path is not None:
-        about = {"suffix_size": resolved.suffix_size, "changes": resolved.changes}
-        save_arrays(path, {"codes": resolved.codes}, about)
-    return resolved
+        about = {"suffix_size": changes.get("suffix_size", 0), "changes": changes}
+        save_arrays(path, {"codes": codes}, about)
+    return codes, changes
 
 
 def _cached_tokenizer(folder: Path | None) -> Tokenizer | None:

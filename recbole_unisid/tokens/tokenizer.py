@@ -27,14 +27,8 @@ _CHUNK = 8192
 class Tokenizer(ABC):
     """Item vectors to code tuples and back, by residual quantisation unless a subclass says otherwise.
 
-    Parameters
-    ----------
-    codebook_sizes : sequence of int
-        Codes of each level.
-    distances : sequence of {"cosine", "euclidean"}, optional
-        How each level chooses; by default UniSID's, cosine at all levels but the last.
-    seed : int
-        Of everything random in `fit`.
+    Each level has so many codes (`codebook_sizes`) and chooses by one of the `distances` ``cosine`` and ``euclidean``;
+    by default UniSID's, cosine at all levels but the last. `seed` is that of everything random in `fit`.
     """
 
     name: ClassVar[str]
@@ -68,8 +62,7 @@ class Tokenizer(ABC):
         Raises
         ------
         UserError
-            When the vectors are not finite numbers [items, width], or there are none; when a class of the
-            user's own learns codebooks of another shape than its settings say.
+            For vectors that are no finite numbers [items, width], and codebooks of another shape than the settings say.
         """
         vectors = check_vectors(vectors)
         self.mean = self._choose_mean(vectors)
@@ -89,8 +82,7 @@ class Tokenizer(ABC):
         Raises
         ------
         UserError
-            When the vectors are not finite or of another width than in `fit`; when a class of the user's own
-            gives anything but codes.
+            For vectors that are not finite or of another width than in `fit`, and anything but codes.
         """
         return np.concatenate([self.codes_of(latents) for latents in self._latent_chunks(vectors)])
 
@@ -197,22 +189,11 @@ def check_vectors(vectors: NDArray[Any], width: int | None = None) -> NDArray[np
 def additive_codebooks(
     vectors: NDArray[np.float32], codes: NDArray[np.int64], codebook_sizes: Sequence[int]
 ) -> list[NDArray[np.float32]]:
-    """Level by level, make each code the mean of what the levels before leave of its items.
+    """Level by level, make each code the mean of what the levels before leave of its items; [codes, width] each.
 
-    Gives codes that were not chosen by distance (random, hashed, published) vectors of their own, so that
-    they can be decoded, judged and used to start a model's code tables like any others.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape [items, width]
-        Centred.
-    codes : ndarray of int64, shape [items, levels]
-    codebook_sizes : sequence of int
-
-    Returns
-    -------
-    list of ndarray of float32, shape [codes, width] each
-        Zeros for a code without items.
+    Gives codes [items, levels] that were not chosen by distance (random, hashed, published) vectors of their own, so
+    that they can be decoded, judged and used to start a model's code tables like any others. The vectors [items, width]
+    are centred ones. A code without items is zero.
 
     Raises
     ------

@@ -38,10 +38,7 @@ def write_tokens_tsv(path: Path, item_ids: Sequence[str], codes: NDArray[np.int6
 def write_index_json(
     path: Path, item_ids: Sequence[str], codes: NDArray[np.int64], tags: Sequence[str] | None = None
 ) -> None:
-    """Write LETTER's ``.index.json``: ``{"item": ["<a_114>", "<b_32>", ...], ...}``; atomically.
-
-    `tags` are the letters of each level, a, b, c, ... by default.
-    """
+    """Write LETTER's ``.index.json``, ``{"item": ["<a_114>", "<b_32>", ...], ...}``, with these letters; atomically."""
     tags = level_tags(codes.shape[1]) if tags is None else tags
     index = {
         item: [f"<{tag}_{code}>" for tag, code in zip(tags, row, strict=True)]
@@ -59,8 +56,7 @@ def level_tags(levels: int) -> list[str]:
 def read_codes(path: Path) -> CodeTable:
     """Read codes from ``.index.json`` or from a ``.tsv`` with an item, a tab and its codes a line.
 
-    Codes are ``<a_114>`` or plain integers, and as many for every item. A first line ``item_id<TAB>codes``
-    is a header.
+    Codes are ``<a_114>`` or plain integers. A first line ``item_id<TAB>codes`` is a header.
 
     Raises
     ------
