@@ -41,6 +41,12 @@ def machine_trouble(error: BaseException) -> str | None:
     return None
 
 
+def shown(value: object) -> str:
+    """A value as messages have it: cut where it is long."""
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:150]}... ({len(text):,} characters)"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the known names nearest to a misspelt one.
 

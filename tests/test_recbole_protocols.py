@@ -180,6 +180,9 @@ def test_protocols_are_named_and_hashed(tiny: Path, in_empty_folder: Path) -> No
         ({"val_interval": {"stars": "[4,inf)"}}, "no file of 'tiny' has a column 'stars'"),
         ({"user_inter_num_interval": "[99,inf)"}, "empty"),
         ({"log_wandb": True}, "pip install wandb"),
+        ({"metrics": ["AUC"], "valid_metric": "AUC"}, "AUC is no metric of rankings.*RecBole has .*NDCG"),
+        ({"metrics": "NDCG,Recal"}, "Recal is no metric .*Did you mean Recall"),
+        ({"metrics": ["GAUC"], "valid_metric": "GAUC@10"}, "valid_metric=GAUC@10 is none of"),
     ],
 )
 @pytest.mark.parametrize("model", ["ItemID", "BPR"])
@@ -190,6 +193,15 @@ def test_what_cannot_be_is_said_before_any_work(
     with pytest.raises(UserError, match=words):
         recbole_unisid.run(model, "tiny", QUICK | {"data_path": str(tiny)} | change, verbose=False)
     assert not list(Path().rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("model", ["ItemID", "GRU4Rec", "BPR"])
+def test_a_metric_without_a_cutoff_chooses_the_epoch(model: str, tiny: Path, in_empty_folder: Path) -> None:
+    """RecBole's GAUC is one figure."""
+    given = QUICK | {"data_path": str(tiny), "metrics": ["GAUC"], "valid_metric": "GAUC"}
+    result = recbole_unisid.run(model, "tiny", given, verbose=False)
+    assert result["protocol"]["valid_metric"] == "gauc"
+    assert 0 < result["test"]["recbole"]["gauc"] < 1
 
 
 @pytest.mark.parametrize("model", ["ItemID", "GRU4Rec", "BPR"])

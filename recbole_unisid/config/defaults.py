@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recbole_unisid.errors import UserError
+
+#: Of one setting in a file.
+_MOST_PARTS = 10_000
 
 
 @cache
@@ -32,11 +36,22 @@ class _SafeLoader(yaml.SafeLoader):
     """SafeLoader that takes ``1e-3`` for a number (YAML 1.1 wants ``1.0e-3``) and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"'{name}' stands twice", node.start_mark)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key.value}' stands twice", key.start_mark
+                )
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge what ``<<`` names; merges of merges double with every line."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_PARTS:
+            raise yaml.constructor.ConstructorError(
+                None, None, "more parts than any setting", node.start_mark
+            )
 
 
 _SafeLoader.add_implicit_resolver(
@@ -69,14 +84,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     for key, value in content.items():
         if not isinstance(key, str):
             raise UserError(f"Config file '{path}': {key!r} is no name of a setting.")
-        if _deeper(value, 12):
-            raise UserError(f"Config file '{path}': {key} is nested deeper than any setting.")
+        if _too_large(value):
+            raise UserError(
+                f"Config file '{path}': {key} is nested deeper than any setting, or has more parts."
+            )
     return content
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    return levels == 0 or any(_deeper(part, levels - 1) for part in inner)
+def _too_large(value: Any) -> bool:
+    """Whether a value has more than `_MOST_PARTS` parts, those that aliases repeat counted, or 12 levels of them."""
+    level, parts = [value], 0
+    for _ in range(12):
+        inner = (
+            whole.values() if isinstance(whole, dict) else whole if isinstance(whole, (list, tuple)) else ()
+            for whole in level
+        )
+        level = list(islice(chain.from_iterable(inner), _MOST_PARTS + 1))
+        parts += len(level)
+        if parts > _MOST_PARTS:
+            return True
+    return bool(level)
 
 
 def parse_yaml(text: str) -> Any:
@@ -85,7 +112,8 @@ def parse_yaml(text: str) -> Any:
     YAML wants a blank after a colon. A command line has no place for one: ``{max_norm:5}`` is read all the same.
     """
     try:
-        return _parted(yaml.load(text, Loader=_SafeLoader))
+        value = yaml.load(text, Loader=_SafeLoader)
+        return text if _too_large(value) else _parted(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from recbole_unisid.config.defaults import properties_folder, read_yaml
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError, did_you_mean, shown
 
 
 def as_list(value: Any) -> list[Any] | None:
@@ -239,4 +239,4 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: s
         eaten = (
             f' A shell takes quotes away: put the whole between double ones, --{key}="...".' if quoted else ""
         )
-        raise UserError(f"{where}{key}={value} must be {wrong[0]}{said}.{wrong[1]}{eaten}")
+        raise UserError(f"{where}{key}={shown(value)} must be {wrong[0]}{said}.{wrong[1]}{eaten}")

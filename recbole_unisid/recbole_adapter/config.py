@@ -38,7 +38,7 @@ from recbole_unisid.recbole_adapter.features import (  # noqa: E402
 from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
 from recbole_unisid.recbole_adapter.protocol import check_protocol  # noqa: E402
 from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
-from recbole_unisid.recbole_adapter.validation import check_list_length, check_protocol_metric  # noqa: E402
+from recbole_unisid.recbole_adapter.validation import check_list_length, check_metrics, check_protocol_metric  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(
@@ -136,6 +136,7 @@ class UniSIDConfig(Config):
         for key in LISTS & self.external_config_dict.keys():  # RecBole takes a text for a list of letters
             self.external_config_dict[key] = as_list(self.external_config_dict[key])
         merged = self.internal_config_dict | self.external_config_dict
+        check_metrics(as_list(merged["metrics"]) or [])
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
         if "codebook_sizes" in own and self._recipe == "default" and "codebook_sizes" not in brought:
@@ -249,7 +250,8 @@ class UniSIDConfig(Config):
             check_protocol_metric(settings["valid_candidates"], settings["valid_metric"], self.is_sequential)
             return
         metric, _, cutoff = str(settings["valid_metric"]).partition("@")
-        cutoffs = [str(k) for k in settings["topk"]]
+        # Of GAUC there is one figure for all cutoffs.
+        cutoffs = [""] if metric.lower() == "gauc" else [str(k) for k in settings["topk"]]
         if metric.lower() not in [name.lower() for name in settings["metrics"]] or cutoff not in cutoffs:
             raise UserError(
                 f"valid_metric={settings['valid_metric']} is none of the metrics {settings['metrics']} at "

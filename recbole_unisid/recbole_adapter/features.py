@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.data.atomic_text import parse_header
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, shown
 
 #: RecBole's models that read item features, with the key that names them. Their default is ml-100k's
 #: ``class``; other files call the same thing otherwise.
@@ -54,7 +54,7 @@ def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
         for field in wanted if columns else []:
             if field not in columns:
                 raise UserError(
-                    f"{folder / name} has no column '{field}' (it has: {', '.join(columns)}); add it, or name "
+                    f"{folder / name} has no column '{shown(field)}' (it has: {', '.join(columns)}); add it, or name "
                     f"yours with --{_field_key(settings, field)}=..."
                 )
     return wanted

@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_unisid.config.defaults import model_defaults, overall_defaults, properties_folder, read_yaml
 from recbole_unisid.config.settings import SAME, settings
-from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.errors import UserError, did_you_mean, shown
 from recbole_unisid.plugins.loading import class_defaults, keys_in_use, sources_of
 from recbole_unisid.recbole_adapter.registry import OWN_MODELS, ChosenModel, known_models, recbole_folder
 
@@ -108,7 +108,7 @@ def check_known(given: Mapping[str, object], model: str) -> None:
         # The code is searched (a fraction of a second) only where the documented keys do not have it.
         if key not in known and key not in _recbole_code_keys():
             raise UserError(
-                f"There is no setting '{key}' for {model}.{did_you_mean(key, known | recbole_keys())} "
+                f"There is no setting '{shown(key)}' for {model}.{did_you_mean(key, known | recbole_keys())} "
                 "recbole-unisid run --help --model=... lists what a model reads, docs/settings.md all of them."
             )
 
@@ -132,12 +132,12 @@ def check_read(given: Mapping[str, object], models: Sequence[ChosenModel]) -> No
             continue
         about = settings().get(key)
         if about is not None and about.by == "nobody":
-            raise UserError(f"{key}={value} has no effect here: {about.words}")
+            raise UserError(f"{key}={shown(value)} has no effect here: {about.words}")
         instead = [same for group in SAME if key in group for same in group if same in read]
         mend = f"; it reads {' and '.join(instead)}" if instead else ""
         raise UserError(
-            f"{names} {'do' if len(models) > 1 else 'does'} not read {key}, so {key}={value} would have no effect"
-            f"{mend}.{'' if instead else did_you_mean(key, read)} Leave it out (recbole-unisid run --help "
+            f"{names} {'do' if len(models) > 1 else 'does'} not read {key}, so {key}={shown(value)} would have no "
+            f"effect{mend}.{'' if instead else did_you_mean(key, read)} Leave it out (recbole-unisid run --help "
             f"--model={models[0].name} lists what is read)."
         )
 

@@ -1,15 +1,18 @@
-"""Choosing the best epoch by a metric of the protocol instead of RecBole's own."""
+"""Metrics that can be evaluated, and choosing the best epoch by one of the protocol's instead of RecBole's own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from recbole.evaluator.register import metric_types, metrics_dict
+from recbole.utils import EvaluatorType
 from torch import Tensor
 
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.evaluation.metrics import FULL_CUTOFFS, per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_among_sampled
 
@@ -28,6 +31,27 @@ def check_protocol_metric(candidates: str, metric: Any, sequential: bool) -> Non
         per_user_metric(np.ones(1, dtype=np.int64), str(metric).lower())
     except UserError as error:
         raise UserError(f"valid_metric={metric} with valid_candidates={candidates}: {error}") from None
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Refuse metrics of RecBole that are not of rankings, and names that are no metric.
+
+    Raises
+    ------
+    UserError
+        With RecBole's metrics of rankings.
+    """
+    of_rankings = [
+        metric.__name__
+        for name, metric in metrics_dict.items()
+        if metric_types[name] == EvaluatorType.RANKING
+    ]
+    for name in metrics:
+        if name.lower() not in map(str.lower, of_rankings):
+            raise UserError(
+                f"metrics: {name} is no metric of rankings, and nothing else is evaluated here; RecBole has "
+                f"{', '.join(of_rankings)}.{did_you_mean(name, of_rankings)}"
+            )
 
 
 def check_list_length(model: Any) -> None:
