@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -219,7 +220,7 @@ def test_another_encoder_is_not_taken_for_the_runs(copy_of: Callable[[str], Path
     folder = copy_of("UniSID")
     recipe = recbole_unisid.load(folder).stored.recipe
     assert recipe is not None
-    assert TextRecipe.from_json(json.loads(json.dumps(recipe.as_json()))) == recipe
+    assert TextRecipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
     with pytest.raises(UserError, match="not the run's"):
         recipe.encode(["a text"], ["n1"], ["some other corpus"], folder)
 

@@ -66,16 +66,10 @@ def open_encoder(
         (:func:`recbole_unisid.use`).
     corpus : sequence of str
         What ``lsa`` learns its terms from.
-    batch_size : int
-        Texts a forward pass.
-    device : str
-        Where a model runs.
     max_length : int, optional
         Tokens read of a text, the model's own limit by default. How many texts are cut is logged.
     prompt : str, optional
         Put before every text.
-    processes : int
-        Processes that encode.
 
     Raises
     ------
@@ -91,10 +85,10 @@ def open_encoder(
         return OwnEncoder(encoder, settings | {"prompt": prompt, "processes": processes})
     if encoder == "offline":
         encoder = str(offline_model_folder())
-    elif not Path(encoder).exists() and did_you_mean(encoder, NAMED_ENCODERS):
-        raise UserError(f"No text encoder {encoder!r}.{did_you_mean(encoder, NAMED_ENCODERS)}")
-    elif not Path(encoder).exists() and class_of_file(encoder):  # before any network is asked
-        raise UserError(f"No text encoder {encoder!r}.{class_of_file(encoder)}")
+    elif not Path(encoder).exists() and (
+        meant := did_you_mean(encoder, NAMED_ENCODERS) or class_of_file(encoder)
+    ):  # before any network is asked
+        raise UserError(f"No text encoder {encoder!r}.{meant}")
     return SentenceEncoder(encoder, batch_size, device, max_length, prompt, processes)
 
 
@@ -115,19 +109,9 @@ def encode_texts(
 ) -> NDArray[np.float32]:
     """Encode texts, or fetch their vectors from the cache or a file; float32 [texts, width].
 
-    Parameters
-    ----------
-    texts : sequence of str
-        One an item; '' for an item without text.
-    encoder : str
-        As :func:`open_encoder` takes it with further `settings`, or a file of vectors
-        (:func:`recbole_unisid.embeddings.vectors.read_vectors`), for which the texts do not matter.
-    cache_dir : Path
-        Where vectors are kept, by encoder, weights, limit, prompt and text.
-    ids : sequence of str, optional
-        The items' tokens, aligned with `texts`; a file of vectors needs them.
-    corpus : sequence of str, optional
-        What ``lsa`` learns from, by default `texts`. Give the texts of the first time to encode new items.
+    The encoder is as :func:`open_encoder` takes it with further `settings`, or a file of vectors, for which the items'
+    tokens (`ids`) matter instead of the texts. Vectors are cached by encoder, weights, limit, prompt and text. ``lsa``
+    learns from `corpus`, by default `texts`: give the texts of the first time to encode new items.
 
     Raises
     ------
@@ -147,8 +131,7 @@ def encode_with(
 ) -> NDArray[np.float32]:
     """Encode texts with an open encoder, or fetch their vectors from the cache; the encoder is closed.
 
-    A text that is empty (or blank) has the zero vector, whatever the encoder: no encoder knows
-    anything of it, and all such items are alike.
+    A blank text has the zero vector, whatever the encoder: no encoder knows anything of it.
 
     Raises
     ------
@@ -170,10 +153,9 @@ def _encode_cached(
     known = _KnownVectors(distinct)
     for shard in store:
         known.take(shard)
-    missing = [distinct[row] for row in known.missing_rows()]
-    with tqdm(
-        total=len(missing), desc="Encoding texts", disable=None if show_progress and missing else True
-    ) as bar:
+    missing = [distinct[row] for row in np.flatnonzero(known.token_counts < 0)]
+    hidden = None if show_progress and missing else True
+    with tqdm(total=len(missing), desc="Encoding texts", disable=hidden) as bar:
         for shard in _encode(missing, model):
             known.take(shard)  # first, for it refuses what does not fit the others
             store.add(shard)
@@ -190,8 +172,10 @@ class _KnownVectors:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._row_of = {digest: row for row, digest in enumerate(text_digests(texts))}
-        self._token_counts = np.full(len(texts), -1, dtype=np.int64)
         self._token_limit: int | None = None
+        #: [texts]; -1 where no shard had the text.
+        self.token_counts = np.full(len(texts), -1, dtype=np.int64)
+        #: [texts + 1, width], once the width is known.
         self.vectors = np.zeros((len(texts) + 1, 0), dtype=np.float32)
 
     def take(self, shard: Shard) -> None:
@@ -199,39 +183,35 @@ class _KnownVectors:
         pairs = [(self._row_of[d], at) for at, d in enumerate(shard.digests) if d in self._row_of]
         if not pairs:
             return
+        width = shard.vectors.shape[1]
         if not self.vectors.shape[1]:
-            self.vectors = np.zeros((len(self._token_counts) + 1, shard.vectors.shape[1]), dtype=np.float32)
-        widths = self.vectors.shape[1], shard.vectors.shape[1]
-        if widths[0] != widths[1]:
+            self.vectors = np.zeros((len(self.vectors), width), dtype=np.float32)
+        if width != self.vectors.shape[1]:
             raise UserError(
-                f"The text encoder made vectors {widths[0]} wide of some texts and {widths[1]} wide of others; it must "
-                "be the same in every call (learn a vocabulary from `corpus` in the constructor, not in encode)."
+                f"The text encoder made vectors {self.vectors.shape[1]} wide of some texts and {width} wide of others; "
+                "it must be the same in every call (learn a vocabulary from `corpus` in the constructor, not in "
+                "encode)."
             )
         rows, kept = (list(column) for column in zip(*pairs, strict=True))
         self.vectors[rows] = shard.vectors[kept]
-        self._token_counts[rows] = shard.token_counts[kept]
+        self.token_counts[rows] = shard.token_counts[kept]
         self._token_limit = shard.token_limit
-
-    def missing_rows(self) -> list[int]:
-        """Rows that no shard had."""
-        return [int(row) for row in np.flatnonzero(self._token_counts < 0)]
 
     def log_cut_texts(self) -> None:
         """Name the encoder's limit and how many texts it cuts."""
         if self._token_limit is None:
             return
-        cut = int((self._token_counts > self._token_limit).sum())
+        cut = int((self.token_counts > self._token_limit).sum())
         logger.info(
             "The text encoder reads at most %d tokens a text: %d of %d distinct texts are longer and cut.",
-            self._token_limit, cut, len(self._token_counts),
+            self._token_limit, cut, len(self.token_counts),
         )  # fmt: skip
 
 
 def _encode(texts: Sequence[str], model: TextEncoder) -> Iterator[Shard]:
-    """Encode texts shard by shard, long ones first.
+    """Encode texts shard by shard, long ones first: texts of like length share a batch, with little padding.
 
-    Texts of like length share a batch, so little padding is computed. The order depends on the texts alone:
-    after a stop the same shards come out again, with the same rounding.
+    The order depends on the texts alone: after a stop the same shards come out again, with the same rounding.
     """
     if not texts:
         return

@@ -46,8 +46,7 @@ def offline_model_folder() -> Path:
 class SentenceEncoder:
     """A sentence-transformers model by folder or by its name on the Hugging Face hub.
 
-    The other parameters are those of :func:`recbole_unisid.embeddings.encode.open_encoder`; with more than one
-    process, copies of the model work in as many.
+    The other parameters are those of :func:`recbole_unisid.embeddings.encode.open_encoder`.
 
     Raises
     ------

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +26,9 @@ class TextRecipe:
     template: str | None = None  # how they are joined; None for "; "
     #: what is left out at the front of each column of categories
     roots: dict[str, str] = field(default_factory=dict)
-    max_length: int | None = (
-        None  # this and the prompt as in :func:`~recbole_unisid.embeddings.encode.open_encoder`
-    )
+    #: this and the prompt as in :func:`~recbole_unisid.embeddings.encode.open_encoder`
+    max_length: int | None = None
     prompt: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> TextRecipe:
-        """Take back what :meth:`as_json` gave."""
-        return TextRecipe(**values)
 
     def encode(
         self,
@@ -53,12 +42,8 @@ class TextRecipe:
     ) -> NDArray[np.float32]:
         """Encode the texts of further items as those of the run were; float32 [texts, width].
 
-        Parameters
-        ----------
-        corpus : sequence of str
-            Texts of the run's own items: ``lsa`` learned its terms from them.
-        vector_file : str, optional
-            A file with the items' vectors, for runs whose own vectors came from one.
+        `corpus` are the texts of the run's own items, from which ``lsa`` learned its terms; `vector_file` has vectors
+        of the items, for runs whose own vectors came from one.
 
         Raises
         ------
@@ -67,9 +52,8 @@ class TextRecipe:
         """
         if self.key is None or vector_file is not None:
             return self._from_file(item_ids, vector_file)
-        limits = {"max_length": self.max_length, "prompt": self.prompt}
         known = [text.strip() for text in corpus]
-        model = open_encoder(self.encoder, known, batch_size, **limits)  # type: ignore[arg-type]
+        model = open_encoder(self.encoder, known, batch_size, max_length=self.max_length, prompt=self.prompt)
         if model.key != self.key:
             raise UserError(
                 f"The text encoder '{self.encoder}' at hand is not the run's (its weights or settings have "

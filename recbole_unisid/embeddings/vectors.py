@@ -35,8 +35,7 @@ def read_vectors(path: Path, item_ids: Sequence[str]) -> NDArray[np.float32]:
     Raises
     ------
     UserError
-        When a file is missing or damaged, has not one row an id, an id twice, a wanted vector that is not
-        finite, or none of the items.
+        When a file is missing or damaged, names an item twice or none of the items, or a vector is not finite.
     """
     path = Path(path)
     vectors = _read_array(path)
@@ -102,8 +101,8 @@ class Shard:
 class VectorStore:
     """Vectors of one encoder with one set of weights and settings, under one folder.
 
-    Every shard is one file, written atomically and named by the texts in it. So a process may be killed at
-    any moment, and several may write at once. A damaged shard is dropped with a warning.
+    Every shard is one file, written atomically and named by the texts in it: a process may be killed at any moment, and
+    several may write at once. A damaged shard is dropped with a warning.
     """
 
     def __init__(self, folder: Path) -> None:

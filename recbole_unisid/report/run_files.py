@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ def newest_run(place: str | Path) -> Path:
     return max(find_runs([folder]), key=lambda run: (run / "result.json").stat().st_mtime_ns)
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read ``result.json`` of a run folder.
+def read_result(folder: Path, check_first: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    """Read ``result.json`` of a run folder; `check_first` sees it before its fields are checked.
 
     Raises
     ------
@@ -78,7 +78,11 @@ def read_result(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"there is no result.json in {folder}: finish the run, or leave it out") from None
     except (ValueError, RecursionError):
-        raise UserError(f"{path} cannot be read as JSON: delete its folder and run again") from None
+        raise UserError(
+            f"{path} is damaged, it cannot be read as JSON: delete its folder and run again"
+        ) from None
+    if check_first is not None and isinstance(result, dict):
+        check_first(result)
     if not isinstance(result, dict) or not set(result) >= _REQUIRED:
         raise UserError(f"{path} is no result of a run: delete its folder and run again")
     misfit = _misfit(result, _TYPES) or next((f" {key}" for key in _REQUIRED if result[key] is None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,6 @@ def write_serving_files(
         tokenization.tokenizer.save(folder)
         files += ["tokens.tsv", TOKENIZER_FILE]
         tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
-    about = {"model": config["model"], "text": recipe.as_json() if recipe else None, "tokens": tokens}
+    about = {"model": config["model"], "text": asdict(recipe) if recipe else None, "tokens": tokens}
     code = config.hashed().get("code")  # of the user's own classes: who loads the run is told of edited ones
     write_manifest(folder, files, about | ({"code": code} if code else {}))

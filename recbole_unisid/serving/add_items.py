@@ -44,16 +44,9 @@ def add_items(
     """Give a run's catalogue a new version with further items; nothing is trained, nothing old is changed.
 
     Their text is encoded by the run's encoder, their codes come from the run's fitted tokenizer
-    (``encode``, no refit), their ID token is the mean of the trained ones.
-
-    Parameters
-    ----------
-    items : str or Path
-        Table of new items (:func:`read_new_items`).
-    columns : mapping of str, optional
-        Field of the run -> column of the table, where they are called differently.
-    vectors : str, optional
-        A file of the new items' vectors, for runs whose vectors came from one.
+    (``encode``, no refit), their ID token is the mean of the trained ones. The table `items` is one of
+    :func:`read_new_items`, `columns` names its columns by fields of the run; `vectors` is a file of the new items'
+    vectors, for runs whose vectors came from one.
 
     Raises
     ------
@@ -65,15 +58,9 @@ def add_items(
     id_field, separator = str(run.config["ITEM_ID_FIELD"]), str(run.config["field_separator"])
     encoding = str(run.config["encoding"] or "utf-8")
     new = read_new_items(Path(items), recipe, run.item_ids, columns or {}, id_field, separator, encoding)
-    found = recipe.encode(
-        new.texts,
-        new.item_ids,
-        run.stored.catalogue.texts[1:],
-        cache_folder(run.config) / "embeddings",
-        vectors,
-        int(run.config["text_batch_size"]),
-        show_progress,
-    )
+    corpus, cache = run.stored.catalogue.texts[1:], cache_folder(run.config) / "embeddings"
+    size = int(run.config["text_batch_size"])
+    found = recipe.encode(new.texts, new.item_ids, corpus, cache, vectors, size, show_progress)
     number = version_numbers(run.path)[-1] + 1
     catalogue = run.items.extended(new.item_ids, new.titles, new.texts)
     content = found if run.tokenization is None else run.tokenization.encode(found)  # what the model reads
@@ -164,9 +151,8 @@ def _item_table(table: Table, recipe: TextRecipe, columns: Mapping[str, str], id
             value = row.get(column)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             cells[field].append(text_field(str(value) if number else value))
-    counts.pop("lines", None)
     for reason, count in counts.items():
-        if count > 0:
+        if reason != "lines" and count > 0:
             raise UserError(
                 f"{table.path} has {count} rows that cannot be used ({reason}); mend or remove them."
             )

@@ -43,15 +43,8 @@ _STEP = 20_000
 def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = True) -> Path:
     """Write a run's model and catalogue for use without torch and RecBole.
 
-    Parameters
-    ----------
-    loaded : LoadedRun
-        A finished run of a model that scores by item vectors.
-    to : str or Path
-        The folder to make; an earlier export there is replaced as a whole, anything else is left alone. A
-        symbolic link is followed.
-    index : str
-        ``exact``, ``hnsw``, ``ivf``, or ``auto`` by the number of items.
+    The run (:class:`LoadedRun`) is of a model that scores by item vectors. An earlier export in the folder `to` is
+    replaced as a whole, anything else is left alone; a symbolic link is followed. `index` is one of :data:`KINDS`.
     """
     if loaded.item_vectors is None:
         raise UserError(
@@ -172,17 +165,13 @@ class UserEncoder(nn.Module):
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode, [batch, length, width] and int64 [batch] -> [batch, width]."""
-        states = self.transformer(vectors)  # [batch, length, width]
+        states: torch.Tensor = self.transformer(vectors)  # [batch, length, width]
         last = (lengths - 1)[:, None, None].expand(-1, 1, states.shape[-1])
-        encoded: torch.Tensor = states.gather(1, last).squeeze(1)
-        return encoded
+        return states.gather(1, last).squeeze(1)
 
 
 def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: int) -> None:
-    """Write the encoder as ONNX for any batch and any length up to `max_length`, and compare it with torch.
-
-    The model has the inputs ``vectors`` and ``lengths`` and the output ``states``.
-    """
+    """Write the encoder as ONNX for any batch and any length up to `max_length`, and compare it with torch."""
     for package in ("onnx", "onnxruntime"):
         try:
             importlib.import_module(package)

@@ -36,17 +36,9 @@ _CHUNK = 256
 class LoadedRun:
     """A trained model with what its items are called. Made by :func:`load`.
 
-    Attributes
-    ----------
-    catalogue : int
-        Version of the catalogue: 1 as trained, more with items that were added.
-    item_ids, titles : list of str, each n_items + 1 long
-        By item number; entry 0 is padding. An item without a title is shown by its identifier.
-    codes : ndarray of int64, shape [n_items + 1, levels], or None
-        Tokens; row 0 is padding. None for models without.
-    item_vectors : ndarray of float32, shape [n_items + 1, width], or None
-        Everything about an item folded into one vector: a score is state @ vector. None for models that
-        score otherwise.
+    `catalogue` is the version of the catalogue: 1 as trained, more with items that were added. By item number, padding
+    first, go `item_ids`, `titles` (the identifier where there is none) and `codes`, the tokens, int64
+    [n_items + 1, levels] or None.
     """
 
     def __init__(
@@ -98,7 +90,10 @@ class LoadedRun:
 
     @cached_property
     def item_vectors(self) -> NDArray[np.float32] | None:
-        """See the class."""
+        """Everything about an item folded into one vector, [n_items + 1, width]; a score is state @ vector.
+
+        None for models that score otherwise.
+        """
         if not getattr(self.model, "scores_by_vectors", False):
             return None
         with torch.no_grad():
@@ -174,16 +169,9 @@ def load(
     device: str = "cpu",
     data_path: str | Path | None = None,
 ) -> LoadedRun:
-    """Load a finished run.
+    """Load a finished run with a version of its catalogue, 1 as trained; by default the newest (``add-items``).
 
-    Parameters
-    ----------
-    catalogue : int, optional
-        Version of the catalogue, 1 as trained; by default the newest (``recbole-unisid add-items``).
-    device : str
-        ``cpu``, wherever the run was trained, unless another is named.
-    data_path : str or Path, optional
-        Folder of the data sets, for users' histories; by default the one of the run.
+    `data_path` is the folder of the data sets, for users' histories; by default that of the run.
 
     Raises
     ------

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,16 +53,10 @@ def recommend(
     seen: str = "filter",
     reasons: int = 2,
 ) -> list[list[Recommendation]]:
-    """Recommend for some histories, best first; equal scores in the order of item numbers.
+    """Recommend at most `k` items for each history, best first; equal scores in the order of item numbers.
 
-    Parameters
-    ----------
-    histories : sequence of ndarray of int64
-        Item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time.
-    k : int
-        Items a list; fewer where the catalogue has no more.
-    reasons : int
-        Items of the history to name for each recommendation at most.
+    A history has item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time. For
+    each recommendation at most so many items of the history are named as `reasons`.
     """
     if seen not in SEEN:
         raise UserError(f"seen={seen} is neither filter nor keep.")
@@ -107,22 +102,14 @@ def nearest_in_history(
     vectors, cosines = run.item_vectors, None
     if vectors is not None:
         cosines = _unit(vectors[items]) @ _unit(vectors[past]).T
-    found = []
+    found: list[list[Reason]] = []
     for row in range(len(items)):
         nearness = np.zeros(len(past)) if cosines is None else cosines[row]
         order = np.lexsort((np.arange(len(past)), -nearness, -shared[row]))
         chosen = [at for place, at in enumerate(order[:count]) if place == 0 or shared[row, at] or not levels]
-        found.append(
-            [
-                Reason(
-                    int(past[at]),
-                    int(shared[row, at]),
-                    levels,
-                    None if cosines is None else float(nearness[at]),
-                )
-                for at in chosen
-            ]
-        )
+        alike = [None if cosines is None else float(nearness[at]) for at in chosen]
+        told = zip(past[chosen].tolist(), shared[row, chosen].tolist(), alike, strict=True)
+        found.append([Reason(item, codes, levels, similarity) for item, codes, similarity in told])
     return found
 
 
@@ -133,26 +120,19 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendation]) -> str:
     """One JSON object on one line: user, history length and the items with score, tokens and why."""
-    items = [
-        {
-            "rank": rank,
-            "item_id": run.item_ids[one.item],
-            "title": run.titles[one.item],
-            "score": one.score,
-            "tokens": None if run.codes is None else run.codes[one.item].tolist(),
-            "why": [
-                {
-                    "item_id": run.item_ids[reason.item],
-                    "title": run.titles[reason.item],
-                    "shared_codes": reason.shared if reason.levels else None,
-                    "levels": reason.levels or None,
-                    "similarity": reason.similarity,
-                }
-                for reason in one.why
-            ],
-        }
-        for rank, one in enumerate(found, start=1)
-    ]
+
+    def named(item: int) -> dict[str, Any]:
+        return {"item_id": run.item_ids[item], "title": run.titles[item]}
+
+    def reason(one: Reason) -> dict[str, Any]:
+        shared = {"shared_codes": one.shared if one.levels else None, "levels": one.levels or None}
+        return named(one.item) | shared | {"similarity": one.similarity}
+
+    items = []
+    for rank, one in enumerate(found, start=1):
+        tokens = None if run.codes is None else run.codes[one.item].tolist()
+        why = [reason(each) for each in one.why]
+        items.append({"rank": rank, **named(one.item), "score": one.score, "tokens": tokens, "why": why})
     line = {"user": request.user, "history_length": len(request.history), "items": items}
     return json.dumps(line, ensure_ascii=False)
 
@@ -165,31 +145,27 @@ def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) 
     head = f"for {whose} ({count} {'item' if count == 1 else 'items'}, last: {'; '.join(last)})\n"
     if not found:
         return f"{head}\nNothing is left to recommend: the history has every item; --seen=keep ranks those too.\n"
-    rows = [
-        [
-            rank,
-            run.item_ids[one.item],
-            _short(run.titles[one.item]),
-            one.score,
-            *([] if run.codes is None else [" ".join(map(str, run.codes[one.item].tolist()))]),
-            _because(run, one.why),
-        ]
-        for rank, one in enumerate(found, start=1)
+    rows = []
+    for rank, one in enumerate(found, start=1):
+        tokens = [] if run.codes is None else [" ".join(map(str, run.codes[one.item].tolist()))]
+        shown = [rank, run.item_ids[one.item], _short(run.titles[one.item]), one.score]
+        rows.append([*shown, *tokens, _because(run, one.why)])
+    header = [
+        "",
+        "item",
+        "title",
+        "score",
+        *([] if run.codes is None else ["tokens"]),
+        "nearest in the history",
     ]
-    tokens = [] if run.codes is None else ["tokens"]
-    header = ["", "item", "title", "score", *tokens, "nearest in the history"]
     return f"{head}\n{tabulate(rows, header, floatfmt='.3f', disable_numparse=[1, 2])}\n"
 
 
 def _because(run: LoadedRun, why: Sequence[Reason]) -> str:
     if not why or not (why[0].shared or why[0].similarity is not None):
         return ""
-    nearest = why[0]
-    how = (
-        f"{nearest.shared} of {nearest.levels} codes"
-        if nearest.shared
-        else f"cosine {nearest.similarity:.2f}"
-    )
+    nearest, how = why[0], f"{why[0].shared} of {why[0].levels} codes"
+    how = how if nearest.shared else f"cosine {nearest.similarity:.2f}"
     return f"{_short(run.titles[nearest.item])} ({how})"
 
 

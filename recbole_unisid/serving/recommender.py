@@ -30,22 +30,10 @@ __all__ = ["ItemRecommender", "Recommendation", "Recommender", "RecommenderError
 SCHEMA = 1
 MANIFEST, ITEMS, VECTORS = "manifest.json", "items.json", "vectors.safetensors"
 INDEX, ENCODER = "index.faiss", "encoder.onnx"
-_KEYS = set(
-    [
-        "schema",
-        "model",
-        "dataset",
-        "run",
-        "items",
-        "width",
-        "levels",
-        "max_length",
-        "index",
-        "encoder",
-        "versions",
-        "files",
-    ]
-)
+_KEYS = {
+    *("schema", "model", "dataset", "run", "items", "width"),
+    *("levels", "max_length", "index", "encoder", "versions", "files"),
+}
 _LARGEST_MANIFEST = 1 << 20
 #: Items that a search looks at closely; a text that matches more is too short to rank them all.
 _LOOKED_AT = 1000
@@ -95,16 +83,10 @@ class ItemRecommender:
         return item in self._rows
 
     def recommend(self, history: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendation]:
-        """Recommend for one history, best first; equal scores in the order of the catalogue.
+        """Recommend `k` items, or all there are, for a history, best first; equal scores in the catalogue's order.
 
-        Parameters
-        ----------
-        history : sequence of str
-            Names of items, oldest first, at least one. The model reads the last ``max_length`` of them.
-        k : int
-            Items wanted; fewer come back where the catalogue has no more.
-        seen : bool
-            Whether items of the history may be recommended again.
+        A history has names of items, oldest first, at least one; the model reads the last ``max_length`` of them. With
+        `seen` its items may be recommended again.
         """
         return self.recommend_many([history], k, seen)[0]
 
@@ -250,9 +232,8 @@ class Recommender(ItemRecommender):
         inputs = np.zeros((len(recent), lengths.max(), self.vectors.shape[1]), dtype=np.float32)
         for number, history in enumerate(recent):
             inputs[number, : len(history)] = self.vectors[history]  # padding on the right
-        states: NDArray[np.float32] = self._encoder.run(["states"], {"vectors": inputs, "lengths": lengths})[
-            0
-        ]
+        found = self._encoder.run(["states"], {"vectors": inputs, "lengths": lengths})
+        states: NDArray[np.float32] = found[0]
         return states
 
     def _best(
@@ -381,12 +362,11 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    mapped: dict[str, NDArray[Any]] = {
-        name: np.asarray(  # a memmap itself is slow to take rows of
-            np.memmap(path, kinds[name][1], "r", 8 + length + header[name]["data_offsets"][0], tuple(shape))
-        )
-        for name, (_, shape) in found.items()
-    }
+    mapped: dict[str, NDArray[Any]] = {}
+    for name, (_, shape) in found.items():
+        start = 8 + length + header[name]["data_offsets"][0]
+        # A memmap itself is slow to take rows of.
+        mapped[name] = np.asarray(np.memmap(path, kinds[name][1], "r", start, tuple(shape)))
     if not np.isfinite(mapped["vectors"]).all():
         raise RecommenderError(f"{path} has vectors that are not finite; export the run anew.")
     return mapped

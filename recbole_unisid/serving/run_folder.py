@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -24,6 +22,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.files import scratch_folder
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
+from recbole_unisid.report.run_files import read_result
 from recbole_unisid.runs.manifest import MANIFEST_FILE, read_manifest, write_manifest
 from recbole_unisid.tokens.registry import load_tokenizer
 from recbole_unisid.tokens.tokenization import Tokenization
@@ -33,8 +32,9 @@ RESULT_SCHEMA = 1
 FOLDER = "catalogue"
 VECTORS_FILE = "vectors.safetensors"
 #: Bounds of what a stranger's run folder may make us do: bytes of a description, repeated parts of its YAML, sizes
-#: and layers of a model that need no weights to show for them, and codes of a level.
+#: and layers of a model that need no weights to show for them, codes of a level, and users.
 _LARGEST_TEXT, _MOST_ALIASES, _SMALL, _SMALL_LAYERS, _LARGEST_LEVEL = 1 << 26, 20, 1024, 16, 1 << 24
+_MOST_USERS = 10**9
 _YamlParser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -74,17 +74,10 @@ def read_run(folder: Path) -> StoredRun:
     manifest = read_manifest(folder)
     catalogue = Catalogue.load(folder / CATALOGUE_FILE)
     weights = _weights(folder / "model.safetensors")
-    text = manifest.get("text")
-    return StoredRun(
-        folder,
-        result,
-        _settings(folder, result, weights),
-        manifest,
-        catalogue,
-        weights,
-        _tokenization(folder, manifest, catalogue, result),
-        None if text is None else TextRecipe.from_json(text),
-    )
+    settings = _settings(folder, result, weights)
+    tokenization = _tokenization(folder, manifest, catalogue, result)
+    recipe = None if manifest.get("text") is None else TextRecipe(**manifest["text"])
+    return StoredRun(folder, result, settings, manifest, catalogue, weights, tokenization, recipe)
 
 
 def _refuse_other_than_files(folder: Path) -> None:
@@ -96,45 +89,14 @@ def _refuse_other_than_files(folder: Path) -> None:
             raise UserError(f"{path} is too large to be what a run writes; run again.")
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(strict=True)
-    users: int = Field(ge=0, le=10**9)
-
-
-class _Result(BaseModel):
-    """What is read of ``result.json``."""
-
-    model_config = ConfigDict(strict=True)
-    status: Literal["complete"]
-    model: str
-    dataset: str
-    seed: int
-    data: _Data
-    versions: dict[str, Any] = {}
-    tokenizer: dict[str, Any] | None = None
-
-
 def _result(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(result, dict) and result.get("status") == "complete":
-            _check_versions(folder, result)
-            _Result.model_validate(result)
-            return result
-    except FileNotFoundError:
-        raise UserError(f"{folder} is no finished run: it has no result.json. Finish it first.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"{path} is damaged ({where}: {first['msg']}); delete it and give the run's command again."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is damaged; delete it and give the run's command again.") from None
-    raise UserError(f"{folder} is no finished run: its result.json is not complete. Finish it first.")
+    if not (folder / "result.json").exists():
+        raise UserError(f"{folder} is no finished run: it has no result.json. Finish it first.")
+    result = read_result(folder, lambda found: _refuse_unfit(folder, found))
+    users = result["data"].get("users")
+    if users is None or not 0 <= users <= _MOST_USERS:
+        raise UserError(f"{folder}/result.json is damaged at data users: delete its folder and run again")
+    return result
 
 
 def _settings(folder: Path, result: dict[str, Any], weights: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -160,8 +122,7 @@ def _settings(folder: Path, result: dict[str, Any], weights: dict[str, torch.Ten
 def _refuse_sizes_beyond(weights: dict[str, torch.Tensor], path: Path, settings: dict[str, Any]) -> None:
     """Refuse a model that is to be built much larger than its weights are."""
     shapes = [tensor.shape for tensor in weights.values() if tensor.ndim]
-    width = max([_SMALL, *(min(shape) for shape in shapes)])
-    length = max([10 * _SMALL, *(max(shape) for shape in shapes)])
+    width, length = max([_SMALL, *map(min, shapes)]), max([10 * _SMALL, *map(max, shapes)])
     layers = max(_SMALL_LAYERS, len(shapes))
     most = {"MAX_ITEM_LIST_LENGTH": length} | dict.fromkeys(("n_layers", "num_layers"), layers)
     most |= {key: width for key in settings if key.endswith(("_size", "_dim")) and "batch" not in key}
@@ -173,8 +134,10 @@ def _refuse_sizes_beyond(weights: dict[str, torch.Tensor], path: Path, settings:
             )
 
 
-def _check_versions(folder: Path, result: dict[str, Any]) -> None:
-    """Refuse what another version means otherwise: the schema, this package's minor version, torch's major."""
+def _refuse_unfit(folder: Path, result: dict[str, Any]) -> None:
+    """Refuse an unfinished run, and one of another schema, minor version of this package or major version of torch."""
+    if result.get("status") != "complete":
+        raise UserError(f"{folder} is no finished run: its result.json is not complete. Finish it first.")
     if result.get("schema") != RESULT_SCHEMA:
         raise UserError(
             f"{folder}/result.json has schema {result.get('schema')}, this version of recbole_unisid reads "
@@ -182,9 +145,9 @@ def _check_versions(folder: Path, result: dict[str, Any]) -> None:
         )
     made = result.get("versions")
     made = made if isinstance(made, dict) else {}
-    here = {"recbole_unisid": recbole_unisid.__version__, "torch": torch.__version__}
-    for package, parts in (("recbole_unisid", 2), ("torch", 1)):
-        then, now = str(made.get(package, "")), here[package]
+    versions = ("recbole_unisid", recbole_unisid.__version__, 2), ("torch", torch.__version__, 1)
+    for package, now, parts in versions:
+        then = str(made.get(package, ""))
         if then.split(".")[:parts] != now.split(".")[:parts]:
             agree = "first two numbers" if parts == 2 else "first number"
             raise UserError(
@@ -290,18 +253,14 @@ def write_version(stored: StoredRun, version: Version) -> Path:
             part = scratch / final.name
             part.mkdir()
             version.catalogue.save(part / CATALOGUE_FILE)
-            names = [CATALOGUE_FILE]
             if stored.tokenization is not None:
                 codes = np.concatenate([stored.tokenization.codes, version.added])
                 write_tokens_tsv(part / "tokens.tsv", version.catalogue.item_ids[1:], codes)
-                names.append("tokens.tsv")
             else:
                 save_arrays(part / VECTORS_FILE, {"vectors": version.added})
-                names.append(VECTORS_FILE)
-            weights = _weights_digest(stored)
-            write_manifest(
-                part, names, {"catalogue": version.number, "added": len(version.added), "weights": weights}
-            )
+            names = [CATALOGUE_FILE, "tokens.tsv" if stored.tokenization is not None else VECTORS_FILE]
+            about = {"catalogue": version.number, "added": len(version.added)}
+            write_manifest(part, names, about | {"weights": _weights_digest(stored)})
             os.rename(part, final)  # refused where the folder is there and has files
     except OSError as error:
         if (final / MANIFEST_FILE).is_file():

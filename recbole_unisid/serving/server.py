@@ -46,14 +46,9 @@ def serve(
 ) -> None:
     """Serve until stopped (Ctrl-C or SIGTERM).
 
-    Parameters
-    ----------
-    make : callable
-        Must be picklable for several workers.
-    allowed_hosts : sequence of str
-        Names that requests may give as theirs of this service; ``*`` is any.
-    workers : int
-        Processes, each with a socket of its own on the same port: the kernel shares connections out.
+    `allowed_hosts` are names that requests may give as theirs of this service; ``*`` is any. Several workers are
+    processes, each with a socket of its own on the same port: the kernel shares connections out; `make` must be
+    picklable for them.
     """
     made = make()  # also where only workers use it: what cannot be served is one line, here
     with contextlib.ExitStack() as stack:

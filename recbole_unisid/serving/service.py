@@ -40,14 +40,8 @@ _FILES = {
 }
 #: Names of this machine, for itself.
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-#: Bytes of a request's body.
-MAX_BODY = 1_000_000
-#: Items of a history.
-MAX_HISTORY = 1_000
-#: Items of an answer.
-MAX_K = 100
-#: Characters of an item's name, and of a search.
-MAX_TEXT = 500
+#: Bytes of a request's body, items of a history and of an answer, characters of an item's name and of a search.
+MAX_BODY, MAX_HISTORY, MAX_K, MAX_TEXT = 1_000_000, 1_000, 100, 500
 #: Up to so many items an export answers faster than a thread is found for it; see results/serving.md.
 _FEW_ITEMS = 100_000
 _PROBLEMS = {
@@ -57,6 +51,8 @@ _PROBLEMS = {
     500: "the service has failed at this request; its log says more.",
     503: "the service has no room for this request, or is stopping.",
 }
+
+_REFUSALS = {404: "An unknown item", 413: "A body too large", 422: "Not what is asked for"}
 
 ItemName = Annotated[str, Field(max_length=MAX_TEXT, description="An item's name in the data set.")]
 Count = Annotated[int, Field(ge=1, le=MAX_K, description="Items wanted.")]
@@ -121,14 +117,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={
-            code: {"model": Problem, "description": text}
-            for code, text in (
-                (404, "An unknown item"),
-                (413, "A body too large"),
-                (422, "Not what is asked for"),
-            )
-        },
+        responses={code: {"model": Problem, "description": text} for code, text in _REFUSALS.items()},
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
@@ -136,14 +125,8 @@ def create_app(
     _add_questions(app, recommender)
     _add_pages(app)
     levels = 0 if recommender.codes is None else int(recommender.codes.shape[1])
-    health = Health(
-        status="ok",
-        model=model,
-        dataset=dataset,
-        items=len(recommender),
-        levels=levels,
-        version=recbole_unisid.__version__,
-    )
+    served: dict[str, Any] = {"dataset": dataset, "items": len(recommender), "levels": levels}
+    health = Health(status="ok", model=model, version=recbole_unisid.__version__, **served)
 
     @app.get("/health", tags=["service"], summary="Whether the service answers, and what it serves")
     async def _health() -> Health:
