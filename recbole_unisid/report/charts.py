@@ -35,6 +35,10 @@ class Axis:
             low, high, value = math.log(low), math.log(high), math.log(max(value, self.low))
         return round(min(100.0, max(0.0, 100 * (value - low) / (high - low))), 2)
 
+    def at(self, value: float) -> str:
+        """The same as SVG writes it."""
+        return f"{self.percent(value)}%"
+
 
 def linear_axis(values: Iterable[float], zero: bool = False, ticks: int = 4) -> Axis:
     """Span values, and 0 where asked, with about so many steps of 1, 2 or 5 times a power of ten.
@@ -95,32 +99,16 @@ _ROW, _MIDDLE = 26, 13
 
 @dataclass(frozen=True)
 class Mark:
-    """One line of a plot.
-
-    Attributes
-    ----------
-    colour : int or None
-        Number of the colour; None is neutral.
-    value : float or None
-        None leaves the line empty.
-    text : Child
-        The value in words, beside the plot.
-    spoken : str
-        The line in words, for those who do not see it.
-    faint : bool
-        Too few cases to claim anything.
-    parts : sequence of float
-        Lengths of a bar's parts, instead of a dot.
-    """
+    """One line of a plot."""
 
     label: str
-    colour: int | None
-    value: float | None
-    text: Child
-    spoken: str
+    colour: int | None  # its number; None is neutral
+    value: float | None  # None leaves the line empty
+    text: Child  # the value in words, beside the plot
+    spoken: str  # the line in words, for those who do not see it
     interval: tuple[float, float] | None = None
-    faint: bool = False
-    parts: Sequence[float] = ()
+    faint: bool = False  # too few cases to claim anything
+    parts: Sequence[float] = ()  # lengths of a bar's parts
 
 
 def row_plot(marks: Sequence[Mark], tick: Tick = PLAIN, bars: bool = False) -> Markup:
@@ -128,28 +116,23 @@ def row_plot(marks: Sequence[Mark], tick: Tick = PLAIN, bars: bool = False) -> M
     ends = [end for mark in marks for end in mark.interval or ()]
     axis = linear_axis([*(mark.value for mark in marks if mark.value is not None), *ends], zero=True)
     kept = axis.ticks.index(0) if 0 in axis.ticks else 0  # where there is little room, every other tick goes
-    ticks = [
-        _tick(axis, value, tick, 12, between=(number - kept) % 2) for number, value in enumerate(axis.ticks)
-    ]
-    scale = tag("svg", *ticks, class_="track axis", height=18, aria_hidden="true")
+    scale = tag("svg", *_ticks(axis, tick, 12, kept), class_="track axis", height=18, aria_hidden="true")
     lines = [_line(mark, axis, bars) for mark in marks]
     return tag("div", *lines, tag("div", scale, class_="row scale"), class_="rows")
 
 
-def _tick(axis: Axis, value: float, write: Tick, y: int, between: int) -> Markup:
-    return tag(
-        "text", write(value), x=_percent(axis, value), y=y, class_="tick between" if between else "tick"
-    )
-
-
-def _percent(axis: Axis, value: float) -> str:
-    return f"{axis.percent(value)}%"
+def _ticks(axis: Axis, write: Tick, y: int, kept: int = 0) -> list[Markup]:
+    """Values below an axis; every other one, but the one numbered `kept`, goes where there is little room."""
+    return [
+        tag("text", write(value), x=axis.at(value), y=y, class_="tick between" if (n - kept) % 2 else "tick")
+        for n, value in enumerate(axis.ticks)
+    ]
 
 
 def _line(mark: Mark, axis: Axis, bars: bool) -> Markup:
     shapes: list[Markup] = []
     for value in axis.ticks:
-        x, zero = _percent(axis, value), value == 0 and axis.low < 0
+        x, zero = axis.at(value), value == 0 and axis.low < 0
         shapes.append(tag("line", x1=x, x2=x, y1=0, y2=_ROW, class_="zero" if zero else "grid"))
     if mark.value is not None:
         shapes += _bar(mark, mark.value, axis) if bars else _dot(mark, mark.value, axis)
@@ -162,20 +145,18 @@ def _line(mark: Mark, axis: Axis, bars: bool) -> Markup:
 def _dot(mark: Mark, value: float, axis: Axis) -> list[Markup]:
     shapes = []
     if mark.interval is not None:
-        low, high = (_percent(axis, end) for end in mark.interval)
+        low, high = (axis.at(end) for end in mark.interval)
         shapes.append(tag("line", x1=low, x2=high, y1=_MIDDLE, y2=_MIDDLE, class_="interval"))
         shapes += [tag("line", x1=x, x2=x, y1=_MIDDLE - 4, y2=_MIDDLE + 4, class_="cap") for x in (low, high)]
-    return [*shapes, tag("circle", cx=_percent(axis, value), cy=_MIDDLE, r=5, class_="dot")]
+    return [*shapes, tag("circle", cx=axis.at(value), cy=_MIDDLE, r=5, class_="dot")]
 
 
 def _bar(mark: Mark, value: float, axis: Axis) -> list[Markup]:
     shapes, start = [], 0.0
     for number, part in enumerate(mark.parts or [value]):
-        x, end = axis.percent(start), axis.percent(start + part)
         kind = f"bar p{number}" if mark.parts else "bar"
-        shapes.append(
-            tag("rect", x=f"{x}%", width=f"{round(end - x, 2)}%", y=5, height=_ROW - 10, class_=kind)
-        )
+        width = f"{round(axis.percent(start + part) - axis.percent(start), 2)}%"
+        shapes.append(tag("rect", x=axis.at(start), width=width, y=5, height=_ROW - 10, class_=kind))
         start += part
     return shapes
 
@@ -234,10 +215,10 @@ def _frame(x: Axis, y: Axis, x_tick: Tick, shapes: Sequence[Markup], spoken: str
         at = _pixel(y, value)
         grid.append(tag("line", x1=0, x2="100%", y1=at, y2=at, class_="grid"))
         grid.append(tag("text", PLAIN(value), x=-8, y=at + 4, class_="tick last"))
-    for number, value in enumerate(x.ticks):
-        place = _percent(x, value)
+    for value, number in zip(x.ticks, _ticks(x, x_tick, _HEIGHT + 18), strict=True):
+        place = x.at(value)
         grid.append(tag("line", x1=place, x2=place, y1=_HEIGHT, y2=_HEIGHT + 4, class_="grid"))
-        grid.append(_tick(x, value, x_tick, _HEIGHT + 18, between=number % 2))
+        grid.append(number)
     drawn = tag("svg", *grid, *shapes, class_="xy", height=_HEIGHT + 24, role="img", aria_label=spoken)
     return tag("div", drawn, class_="frame")
 
@@ -247,7 +228,7 @@ def _pixel(axis: Axis, value: float) -> float:
 
 
 def _circle(colour: int, a: float, b: float, x: Axis, y: Axis, kind: str) -> Markup:
-    return tag("circle", cx=_percent(x, a), cy=_pixel(y, b), r=5, class_=f"{kind} c{colour % 8}")
+    return tag("circle", cx=x.at(a), cy=_pixel(y, b), r=5, class_=f"{kind} c{colour % 8}")
 
 
 #: Left, right, top and bottom of something drawn, in pixels.
@@ -264,8 +245,8 @@ def _labels(points: Sequence[Point], x: Axis, y: Axis) -> list[Markup]:
         left, shift, box = _free_place(*places[number], 7.0 * len(point.label), others)
         taken.append(box)
         kind = f"name {'last' if left else 'first'} c{point.colour % 8}"
-        across, down = _percent(x, point.x), round(places[number][1] + shift + 4, 1)
-        labels.append(tag("text", point.label, x=across, dx=-9 if left else 9, y=down, class_=kind))
+        down = round(places[number][1] + shift + 4, 1)
+        labels.append(tag("text", point.label, x=x.at(point.x), dx=-9 if left else 9, y=down, class_=kind))
     return labels
 
 
@@ -289,9 +270,8 @@ SHADES = 6
 
 
 def heat_map(usage: NDArray[np.int64], spoken: str) -> Markup:
-    """Draw a square of one cell a code, in the order of the codes, darker the more items it has.
+    """Draw a square of one cell a code, in the order of the codes, darker (by the logarithm) the more items it has.
 
-    Shades follow the logarithm: the first codes of a skewed level would outshine all others otherwise.
     Cells of one shade are one path, so that 4,096 codes cost a few kilobytes.
     """
     columns = max(1, int(np.ceil(np.sqrt(len(usage)))))

@@ -21,26 +21,14 @@ _LONGEST_TITLE = 300
 
 @dataclass(frozen=True)
 class Person:
-    """One test case and what a model recommends.
-
-    Attributes
-    ----------
-    history : list of str
-        The last items before the target, oldest first; ``history_length`` counts all of them.
-    target : str
-        The item that came next.
-    rank : int
-        The target's rank as measured, among all items but those seen.
-    recommended : list of str
-        The best items that the user had not seen, best first.
-    """
+    """One test case and what a model recommends."""
 
     user: str
-    history: list[str]
-    history_length: int
-    target: str
-    rank: int
-    recommended: list[str]
+    history: list[str]  # the last items before the target, oldest first
+    history_length: int  # of the whole history
+    target: str  # the item that came next
+    rank: int  # of the target as measured, among all items but those seen
+    recommended: list[str]  # the best items that the user had not seen, best first
 
 
 @dataclass(frozen=True)
@@ -76,18 +64,10 @@ def people_examples(
     k: int = 10,
     shown: int = 8,
 ) -> list[Person]:
-    """What a model recommends to some people.
+    """What a model recommends to some people, by its scores [people, n_items + 1]; -inf is an item not listed.
 
-    Parameters
-    ----------
-    histories : sequence of ndarray of int64
-        Item numbers before each target, oldest first; the last `shown` are kept.
-    targets, ranks : sequence of int
-        Item numbers of what came next, and their ranks as the evaluation found them.
-    item_ids : sequence of str, shape [n_items + 1]
-        Names of the items; entry 0 is padding.
-    scores : ndarray, shape [people, n_items + 1]
-        Of every item; column 0 is ignored, and -inf is an item that the model does not list.
+    Histories have the item numbers before each target, oldest first; the last `shown` are kept. The ranks are as the
+    evaluation found them.
 
     Raises
     ------
@@ -113,12 +93,7 @@ def neighbour_examples(
 ) -> list[Neighbours]:
     """Find the `k` items nearest by cosine to some items, numbered from 1.
 
-    Parameters
-    ----------
-    vectors : mapping of ndarray of float32, shape [n_items + 1, width]
-        By the name of the representation; row 0 is padding. Parts that a model lacks are left out.
-    item_ids : sequence of str, shape [n_items + 1]
-        Names of the items; entry 0 is padding.
+    `vectors` [n_items + 1, width] go by the name of the representation; row 0 is padding.
     """
     found: list[dict[str, list[str]]] = [{} for _ in items]
     for name, table in vectors.items():

@@ -14,12 +14,12 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.statistics import Interval, bootstrap_mean, metric_over_seeds
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.report.examples import Examples, read_examples
-from recbole_unisid.report.leaderboard import Column, Leaderboard, Run, make_leaderboard, ranker_note
+from recbole_unisid.report.leaderboard import Column, Leaderboard, Row, Run, make_leaderboard, ranker_note
 from recbole_unisid.report.markup import Markup
 from recbole_unisid.report.run_files import differing_settings, load_runs
 from recbole_unisid.report.token_groups import TokenView
 from recbole_unisid.report.wording import command as command_line
-from recbole_unisid.report.wording import figure
+from recbole_unisid.report.wording import decimal, figure
 from recbole_unisid.text.item_file import read_item_file
 from recbole_unisid.text.item_text import item_categories, item_titles
 from recbole_unisid.tokens.tokens_file import read_codes
@@ -44,28 +44,14 @@ class ItemNames:
 
 @dataclass(frozen=True)
 class Report:
-    """What a page is drawn from.
-
-    Attributes
-    ----------
-    runs : dict of list of Run
-        By label in the order of the board, seeds ascending.
-    intervals : dict of dict of Interval
-        By label and column: the mean over seeds with its 95 % interval over users.
-    items : ItemNames
-        Empty where the item file is not at hand.
-    tokens : list of TokenView
-        Codes of the first seeds of models that have tokens; no more than four different ones.
-    examples : dict of Examples
-        By label, of each model's first seed; a model without ``examples.json`` is absent.
-    """
+    """What a page is drawn from."""
 
     board: Leaderboard
-    runs: dict[str, list[Run]]
-    intervals: dict[str, dict[Column, Interval]]
-    items: ItemNames
-    tokens: list[TokenView]
-    examples: dict[str, Examples]
+    runs: dict[str, list[Run]]  # by label in the order of the board, seeds ascending
+    intervals: dict[str, dict[Column, Interval]]  # by label: of means over seeds, 95 % over users
+    items: ItemNames  # empty where the item file is not at hand
+    tokens: list[TokenView]  # of the first seeds of models that have tokens; no more than four different ones
+    examples: dict[str, Examples]  # by label, of the first seed; absent without ``examples.json``
     command: str
 
     @property
@@ -93,6 +79,11 @@ class Report:
         value = self.mean(label, *keys)
         return figure(write(value), value, label, " ".join(map(str, keys)))
 
+    def metric(self, row: Row, column: Column) -> Markup:
+        """The mean of a metric over a model's seeds, with where it comes from."""
+        mean = row.spreads[column].mean
+        return figure(decimal(mean), mean, row.model, f"test {' '.join(column)}")
+
     def differing(self) -> list[tuple[str, list[Any]]]:
         """Settings in which the models differ, with each model's value."""
         settings = [group[0].settings for group in self.runs.values()]
@@ -116,9 +107,9 @@ def gather_report(
     item_file : str or Path, optional
         The data set's ``.item`` file; by default where the runs read it, if it is still there.
     command : str, optional
-        The command that made the runs; by default one with their models, data set and seeds.
+        What made the runs; by default a command with their models, data set and seeds.
     notes : sequence of str
-        Warnings to print with the tables, beside those that the runs themselves give (``order_note``).
+        Warnings to print with the tables, beside those of the runs themselves (``order_note``).
 
     Raises
     ------
@@ -157,9 +148,7 @@ def _intervals(group: Sequence[Run], columns: Sequence[Column]) -> dict[Column, 
 def _item_names(firsts: Sequence[Run], dataset: str, given: str | Path | None) -> ItemNames:
     """Titles as the runs keep them and categories of the data set's item file; both of the file that is named."""
     settings = [one.settings for one in firsts]
-    kept = next(
-        (one.folder / CATALOGUE_FILE for one in firsts if (one.folder / CATALOGUE_FILE).is_file()), None
-    )
+    kept = next((path for one in firsts if (path := one.folder / CATALOGUE_FILE).is_file()), None)
     path = Path(given) if given is not None else _find_item_file(settings, dataset)
     try:
         of_file = ItemNames() if path is None else _read_item_names(path, settings)
@@ -197,12 +186,13 @@ def _token_views(firsts: Mapping[str, Run]) -> list[TokenView]:
         if len(views) == _MOST_TOKENS:
             break
         health = one.result.get("tokenizer")
-        if not isinstance(health, Mapping) or not (one.folder / "tokens.tsv").is_file():
+        if health is None or not (one.folder / "tokens.tsv").is_file():
             continue
         table = read_codes(one.folder / "tokens.tsv")
-        same = next((view for view in views if np.array_equal(view.codes, table.codes)), None)
-        if same is not None:
-            same.labels.append(label)
+        for view in views:
+            if np.array_equal(view.codes, table.codes):
+                view.labels.append(label)
+                break
         else:
             views.append(TokenView([label], int(one.result["seed"]), table.item_ids, table.codes, health))
     return views

@@ -41,19 +41,15 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its ``result.json``, ``ranks.npz`` and ``config.yaml``, and where it lies.
-
-    Attributes
-    ----------
-    variant : str
-        The settings that tell it from other runs of its model and recipe, such as ``id_dim=16``.
-    """
+    """One finished run: its ``result.json``, ``ranks.npz`` and ``config.yaml``, and where it lies."""
 
     result: Mapping[str, Any]
     ranks: RankTable
     folder: Path = Path()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    variant: str = ""
+    variant: str = (
+        ""  # the settings that tell it from other runs of its model and recipe, such as ``id_dim=16``
+    )
 
     @property
     def label(self) -> str:
@@ -96,24 +92,15 @@ def ranker_note(run: Run) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One model of a leaderboard, by its label.
-
-    Attributes
-    ----------
-    seconds : float or None
-        Of training, mean over seeds.
-    spreads, comparisons : dict
-        By candidate set and metric; those shown are compared, and those of the reference are not.
-    slices : dict of dict
-        By name: ``rule``, ``n`` and the mean over seeds of ``ndcg@10`` (None where `n` is 0).
-    """
+    """One model of a leaderboard, by its label."""
 
     model: str
     seeds: list[int]
     token_parameters: int | None
-    seconds: float | None
+    seconds: float | None  # of training, mean over seeds
     spreads: dict[Column, Spread]
-    comparisons: dict[Column, Comparison]
+    comparisons: dict[Column, Comparison]  # of the columns that are shown; none for the reference
+    #: by name: ``rule``, ``n`` and the mean over seeds of ``ndcg@10`` (None where `n` is 0)
     slices: dict[str, dict[str, Any]]
 
     def sign(self, column: Column) -> str:
@@ -126,30 +113,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One row a model in the order of the headline, best first, and what they were measured under.
-
-    Attributes
-    ----------
-    reference : str or None
-        The model that the others are compared with; None where no model is ID-only.
-    protocol, data, controls : dict
-        As in ``result.json``; the same for all runs.
-    notes : list of str
-        Warnings to print with the table.
-    """
+    """One row a model in the order of the headline, best first, and what they were measured under."""
 
     rows: list[Row]
-    reference: str | None
+    reference: str | None  # that the others are compared with; None where no model is ID-only
     dataset: str
-    protocol: dict[str, Any]
+    protocol: dict[str, Any]  # this, data and controls as in ``result.json``, the same for all runs
     data: dict[str, Any]
     controls: dict[str, Any]
-    notes: list[str]
+    notes: list[str]  # warnings to print with the table
 
     @property
     def columns(self) -> list[Column]:
         """The columns of the tables: those that some model has."""
         return [column for column in COLUMNS if any(column in row.spreads for row in self.rows)]
+
+    @property
+    def candidates(self) -> list[str]:
+        """The candidate sets of the columns, each once."""
+        return list(dict.fromkeys(candidates for candidates, _ in self.columns))
+
+    @property
+    def sizes(self) -> str:
+        """How many users, items and interactions the data set has."""
+        return ", ".join(f"{self.data[part]:,} {part}" for part in _SIZES)
 
     @property
     def seeds(self) -> list[int]:
@@ -168,13 +155,8 @@ def make_leaderboard(
 ) -> Leaderboard:
     """Gather finished runs of one data set and protocol; Holm's method corrects over the models of a column.
 
-    Parameters
-    ----------
-    reference : str, optional
-        Label of the model to compare with; by default the ID-only model with the best mean headline
-        on the test set, which makes claims over it hardest.
-    notes : sequence of str
-        Warnings to keep with the table, such as that of a leaking order.
+    The reference is by default the ID-only model with the best mean headline on the test set, which makes claims over
+    it hardest. `notes` are warnings to keep with the table.
 
     Raises
     ------
@@ -186,17 +168,15 @@ def make_leaderboard(
     by_model: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: int(run.result["seed"])):
         by_model.setdefault(run.label, []).append(run)
-    tables = {model: [run.ranks for run in group] for model, group in by_model.items()}
-    spreads = {model: _spreads(group) for model, group in tables.items()}
+    rows = [_row(model, group) for model, group in by_model.items()]
+    rows.sort(key=lambda row: -row.spreads[HEADLINE].mean)
     if reference is None:
-        plain = [model for model, group in by_model.items() if not _reads_content(group[0])]
-        reference = max(plain, key=lambda model: spreads[model][HEADLINE].mean, default=None)
-    compared: dict[str, dict[Column, Comparison]] = {model: {} for model in by_model}
+        reference = next((row.model for row in rows if not _reads_content(by_model[row.model][0])), None)
+    compared = {row.model: row.comparisons for row in rows}
+    tables = {model: [run.ranks for run in group] for model, group in by_model.items()}
     for column in COLUMNS if reference is not None else ():
         for comparison in compare_runs(tables, str(reference), *column):
             compared[comparison.model][column] = comparison
-    rows = [_row(model, by_model[model], spreads[model], compared[model]) for model in by_model]
-    rows.sort(key=lambda row: -row.spreads[HEADLINE].mean)
     first = runs[0].result
     return Leaderboard(
         rows,
@@ -211,14 +191,7 @@ def make_leaderboard(
 
 
 def require_one_protocol(runs: Sequence[Run]) -> None:
-    """Refuse to put runs side by side that were not measured alike.
-
-    Raises
-    ------
-    UserError
-        There is no run, one is unfinished, a model and seed occur twice, or data set or protocol
-        differ.
-    """
+    """Refuse to put runs side by side that were not measured alike, or are none; see :func:`make_leaderboard`."""
     if not runs:
         raise UserError("there is no finished run to put on a leaderboard: give at least one model")
     seen: dict[str, Path] = {}
@@ -249,33 +222,27 @@ def _of_run(result: Mapping[str, Any], part: str) -> Any:
     return result["data"][part] if part in _SIZES else result[part]
 
 
-def _spreads(tables: Sequence[RankTable]) -> dict[Column, Spread]:
-    """Mean and deviation over seeds of every metric of every candidate set."""
-    names = protocol_metrics(tables[0].ranks)
-    return {
-        (candidates, metric): metric_over_seeds(tables, candidates, metric)[1]
-        for candidates, metrics in names.items()
-        for metric in metrics
-    }
-
-
 def _reads_content(run: Run) -> bool:
     """Whether a run's model knows more of an item than its ID; classes of the user's own are told by what they read."""
     reads_text = run.find("tokenizer") or run.find("controls", "nearest_text") is not None
     return bool(reads_text) or run.result["model"] in CONTENT_MODELS
 
 
-def _row(
-    model: str, runs: list[Run], spreads: dict[Column, Spread], comparisons: dict[Column, Comparison]
-) -> Row:
+def _row(model: str, runs: list[Run]) -> Row:
+    """A model's figures over its seeds, compared with nothing yet."""
     seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
+    tables = [run.ranks for run in runs]
     return Row(
         model,
         [int(run.result["seed"]) for run in runs],
         runs[0].find("parameters", "tokens"),
         float(np.mean(seconds)) if seconds else None,
-        spreads,
-        comparisons,
+        {
+            (candidates, metric): metric_over_seeds(tables, candidates, metric)[1]
+            for candidates, metrics in protocol_metrics(tables[0].ranks).items()
+            for metric in metrics
+        },
+        {},
         _mean_slices([run.find("test", "slices") or {} for run in runs]),
     )
 

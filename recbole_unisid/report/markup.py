@@ -22,11 +22,8 @@ _CONTROLS = {code: " " for code in (*range(32), 127, *range(128, 160), 0x2028, 0
 def tag(name: str, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
     """Write one element.
 
-    Parameters
-    ----------
-    **attributes
-        A final underscore is dropped (``class_``), others become hyphens (``aria_label``); None and
-        False leave the attribute out, True writes it without a value.
+    Of an attribute's name a final underscore is dropped (``class_``), others become hyphens (``aria_label``); None and
+    False leave the attribute out, True writes it without a value.
 
     Examples
     --------
@@ -73,14 +70,7 @@ def foreign(text: str, longest: int = 120) -> Markup:
 def table(head: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, wide: bool = False) -> Markup:
     """Write a table that scrolls sideways in its own box where the screen is narrow.
 
-    Parameters
-    ----------
-    rows : sequence of sequences
-        Their first cell is the row's head.
-    caption : str
-        What the table shows; read out, and named when the box gets the focus.
-    wide : bool
-        Whether numbers keep to one line each.
+    A row's first cell is its head; the caption is read out; in a `wide` table numbers keep to one line each.
     """
     top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]

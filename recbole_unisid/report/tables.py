@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tabulate import tabulate
 
 from recbole_unisid.evaluation.slices import FEWEST_CASES
@@ -41,34 +40,27 @@ def write_leaderboard(board: Leaderboard, folder: str | Path) -> None:
 
 def to_csv(board: Leaderboard) -> str:
     """One line for each model, candidate set and metric; what has no value is empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _CSV_FIELDS, lineterminator="\n")
-    writer.writeheader()
-    shared = {name: board.protocol.get(name) for name in ("split", "order", "ties")}
+    shared = [board.protocol.get(name) for name in ("split", "order", "ties")]
+    lines: list[list[Any]] = []
     for row in board.rows:
         for (candidates, metric), spread in row.spreads.items():
-            line = {"dataset": board.dataset, **shared, "model": row.model}
-            line |= {"candidates": candidates, "metric": metric}
-            line |= {"mean": spread.mean, "deviation": spread.deviation, "seeds": spread.seeds}
+            measured = [spread.seeds, candidates, metric, spread.mean, spread.deviation]
+            against: list[Any] = [None] * 8
             found = row.comparisons.get((candidates, metric))
             if found is not None:
-                line |= {"reference": found.reference, "relative": found.relative}
-                line |= {"difference": found.difference.estimate, "p": found.difference.p_value}
-                line |= {"low": found.difference.low, "high": found.difference.high}
-                line |= {"p_holm": found.p_holm, "significant": found.significant}
-            writer.writerow(line)
-    return out.getvalue()
+                *ends, p = found.difference
+                against = [found.reference, *ends, found.relative, p, found.p_holm, found.significant]
+            lines.append([board.dataset, *shared, row.model, *measured, *against])
+    return pd.DataFrame(lines, columns=_CSV_FIELDS, dtype=object).to_csv(index=False)
 
 
 def to_markdown(board: Leaderboard) -> str:
     """Figures, differences, slices, and the protocol of them all."""
-    data = board.data
     columns = [f"{METRIC_NAMES[metric]} {candidates}" for candidates, metric in board.columns]
     head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
     parts = [
         f"# {board.dataset}",
-        f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions. "
-        f"{_protocol(board)}",
+        f"{board.sizes}. {_protocol(board)}",
         _grid(head, _lines(board, lambda row, column: _with_deviation(board, row, column))),
         " ".join([*_legend(board), "± is the standard deviation over seeds."]),
     ]
@@ -98,9 +90,8 @@ def _lines(board: Leaderboard, figure: Callable[[Row, Column], str]) -> list[lis
     lines = []
     for row in board.rows:
         figures = [figure(row, column) if column in row.spreads else "–" for column in board.columns]
-        lines.append(
-            [row.model, str(len(row.seeds)), count(row.token_parameters), *figures, count(row.seconds)]
-        )
+        about = [row.model, str(len(row.seeds)), count(row.token_parameters)]
+        lines.append([*about, *figures, count(row.seconds)])
     return lines
 
 
@@ -134,9 +125,8 @@ def _slices(rows: Sequence[Row]) -> Iterator[str]:
     head = ["Model", *(f"{name} ({figures['n']:,})" for name, figures in first.items())]
     yield _grid(head, [[row.model, *(_slice_cell(row.slices[name]) for name in first)] for row in rows])
     rules = "; ".join(f"{name}: {figures['rule']}" for name, figures in first.items())
-    yield (
-        f"Means over seeds. {rules}. Fewer than {FEWEST_CASES} cases: in parentheses, no ground for claims."
-    )
+    few = f"Fewer than {FEWEST_CASES} cases: in parentheses, no ground for claims."
+    yield f"Means over seeds. {rules}. {few}"
 
 
 def _slice_cell(figures: Mapping[str, Any]) -> str:
@@ -158,18 +148,13 @@ def _protocol(board: Leaderboard) -> str:
 
 
 def _legend(board: Leaderboard) -> list[str]:
-    lines = [f"{name}: {CANDIDATES[name]}." for name in _sets(board)]
+    lines = [f"{name}: {CANDIDATES[name]}." for name in board.candidates]
     lines.append("Equal scores count against the model.")
     if board.reference is None:
         lines.append("No model here is ID-only, so nothing is compared: name a reference.")
     elif len(board.rows) > 1:
         lines.append(f"▲ ▼ significantly above, below {board.reference} (Holm, 5 %).")
     return lines
-
-
-def _sets(board: Leaderboard) -> list[str]:
-    """The candidate sets of the columns, each once."""
-    return list(dict.fromkeys(candidates for candidates, _ in board.columns))
 
 
 def to_screen(board: Leaderboard) -> str:
@@ -197,13 +182,7 @@ _COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10
 
 
 def summary_table(result: Mapping[str, Any]) -> str:
-    """The test figures of one run, one line a candidate set, with the protocol above and the folder below.
-
-    Parameters
-    ----------
-    result : mapping
-        As ``result.json`` holds it, with ``run_dir``.
-    """
+    """The test figures of one run (``result.json`` and ``run_dir``), one line a candidate set, with the protocol."""
     data, protocol, tokens = result["data"], result["protocol"], result["parameters"]["tokens"]
     # With one target a user, a hit is a recall of 1: one name for both.
     rows = {
@@ -246,17 +225,12 @@ def to_latex(board: Leaderboard) -> str:
     """
     sets = [candidates for candidates, _ in board.columns]
     groups, rules, first = [], [], 2  # the first column is the model's name
-    for name in _sets(board):
+    for name in board.candidates:
         width = sets.count(name)
-        title = CANDIDATES_LATEX.get(name, _plain(name))
-        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
+        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{CANDIDATES_LATEX[name]}}}")
         rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
         first += width
-    head = [
-        "Model",
-        *(METRIC_NAMES.get(metric, _plain(metric)) for _, metric in board.columns),
-        "Token param.",
-    ]
+    head = ["Model", *(METRIC_NAMES[metric] for _, metric in board.columns), "Token param."]
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -277,9 +251,7 @@ def to_latex(board: Leaderboard) -> str:
 
 def _caption(board: Leaderboard) -> str:
     seeds, protocol = len(board.seeds), board.protocol
-    told = "; ".join(
-        f"{CANDIDATES_LATEX.get(name, name).lower()}: {CANDIDATES[name]}" for name in _sets(board)
-    )
+    told = "; ".join(f"{CANDIDATES_LATEX[name].lower()}: {CANDIDATES[name]}" for name in board.candidates)
     marks = ""
     if board.reference is not None:
         marks = (

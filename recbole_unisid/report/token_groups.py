@@ -15,22 +15,13 @@ from recbole_unisid.tokens.health import prefix_purity, tuple_groups
 
 @dataclass(frozen=True)
 class TokenView:
-    """The tokens of one run.
+    """The tokens of one run."""
 
-    Attributes
-    ----------
-    labels : list of str
-        The models that have these codes, by their names on the leaderboard.
-    codes : ndarray of int64, shape [items, levels]
-    health : mapping
-        ``tokenizer`` of ``result.json``.
-    """
-
-    labels: list[str]
+    labels: list[str]  # the models that have these codes, by their names on the leaderboard
     seed: int
     item_ids: list[str]
-    codes: NDArray[np.int64]
-    health: Mapping[str, Any]
+    codes: NDArray[np.int64]  # [items, levels]
+    health: Mapping[str, Any]  # ``tokenizer`` of ``result.json``
 
     @property
     def label(self) -> str:

@@ -43,7 +43,7 @@ def command(name: str, arguments: str) -> str:
 def column_name(column: Column) -> str:
     """Name a metric and its candidate set, ``NDCG@10 · all items``."""
     candidates, metric = column
-    return f"{METRIC_NAMES.get(metric, metric)} · {CANDIDATES_SHORT.get(candidates, candidates)}"
+    return f"{METRIC_NAMES[metric]} · {CANDIDATES_SHORT[candidates]}"
 
 
 def decimal(value: float | None) -> str:
@@ -54,6 +54,11 @@ def decimal(value: float | None) -> str:
 def signed(value: float | None) -> str:
     """Write a difference of metrics with its sign."""
     return _MISSING if value is None else f"{value:+.4f}".replace("-", "−")
+
+
+def signed_share(value: float | None, digits: int) -> str:
+    """Write a relative difference in per cent with its sign."""
+    return "" if value is None else f"{100 * value:+.{digits}f} %".replace("-", "−")
 
 
 def count(value: float | None) -> str:
@@ -115,10 +120,7 @@ def memory(size: float | None) -> str:
 
 
 def figure(text: str, value: float | None, model: str, key: str) -> Markup:
-    """A number on the page with its full value and where it comes from.
-
-    It is a mean over a model's seeds; `key` is the way to it in ``result.json``, with blanks between.
-    """
+    """A mean over a model's seeds, with its full value and the way to it in ``result.json``, with blanks between."""
     if value is None:
         return tag("span", text)
     return tag("data", text, value=repr(value), data_model=model, data_key=key)

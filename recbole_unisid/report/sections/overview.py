@@ -9,9 +9,16 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import HEADLINE
 from recbole_unisid.report.markup import Markup, Section, clean_text, join, note, panel, section, table, tag
-from recbole_unisid.report.wording import CANDIDATES, column_name, count, decimal, figure, listed, signed
+from recbole_unisid.report.wording import (
+    CANDIDATES,
+    column_name,
+    count,
+    decimal,
+    listed,
+    signed,
+    signed_share,
+)
 
-_KEY = "test full ndcg@10"
 _SPLITS = {
     "leave_one_out": "leave one out: each user's last item is the test, the one before it the validation",
     "global_time": "global time: what comes after one moment is the test",
@@ -39,28 +46,20 @@ def summary(report: Report) -> Section:
 def _headline(report: Report) -> Markup:
     """Say in words who leads, and whether that is more than chance."""
     board = report.board
-    best, reference = board.rows[0], board.reference
-    mean = best.spreads[HEADLINE].mean
-    value = figure(decimal(mean), mean, best.model, _KEY)
+    best, reference, value = board.rows[0], board.reference, report.metric(board.rows[0], HEADLINE)
     leads = [tag("strong", best.model), " has the highest NDCG@10 over the whole catalogue, ", value]
     if len(board.rows) == 1:
         return join([*leads, "."])
     if reference is None:
         return join([*leads, ". No model here is ID-only, so nothing is compared: name a reference."])
     if best.model == reference:
-        close = [
-            one.model
-            for one in board.rows
-            if (found := one.comparisons.get(HEADLINE)) and not found.significant
-        ]
-        rest = (
-            f"Not significantly below it: {listed(close)}."
-            if close
-            else "All others are significantly below."
-        )
+        others = [(one.model, one.comparisons.get(HEADLINE)) for one in board.rows]
+        close = [model for model, found in others if found is not None and not found.significant]
+        rest = "All others are significantly below."
+        rest = f"Not significantly below it: {listed(close)}." if close else rest
         return join([*leads, f": no model beats this reference. {rest}"])
     found = best.comparisons[HEADLINE]
-    change = "" if found.relative is None else f"{100 * found.relative:+.1f} % ".replace("-", "−")
+    change = "" if found.relative is None else f"{signed_share(found.relative, 1)} "
     interval = f"{signed(found.difference.low)} to {signed(found.difference.high)}"
     verdict = "significantly above" if found.significant else "not significantly above"
     rest = f" it (95 % interval of the difference {interval}; p {found.p_holm:.4f} by Holm)."
@@ -72,8 +71,8 @@ def _headline_plot(report: Report) -> Markup:
     for row in report.board.rows:
         mean, one = row.spreads[HEADLINE].mean, report.intervals[row.model][HEADLINE]
         spoken = f"{row.model}: NDCG@10 {decimal(mean)}, interval {decimal(one.low)} to {decimal(one.high)}"
-        text = figure(decimal(mean), mean, row.model, _KEY)
-        marks.append(Mark(row.model, report.colour(row.model), mean, text, spoken, (one.low, one.high)))
+        colour, text = report.colour(row.model), report.metric(row, HEADLINE)
+        marks.append(Mark(row.model, colour, mean, text, spoken, (one.low, one.high)))
     return panel(f"{column_name(HEADLINE)}, with 95 % intervals over users", row_plot(marks))
 
 
@@ -89,17 +88,14 @@ def protocol(report: Report) -> Section:
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
-    board = report.board
-    rules, data = board.protocol, board.data
-    sizes = f"{count(data['users'])} users, {count(data['items'])} items, {count(data['interactions'])} interactions"
-    sets = dict.fromkeys(candidates for candidates, _ in board.columns)
+    board, rules = report.board, report.board.protocol
     split = str(rules.get("split"))
     return [
-        ("Data", f"{board.dataset}: {sizes}"),
+        ("Data", f"{board.dataset}: {board.sizes}"),
         ("Split", str(rules.get("description") or _SPLITS.get(split, split))),
         ("Order and ties", f"by {rules.get('order')}; equal times: {rules.get('ties')}"),
         ("Model chosen by", f"validation {rules.get('valid_metric')}"),
-        ("Candidates", "; ".join(f"{name}: {CANDIDATES[name]}" for name in sets)),
+        ("Candidates", "; ".join(f"{name}: {CANDIDATES[name]}" for name in board.candidates)),
         ("Rank", "1 + the other candidates that score as high or higher: ties count against the model"),
         ("Intervals", "95 %, bootstrap over users; differences paired, p corrected by Holm"),
         ("Seeds", ", ".join(map(str, board.seeds))),

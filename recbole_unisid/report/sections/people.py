@@ -40,11 +40,8 @@ def _person(report: Report, known: dict[str, Examples], person: Person, opened: 
     truth = tag("li", tag("b", "then: "), _title(report, first, person.target), class_="truth")
     columns = [tag("div", tag("h4", "History"), tag("ul", *history, truth, class_="titles"))]
     for label, found in known.items():
-        same = next(
-            (one for one in found.people if (one.user, one.target) == (person.user, person.target)), None
-        )
-        if same is not None:
-            columns.append(_recommended(report, label, found, same))
+        same = [one for one in found.people if (one.user, one.target) == (person.user, person.target)]
+        columns += [_recommended(report, label, found, one) for one in same[:1]]
     head = tag("summary", "User ", foreign(person.user, 40))
     return tag("details", head, tag("div", *columns, class_="columns"), open=opened, class_="person")
 
@@ -63,14 +60,10 @@ def _recommended(report: Report, label: str, known: Examples, person: Person) ->
 def _neighbours(report: Report, label: str, known: Examples) -> Markup:
     cards = []
     for one in known.neighbours:
-        columns = [
-            tag(
-                "div",
-                tag("h5", _WAYS.get(way, way)),
-                tag("ol", *(tag("li", _title(report, known, item)) for item in items), class_="titles"),
-            )
-            for way, items in one.by.items()
-        ]
+        columns = []
+        for way, items in one.by.items():
+            near = [tag("li", _title(report, known, item)) for item in items]
+            columns.append(tag("div", tag("h5", _WAYS.get(way, way)), tag("ol", *near, class_="titles")))
         head = tag("h4", "Nearest to ", _title(report, known, one.item))
         cards.append(tag("div", head, tag("div", *columns, class_="columns"), class_="neighbours"))
     return tag("details", tag("summary", f"Neighbours of items, {label}"), *cards)

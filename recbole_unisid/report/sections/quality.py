@@ -11,7 +11,7 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import Column, Row
 from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
-from recbole_unisid.report.wording import column_name, command, count, decimal, duration, figure, signed
+from recbole_unisid.report.wording import column_name, command, count, decimal, duration, signed, signed_share
 
 _LEGEND = (
     "Means over seeds; ± is the standard deviation over seeds, brackets hold the 95 % interval over users. "
@@ -20,6 +20,9 @@ _LEGEND = (
 _DIFFERENCES = (
     "Differences of means over seeds, user by user, with the 95 % interval of a paired bootstrap over users. "
     "Filled dots are significant: p below .05 after Holm's correction over the models, and the interval excludes 0."
+)
+_NO_DIFFERENCES = (
+    "There is nothing to compare: it takes an ID-only model, or a named reference, and another model."
 )
 _SLICES = (
     "NDCG@10 over all items but those seen, by the test case's target or history. Means over seeds; intervals "
@@ -76,22 +79,19 @@ def _cell(report: Report, row: Row, column: Column) -> Markup | str:
     spread = row.spreads.get(column)
     if spread is None:
         return "–"
-    shown = figure(decimal(spread.mean), spread.mean, row.model, f"test {column[0]} {column[1]}")
-    best = report.board.bold(column) == row.model
-    sign, interval = row.sign(column), report.intervals[row.model][column]
+    shown, sign = report.metric(row, column), row.sign(column)
+    shown = tag("b", shown) if report.board.bold(column) == row.model else shown
     deviation = None if spread.deviation is None else tag("small", f"± {decimal(spread.deviation)}")
+    interval = report.intervals[row.model][column]
     ends = tag("small", f"[{decimal(interval.low)}, {decimal(interval.high)}]")
-    return join([tag("b", shown) if best else shown, f" {sign}" if sign else None, deviation, ends])
+    return join([shown, f" {sign}" if sign else None, deviation, ends])
 
 
 def differences(report: Report) -> Section:
     """Forest plots: how far each model is from the reference, metric by metric."""
     title, reference = "Differences to the reference", report.board.reference
     if reference is None or len(report.board.rows) < 2:
-        reason = (
-            "There is nothing to compare: it takes an ID-only model, or a named reference, and another model."
-        )
-        return section("differences", title, tag("p", reason))
+        return section("differences", title, tag("p", _NO_DIFFERENCES))
     drawn = [_forest(report, column) for column in report.board.columns]
     return section("differences", f"{title}, {reference}", panels(drawn), note(_DIFFERENCES))
 
@@ -102,15 +102,13 @@ def _forest(report: Report, column: Column) -> Markup | None:
         one = row.comparisons.get(column)
         if one is None:
             continue
-        model, found = row.model, one.difference
-        change = "" if one.relative is None else f"{100 * one.relative:+.0f} %".replace("-", "−")
+        model, found, faint = row.model, one.difference, not one.significant
         interval = f"{signed(found.low)} to {signed(found.high)}"
-        verdict = "significant" if one.significant else "not significant"
+        verdict = "not significant" if faint else "significant"
         spoken = f"{model} against {one.reference}: {signed(found.estimate)} ({interval}), {verdict}"
-        text, ends = join([signed(found.estimate), tag("small", change)]), (found.low, found.high)
-        marks.append(
-            Mark(model, report.colour(model), found.estimate, text, spoken, ends, not one.significant)
-        )
+        text = join([signed(found.estimate), tag("small", signed_share(one.relative, 0))])
+        ends = (found.low, found.high)
+        marks.append(Mark(model, report.colour(model), found.estimate, text, spoken, ends, faint))
     plot = row_plot(marks, lambda value: f"{value:+g}" if value else "0")
     return panel(column_name(column), plot) if marks else None
 
@@ -130,9 +128,8 @@ def _slice(report: Report, name: str, figures: dict[str, object]) -> Markup:
     title = join([_SLICE_TITLES.get(name, name), *about])
     if cases == 0:
         return panel(title, note("No test case falls into this slice."))
-    return panel(
-        title, row_plot([_slice_mark(report, label, name, cases < FEWEST_CASES) for label in report.labels])
-    )
+    marks = [_slice_mark(report, label, name, cases < FEWEST_CASES) for label in report.labels]
+    return panel(title, row_plot(marks))
 
 
 def _slice_mark(report: Report, label: str, name: str, faint: bool) -> Mark:
@@ -150,15 +147,12 @@ def _slice_mark(report: Report, label: str, name: str, faint: bool) -> Mark:
 def cases(report: Report) -> Section:
     """What was tested: how long the histories are, and how popular the targets."""
     ranks = report.runs[report.labels[0]][0].ranks
-    told = f"{len(ranks.user):,} test cases"
+    told, inspect = f"{len(ranks.user):,} test cases", command("inspect", report.board.dataset)
     lengths = _shares(ranks.history_length, _LENGTHS, f"{told}, history length")
     counts = _shares(ranks.target_popularity, _COUNTS, told)
     drawn = [panel("Items in the history", lengths), panel("Training interactions of the target", counts)]
-    inspect = command("inspect", report.board.dataset)
-    more = note(
-        f"Shares of the test cases. {inspect} tells more about the data: ties, duplicates, text, leaks."
-    )
-    return section("cases", "Test cases", panels(drawn), more)
+    more = f"Shares of the test cases. {inspect} tells more about the data: ties, duplicates, text, leaks."
+    return section("cases", "Test cases", panels(drawn), note(more))
 
 
 def _shares(values: NDArray[np.int64], firsts: tuple[int, ...], spoken: str) -> Markup:
@@ -189,8 +183,7 @@ def _beside_rules(report: Report, candidates: str) -> Markup | None:
     marks = []
     for row in report.board.rows:
         if column in row.spreads:
-            mean = row.spreads[column].mean
-            text = figure(decimal(mean), mean, row.model, f"test {candidates} recall@10")
+            mean, text = row.spreads[column].mean, report.metric(row, column)
             spoken = f"{row.model}: {decimal(mean)}"
             marks.append(Mark(row.model, report.colour(row.model), mean, text, spoken))
     return panel(column_name(column), row_plot([*marks, *rules], bars=True)) if rules else None

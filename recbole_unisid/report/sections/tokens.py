@@ -33,6 +33,9 @@ _PURITY = (
     "Share of items whose category is the most frequent one under their prefix. Small groups are pure whatever "
     "they mean, so only the distance to shuffled codes (grey) tells something."
 )
+_NO_PURITY = (
+    "It takes tokens, and items with at least two categories, to say what codes have to do with them."
+)
 #: Items of a collision that are listed.
 _LISTED = 6
 #: From so many items on titles are cut earlier in the explorer, so that the page stays small.
@@ -55,9 +58,8 @@ def health(report: Report) -> Section:
 
 def _cells(report: Report, label: str) -> list[Markup | str]:
     found = report.runs[label][0].result["tokenizer"]
-    levels = list(enumerate(found.get("levels") or []))
     used, perplexity = [], []
-    for at, level in levels:
+    for at, level in enumerate(found.get("levels") or []):
         way = ("tokenizer", "levels", at)
         of = f" of {count(level['size'])} {level['distance']}"
         used.append(tag("div", report.figure(label, count, *way, "used"), of))
@@ -88,22 +90,17 @@ def purity(report: Report) -> Section:
     title = "Codes and categories"
     drawn = [_purity_panel(report, view) for view in report.tokens]
     if not any(drawn):
-        reason = (
-            "It takes tokens, and items with at least two categories, to say what codes have to do with them."
-        )
-        return section("purity", title, tag("p", reason))
+        return section("purity", title, tag("p", _NO_PURITY))
     return section("purity", title, panels(drawn), note(_PURITY))
 
 
 def _purity_panel(report: Report, view: TokenView) -> Markup | None:
-    marks = []
+    marks, colour = [], report.colour(view.label)
     for part in view.purity(report.items.categories):
         name = f"first {int(part['levels'])} codes" if part["levels"] > 1 else "first code"
-        for value, colour, words in (
-            (part["purity"], report.colour(view.label), name),
-            (part["shuffled"], None, f"{name}, shuffled"),
-        ):
-            marks.append(Mark(words, colour, value, share(value), f"{words}: {share(value)}"))
+        told, chance = share(part["purity"]), share(part["shuffled"])
+        marks.append(Mark(name, colour, part["purity"], told, f"{name}: {told}"))
+        marks.append(Mark(f"{name}, shuffled", None, part["shuffled"], chance, f"{name}, shuffled: {chance}"))
     percent = row_plot(marks, lambda value: f"{100 * value:.0f} %", bars=True)
     return panel(view.name, percent) if marks else None
 
@@ -130,10 +127,8 @@ def _confused(report: Report, view: TokenView) -> Markup:
 def _group(report: Report, view: TokenView, group: list[str]) -> Markup:
     codes = view.codes[view.item_ids.index(group[0])].tolist()
     chips = [tag("span", code, class_="chip") for code in codes]
-    items = [
-        tag("li", foreign(report.items.title(item)), tag("small", foreign(item, 40)))
-        for item in group[:_LISTED]
-    ]
+    shown = [(foreign(report.items.title(item)), foreign(item, 40)) for item in group[:_LISTED]]
+    items = [tag("li", title, tag("small", name)) for title, name in shown]
     rest = len(group) - _LISTED
     more = tag("li", f"and {count(rest)} more", class_="note") if rest > 0 else None
     return panel(tag("span", *chips, f" {count(len(group))} items"), tag("ul", *items, more, class_="titles"))
@@ -166,18 +161,11 @@ def explorer(report: Report) -> Section:
 
 
 def payload(view: TokenView, items: ItemNames) -> bytes:
-    """Items, codes and categories of the explorer as compact JSON, column by column.
+    """Items, codes and categories of the explorer as compact JSON, column by column, in UTF-8.
 
-    Returns
-    -------
-    bytes
-        UTF-8. ``codes`` is flat, `levels` an item; ``category`` counts in ``categories``, 0 is none; a title
-        equal to the item's name is ''.
-
-    Notes
-    -----
-    Base64 of gzip, not plain JSON: 100,000 items take 3 MB instead of 10, and titles cannot meet the
-    HTML parser at all. Browsers since 2023 unpack it without a library (DecompressionStream).
+    ``codes`` is flat, `levels` an item; ``category`` counts in ``categories``, 0 is none; '' is no title. In the page
+    it is base64 of gzip: 100,000 items take 3 MB instead of 10, and titles cannot meet the HTML parser at all.
+    Browsers since 2023 unpack it without a library (DecompressionStream).
     """
     longest = _LONGEST_TITLE if len(view.item_ids) < _LARGE else _LONGEST_TITLE_LARGE
     own = [items.categories.get(item, "") for item in view.item_ids]

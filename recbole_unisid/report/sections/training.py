@@ -8,7 +8,7 @@ from typing import Any
 from recbole_unisid.report import charts
 from recbole_unisid.report.charts import Curve, Mark, Point, linear_axis, row_plot
 from recbole_unisid.report.gather import Report
-from recbole_unisid.report.leaderboard import HEADLINE
+from recbole_unisid.report.leaderboard import HEADLINE, Run
 from recbole_unisid.report.markup import Markup, Section, legend, note, panel, panels, section, table, tag
 from recbole_unisid.report.wording import count, decimal, duration, memory, short_count
 
@@ -39,28 +39,24 @@ _SIZE = (
 def learning(report: Report) -> Section:
     """The validation metric and the training loss, epoch by epoch."""
     metric = str(report.board.protocol.get("valid_metric"))
-    drawn = [
-        _curves(report, "valid", f"Validation {metric}"),
-        _curves(report, "loss", "Training loss, relative"),
-    ]
+    shown = {"valid": f"Validation {metric}", "loss": "Training loss, relative"}
+    drawn = [_curves(report, key, title) for key, title in shown.items()]
     if not any(drawn):
         return section("learning", "Learning curves", tag("p", "No run was trained for more than one epoch."))
-    trained = [
-        label for label in report.labels if any(len(_history(run.result)) > 1 for run in report.runs[label])
-    ]
+    trained = [label for label, group in report.runs.items() if any(len(_history(run)) > 1 for run in group)]
     names = legend((label, report.colour_class(label)) for label in trained)
     return section("learning", "Learning curves", names, panels(drawn), note(_CURVES))
 
 
-def _history(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [entry for entry in result.get("history") or [] if isinstance(entry, Mapping)]
+def _history(run: Run) -> list[Mapping[str, Any]]:
+    return [entry for entry in run.result.get("history") or [] if entry is not None]
 
 
 def _curves(report: Report, key: str, title: str) -> Markup | None:
     curves, told = [], []
     for label, group in report.runs.items():
         for run in group:
-            points, best = _points(run.result, key), run.result.get("best_epoch")
+            points, best = _points(run, key), run.result.get("best_epoch")
             kept = [point for point in points if key == "valid" and best is not None and point[0] == best + 1]
             if len(points) > 1:
                 curves.append(Curve(report.colour(label), points, next(iter(kept), None)))
@@ -69,14 +65,13 @@ def _curves(report: Report, key: str, title: str) -> Markup | None:
         return None
     x = charts.integer_axis([a for curve in curves for a, _ in curve.points])
     y = linear_axis([b for curve in curves for _, b in curve.points])
-    return panel(
-        f"{title}, by epoch", charts.curve_plot(curves, x, y, f"{title} by epoch: {'; '.join(told[:12])}")
-    )
+    spoken = f"{title} by epoch: {'; '.join(told[:12])}"
+    return panel(f"{title}, by epoch", charts.curve_plot(curves, x, y, spoken))
 
 
-def _points(result: Mapping[str, Any], key: str) -> list[tuple[float, float]]:
+def _points(run: Run, key: str) -> list[tuple[float, float]]:
     """Epochs, counted from 1 (in the file from 0), and values; the loss divided by its first."""
-    known = [(entry["epoch"] + 1, entry[key]) for entry in _history(result) if entry.get(key) is not None]
+    known = [(entry["epoch"] + 1, entry[key]) for entry in _history(run) if entry.get(key) is not None]
     if key == "loss" and known:
         first = known[0][1]
         return [(epoch, value / first) for epoch, value in known] if first else []
@@ -99,11 +94,9 @@ def _seconds(report: Report) -> list[Mark]:
     marks = []
     for label in report.labels:
         parts = [report.mean(label, "seconds", stage) or 0.0 for stage in _STAGES]
-        words = ", ".join(
-            f"{name} {duration(part)}" for name, part in zip(_STAGES.values(), parts, strict=True)
-        )
-        total = sum(parts)
-        marks.append(Mark(label, None, total, duration(total), f"{label}: {words}", parts=parts))
+        stages = zip(_STAGES.values(), parts, strict=True)
+        spoken, total = ", ".join(f"{name} {duration(part)}" for name, part in stages), sum(parts)
+        marks.append(Mark(label, None, total, duration(total), f"{label}: {spoken}", parts=parts))
     return marks
 
 
