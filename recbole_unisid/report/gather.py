@@ -148,7 +148,7 @@ def _intervals(group: Sequence[Run], columns: Sequence[Column]) -> dict[Column, 
 def _item_names(firsts: Sequence[Run], dataset: str, given: str | Path | None) -> ItemNames:
     """Titles as the runs keep them and categories of the data set's item file; both of the file that is named."""
     settings = [one.settings for one in firsts]
-    kept = next((path for one in firsts if (path := one.folder / CATALOGUE_FILE).is_file()), None)
+    kept = next((found for one in firsts if (found := one.folder / CATALOGUE_FILE).is_file()), None)
     path = Path(given) if given is not None else _find_item_file(settings, dataset)
     try:
         of_file = ItemNames() if path is None else _read_item_names(path, settings)
