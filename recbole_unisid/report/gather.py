@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from recbole_unisid.data.disk import folder_in_recbole
 from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.notes import notes_on
 from recbole_unisid.evaluation.statistics import Interval, bootstrap_mean, metric_over_seeds
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.report.examples import Examples, read_examples
@@ -118,7 +120,8 @@ def gather_report(
     """
     loaded = load_runs(run_dirs)
     given = [*notes, *(str(one.find("order_note") or "") for one in loaded)]
-    warnings = dict.fromkeys([*given, *(ranker_note(one) for one in loaded)])
+    of_recbole = chain.from_iterable(notes_on(one.result) for one in loaded)
+    warnings = dict.fromkeys([*given, *(ranker_note(one) for one in loaded), *of_recbole])
     board = make_leaderboard(loaded, reference, [note for note in warnings if note])
     loaded.sort(key=lambda one: int(one.result["seed"]))
     runs = {row.model: [one for one in loaded if one.label == row.model] for row in board.rows}

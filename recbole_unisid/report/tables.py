@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from recbole_unisid.evaluation.notes import further_metrics, notes_on
 from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.files import write_text
 from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
@@ -193,6 +194,8 @@ def summary_table(result: Mapping[str, Any]) -> str:
     used = [column for column in _COLUMNS if any(column in row for row in rows.values())]
     grid = [[title, *(row.get(column) for column in used)] for title, row in rows.items()]
     size = "" if tokens is None else f", {tokens:,} token parameters"
+    further = ", ".join(f"{key} {value}" for key, value in further_metrics(result).items())
+    notes = [*filter(None, [result.get("order_note")]), *notes_on(result)]
     trained = f"{result['epochs']} epochs in {result['seconds']['training']:.0f} s{size}"
     return "\n".join(
         [
@@ -203,7 +206,8 @@ def summary_table(result: Mapping[str, Any]) -> str:
             f"best epoch by validation {protocol['valid_metric']}",
             "",
             tabulate(grid, ["candidates", *used], floatfmt=".4f", missingval=""),
-            *(["", f"note: {result['order_note']}"] if result.get("order_note") else []),
+            *(["", f"RecBole's own: {further}"] if further else []),
+            *(["", *(f"note: {note}" for note in notes)] if notes else []),
             "",
             f"{result['model']} ({result['seed']}): {trained} -> {result['run_dir']}",
         ]

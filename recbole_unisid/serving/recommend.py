@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.notes import MODEL_NOTES
 from recbole_unisid.serving.loaded import LoadedRun
 from recbole_unisid.serving.recommender import ItemRecommender, RecommenderError
 from recbole_unisid.serving.requests import Request
@@ -134,6 +135,8 @@ def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendatio
         why = [reason(each) for each in one.why]
         items.append({"rank": rank, **named(one.item), "score": one.score, "tokens": tokens, "why": why})
     line = {"user": request.user, "history_length": len(request.history), "items": items}
+    if note := MODEL_NOTES.get(run.config.chosen.family):
+        line["note"] = note
     return json.dumps(line, ensure_ascii=False)
 
 
@@ -158,7 +161,9 @@ def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) 
         *([] if run.codes is None else ["tokens"]),
         "nearest in the history",
     ]
-    return f"{head}\n{tabulate(rows, header, floatfmt='.3f', disable_numparse=[1, 2])}\n"
+    note = MODEL_NOTES.get(run.config.chosen.family)
+    told = f"\nnote: {note}\n" if note else ""
+    return f"{head}\n{tabulate(rows, header, floatfmt='.3f', disable_numparse=[1, 2])}\n{told}"
 
 
 def _because(run: LoadedRun, why: Sequence[Reason]) -> str:

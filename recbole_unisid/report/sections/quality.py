@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.evaluation.notes import further_metrics
 from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.report import markup
 from recbole_unisid.report.charts import Mark, row_plot
@@ -61,7 +62,20 @@ def leaderboard(report: Report) -> Section:
     rows = [_cells(report, row) for row in board.rows]
     grid = markup.table(head, rows, f"Leaderboard of {board.dataset}", wide=True)
     reference = "" if board.reference is None else f" Reference: {board.reference}."
-    return section("leaderboard", "Leaderboard", grid, note(_LEGEND + reference))
+    return section("leaderboard", "Leaderboard", grid, note(_LEGEND + reference), _further(report))
+
+
+def _further(report: Report) -> Markup | None:
+    """RecBole's metrics that are none of ranks, where a run has some."""
+    runs = [run.result for group in report.runs.values() for run in group]
+    keys = dict.fromkeys(key for result in runs for key in further_metrics(result))
+    if not keys:
+        return None
+    rows = [
+        [label, *(report.figure(label, decimal, "test", "recbole", key) for key in keys)]
+        for label in report.labels
+    ]
+    return markup.table(["Model", *keys], rows, "RecBole's further metrics")
 
 
 def _cells(report: Report, row: Row) -> list[Markup | str]:

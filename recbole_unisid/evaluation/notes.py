@@ -1,0 +1,36 @@
+"""What to know of RecBole's models and metrics (1.2.1), for wherever their figures or lists are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MODEL_NOTES = {
+    "Pop": "Pop ranks by training counts; RecBole's own figure of it counts an item once a batch, so it follows "
+    "train_batch_size.",
+    "ItemKNN": "ItemKNN gives many items one score; here ties count against the model, in RecBole's own figures chance "
+    "orders them.",
+    "BERT4Rec": "RecBole's BERT4Rec leaves out the first item of every history, so all histories of one item would get "
+    "the same list.",
+}
+_PADDING = "counts the padding item as one of the catalogue."
+METRIC_NOTES = {
+    "itemcoverage": f"RecBole's ItemCoverage {_PADDING}",
+    "giniindex": f"RecBole's GiniIndex {_PADDING}",
+    "averagepopularity": "RecBole's AveragePopularity counts training targets, not the first items of histories.",
+}
+
+
+def notes_on(result: Mapping[str, Any]) -> Iterator[str]:
+    """The notes on the model and RecBole's metrics of a ``result.json``."""
+    if result["model"] in MODEL_NOTES:
+        yield MODEL_NOTES[result["model"]]
+    shown = {key.partition("@")[0] for key in (result.get("test") or {}).get("recbole") or ()}
+    yield from (note for metric, note in METRIC_NOTES.items() if metric in shown)
+
+
+def further_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """RecBole's metrics that are none of ranks, such as GiniIndex: what the tables of ranks do not have."""
+    own = (result.get("test") or {}).get("recbole") or {}
+    ranked = ("recall", "mrr", "ndcg", "hit", "precision", "map")
+    return {key: value for key, value in own.items() if key.partition("@")[0] not in ranked}
