@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_unisid.data.sources import lines
-from recbole_unisid.data.sources.lines import parse_literal, read_lines
+from recbole_unisid.data.sources.lines import read_lines
+from recbole_unisid.data.sources.records import parse_literal
 from recbole_unisid.errors import UserError
 
 VALUES = st.recursive(

@@ -6,9 +6,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -27,20 +27,11 @@ NOTE = "prepared.json"
 _ROWS_AT_ONCE = 65_536
 
 
-@dataclass(frozen=True)
-class ItemTexts:
-    """The ``.item`` file to be.
+class ItemTexts(NamedTuple):
+    """The ``.item`` file to be."""
 
-    Attributes
-    ----------
-    fields : tuple of str
-        Its columns after ``item_id:token``, as ``name:type``.
-    rows : iterable of (str, tuple of str)
-        Names and clean fields (:func:`~recbole_unisid.data.atomic_text.clean_text`); read once.
-    """
-
-    fields: tuple[str, ...]
-    rows: Iterable[tuple[str, tuple[str, ...]]]
+    fields: tuple[str, ...]  # its columns after ``item_id:token``, as ``name:type``
+    rows: Iterable[tuple[str, tuple[str, ...]]]  # names and clean fields (:func:`.clean_text`), read once
 
 
 def write_dataset(
@@ -50,28 +41,11 @@ def write_dataset(
     counts: Counter[str],
     note: Mapping[str, Any],
 ) -> dict[str, float]:
-    """Write ``.item``, the note and ``.inter``, in this order, each of them whole.
+    """Write ``.item`` (where there are texts), the note and ``.inter``, in this order, each of them whole.
 
-    ``.inter`` is what a run looks for. It is put in place last, and an old one is taken away before anything
-    new appears, so that no crash leaves a mixture that a later run would believe.
-
-    Parameters
-    ----------
-    folder : Path
-        The data set's folder; its name names the files.
-    interactions : Interactions
-        In their final order.
-    texts : ItemTexts or None
-        None writes no ``.item`` file.
-    counts : Counter
-        Items met a second time are counted here.
-    note : mapping
-        What else the note should say.
-
-    Returns
-    -------
-    dict
-        Share of the items with a non-empty value, by field.
+    ``.inter`` is what a run looks for. It is put in place last, and an old one is taken away before anything new
+    appears, so that no crash leaves a mixture that a later run would believe. Items met a second time are counted.
+    The result is the share of the items with a non-empty value, by field.
 
     Raises
     ------
@@ -79,23 +53,21 @@ def write_dataset(
         When the disk refuses.
     """
     inter, item = folder / f"{folder.name}.inter", folder / f"{folder.name}.item"
-    with writing_to(folder), write_atomically(inter) as inter_part:
-        with inter_part.open("wb") as stream:
+    coverage: dict[str, float] = {}
+    with writing_to(folder), ExitStack() as last_one_first:
+        parts = {inter.name: last_one_first.enter_context(write_atomically(inter))}
+        with parts[inter.name].open("wb") as stream:
             _write_interactions(stream, interactions)
-        parts = {inter.name: inter_part}
-        if texts is None:
-            inter.unlink(missing_ok=True)
-            item.unlink(missing_ok=True)
-            coverage: dict[str, float] = {}
-            _write_note(folder, parts, note)
-            return coverage
-        with write_atomically(item) as item_part:
-            with item_part.open("w", encoding="utf-8", newline="\n") as lines:
+        if texts is not None:
+            parts[item.name] = last_one_first.enter_context(write_atomically(item))
+            with parts[item.name].open("w", encoding="utf-8", newline="\n") as lines:
                 coverage = _write_items(lines, interactions, texts, counts)
-            parts[item.name] = item_part
-            inter.unlink(missing_ok=True)
-            _write_note(folder, parts, note)
-        return coverage
+        inter.unlink(missing_ok=True)
+        if texts is None:
+            item.unlink(missing_ok=True)
+        files = {name: {"bytes": _size(part), "sha256": sha256_of(part)} for name, part in parts.items()}
+        write_json(folder / NOTE, {"schema": 1, **note, "files": files})
+    return coverage
 
 
 def _write_interactions(stream: BinaryIO, interactions: Interactions) -> None:
@@ -104,7 +76,7 @@ def _write_interactions(stream: BinaryIO, interactions: Interactions) -> None:
     header = "user_id:token\titem_id:token\t" + ("rating:float\t" if rated else "") + "timestamp:float\n"
     stream.write(header.encode())
     user_ids, item_ids = pa.array(interactions.user_ids), pa.array(interactions.item_ids)
-    times = interactions.times if interactions.timed else positions_by_user(interactions.users)
+    times = interactions.times if interactions.timed else interactions.positions
     for start in range(0, len(interactions), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         columns = [user_ids.take(interactions.users[rows]), item_ids.take(interactions.items[rows])]
@@ -118,13 +90,6 @@ def _number_texts(numbers: NDArray[np.float64]) -> pa.Array:
     if (np.isfinite(numbers) & (np.trunc(numbers) == numbers) & (np.abs(numbers) < 2**63)).all():
         return pa.array(numbers.astype(np.int64)).cast(pa.string())
     return pa.array(map(format_number, numbers.tolist()), pa.string())
-
-
-def positions_by_user(users: NDArray[np.int32]) -> NDArray[np.float64]:
-    """1-based position of every row among the adjacent rows of its user, shape [interactions]."""
-    starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
-    lengths = np.diff(np.r_[starts, len(users)])
-    return (np.arange(len(users)) - np.repeat(starts, lengths) + 1).astype(np.float64)
 
 
 def _write_items(
@@ -153,14 +118,9 @@ def _write_items(
 
 
 def measure_coverage(interactions: Interactions, texts: ItemTexts, counts: Counter[str]) -> dict[str, float]:
-    """Read all of `texts` and write nothing; parameters and result are those of :func:`write_dataset`."""
+    """The result of :func:`write_dataset`, which counts the same, of a set that is not written."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         return _write_items(nowhere, interactions, texts, counts)
-
-
-def _write_note(folder: Path, parts: Mapping[str, Path], note: Mapping[str, Any]) -> None:
-    files = {name: {"bytes": part.stat().st_size, "sha256": sha256_of(part)} for name, part in parts.items()}
-    write_json(folder / NOTE, {"schema": 1, **note, "files": files})
 
 
 def is_prepared(folder: Path) -> bool:

@@ -12,29 +12,10 @@ from pathlib import Path
 from recbole_unisid.errors import UserError
 
 #: Words that pandas' readers turn into a missing value (`pandas.read_csv`, `na_values`).
-MISSING_WORDS = frozenset(
-    [
-        "",
-        "#N/A",
-        "#N/A N/A",
-        "#NA",
-        "-1.#IND",
-        "-1.#QNAN",
-        "-NaN",
-        "-nan",
-        "1.#IND",
-        "1.#QNAN",
-        "<NA>",
-        "N/A",
-        "NA",
-        "NULL",
-        "NaN",
-        "None",
-        "n/a",
-        "nan",
-        "null",
-    ]
-)
+MISSING_WORDS = frozenset([
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+])  # fmt: skip
 
 #: Longest text of one field, in characters. Python's csv reader, and so RecBole, stops at 131,072.
 LONGEST_TEXT = 32_768
@@ -47,19 +28,10 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 def clean_text(text: str) -> str:
-    """Make a text safe for one field of an atomic file.
+    """Make a text safe for one field of an atomic file: one line with single blanks, at most `LONGEST_TEXT` characters.
 
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    str
-        The text on one line, with single blanks, ``''`` for every ``"`` (pandas would take a leading one for
-        a quoted field and swallow lines), at most `LONGEST_TEXT` characters. Words that pandas reads as
-        missing become the empty text, so that every reader sees the same.
+    Every ``"`` becomes ``''``: pandas would take a leading one for a quoted field and swallow lines. Words that pandas
+    reads as missing become the empty text, so that every reader sees the same.
 
     Examples
     --------
@@ -74,33 +46,19 @@ def clean_text(text: str) -> str:
 
 
 def usable_id(identifier: str) -> bool:
-    """Tell whether an identifier can be written unchanged and read back as itself.
+    """Tell whether the name of a user or an item can be written unchanged and read back as itself.
 
-    Parameters
-    ----------
-    identifier : str
-        A user or item as the source names it.
-
-    Returns
-    -------
-    bool
-        False for the empty one, one with a control character, a ``"`` or blanks around it, one longer than
-        `LONGEST_ID`, one that pandas reads as missing and RecBole's ``[PAD]``.
+    It must not be empty, longer than `LONGEST_ID`, a word that pandas reads as missing or RecBole's ``[PAD]``, hold a
+    control character or a ``"``, or have blanks around it.
 
     Examples
     --------
     >>> usable_id("B004756YJA"), usable_id("a\\tb"), usable_id("null")
     (True, False, False)
     """
-    return (
-        len(identifier) <= LONGEST_ID
-        and identifier not in MISSING_WORDS
-        and (identifier.isalnum() or _is_plain(identifier))
-    )
-
-
-def _is_plain(identifier: str) -> bool:
-    return (
+    if len(identifier) > LONGEST_ID or identifier in MISSING_WORDS:
+        return False
+    return identifier.isalnum() or (
         identifier != "[PAD]"
         and '"' not in identifier
         and identifier == identifier.strip()

@@ -66,12 +66,7 @@ def check_roles(columns: Mapping[str, str]) -> None:
 
 
 def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | None:
-    """Find the column of a table that plays a role.
-
-    Returns
-    -------
-    str or None
-        Its name; None where nobody said and no usual name is there.
+    """The column of a table that plays a role; None where nobody said and no usual name is there.
 
     Raises
     ------
@@ -82,6 +77,17 @@ def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | Non
         return existing_column(table, columns[role])
     by_fold = {column.lower(): column for column in reversed(table.columns)}
     return next((by_fold[name] for name in USUAL_NAMES[role] if name in by_fold), None)
+
+
+def needed_column(table: Table, columns: Mapping[str, str], role: str, option: str | None = None) -> str:
+    """As :func:`column_for`, but ``UserError`` where there is none: it is said with ``option=...`` in columns."""
+    column = column_for(table, columns, role)
+    if column is None:
+        raise UserError(
+            f"{table.path} has no column that is plainly the {role}: say {option or role}=... in columns; it "
+            f"has {table.shown_columns}."
+        )
+    return column
 
 
 def existing_column(table: Table, column: str) -> str:
@@ -123,13 +129,9 @@ def time_in(cell: object, day_first: bool | None = None, decimal_comma: bool = F
 
 def rating_in(cell: object, decimal_comma: bool = False) -> float | None:
     """A rating as a number; None for anything else."""
-    return finite_number(
-        number_in(cell, decimal_comma)
-        if isinstance(cell, str)
-        else float(cell)
-        if isinstance(cell, Decimal)
-        else cell
-    )
+    if isinstance(cell, str):
+        return finite_number(number_in(cell, decimal_comma))
+    return finite_number(float(cell) if isinstance(cell, Decimal) else cell)
 
 
 def day_first_in(table: Table, column: str, said: str | None) -> bool | None:

@@ -17,12 +17,10 @@ IN_RECBOLE = "ml-100k"
 _ADVICE = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some of your quota and run again",
-    errno.EACCES: "choose a folder you may write to with data_path",
-    errno.EPERM: "choose a folder you may write to with data_path",
-    errno.EROFS: "choose a folder you may write to with data_path",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder you may write to with data_path"
+    ),
 }
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @contextmanager
@@ -36,14 +34,8 @@ def writing_to(place: Path) -> Iterator[None]:
 
 
 def dataset_folder(name: str, data_path: str | Path) -> Path:
-    """The folder of a data set.
-
-    Raises
-    ------
-    UserError
-        When the name could lead out of `data_path`.
-    """
-    if not _NAME.fullmatch(name):
+    """The folder of a data set; a name that could lead out of `data_path` is a ``UserError``."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise UserError(
             f"{name!r} cannot be the name of a data set: use letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit."
@@ -52,7 +44,7 @@ def dataset_folder(name: str, data_path: str | Path) -> Path:
 
 
 def folder_in_recbole() -> Path:
-    """Where RecBole's package keeps :data:`IN_RECBOLE`; the package is not imported for that.
+    """Where RecBole's package keeps :data:`IN_RECBOLE`; the package is found, not imported.
 
     Raises
     ------
@@ -66,13 +58,7 @@ def folder_in_recbole() -> Path:
 
 
 def folder_to_read(name: str, data_path: str | Path) -> Path:
-    """Where the atomic files are: :data:`IN_RECBOLE` is RecBole's own unless the user has one.
-
-    Raises
-    ------
-    UserError
-        When RecBole's data set is wanted and RecBole is not installed.
-    """
+    """Where the atomic files are: :data:`IN_RECBOLE` is RecBole's own unless the user has one."""
     own = Path(data_path) / name
     carried = name == IN_RECBOLE and not (own / f"{name}.inter").is_file()
     return folder_in_recbole() if carried else own

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -15,14 +18,51 @@ from recbole_unisid.errors import UserError, did_you_mean
 Duplicates = Literal["first", "last", "exact", "all"]
 
 
-def checked_duplicates(policy: str) -> Duplicates:
-    """Return `policy` if it is one of `Duplicates`.
+@dataclass(frozen=True)
+class Policy:
+    """What is left out: first what lies outside the time span, then repeats, then the rare."""
 
-    Raises
-    ------
-    UserError
-        With the nearest known name, if it is not.
-    """
+    duplicates: Duplicates
+    core: int  # least number of interactions of every user and item; 1 keeps all
+    since: float | None = None  # in the unit of the times
+    until: float | None = None  # is itself left out
+
+    def apply(
+        self, log: Interactions, dropped: Counter[str], skipped: Mapping[str, int], notes: Sequence[str] = ()
+    ) -> Interactions:
+        """Filter interactions and order them by user (first appearance), then time, ties as in the source.
+
+        How many each step leaves out is counted in `dropped`. `skipped` (rows that could not be read, by reason) and
+        `notes` are told where nothing is left.
+
+        Raises
+        ------
+        UserError
+            When nothing is left.
+        """
+        rows_read = len(log)
+        steps: dict[str, Callable[[Interactions], NDArray[np.bool_]]] = {
+            "outside the time span": lambda rows: _in_span(rows, self.since, self.until),
+            f"repeats ({self.duplicates})": lambda rows: _without_duplicates(rows, self.duplicates),
+            f"rare ({self.core}-core)": lambda rows: _in_core(rows, self.core),
+        }
+        for reason, kept_by in steps.items():
+            before = len(log)
+            log = log.take(kept_by(log))
+            if before > len(log):
+                dropped[reason] += before - len(log)
+        if not len(log):
+            reasons = ", ".join(f"{reason}: {number:,}" for reason, number in {**skipped, **dropped}.items())
+            raise UserError(
+                f"Nothing is left to prepare: {rows_read:,} usable interactions were read"
+                + (f"; skipped or dropped: {reasons}." if reasons else " from an empty file.")
+                + "".join(f" {note}." for note in notes)
+            )
+        return log.in_order()
+
+
+def checked_duplicates(policy: str) -> Duplicates:
+    """Return `policy` if it is one of `Duplicates`; else a ``UserError`` names the nearest."""
     known = get_args(Duplicates)
     if policy in known:
         return cast(Duplicates, policy)
@@ -31,54 +71,39 @@ def checked_duplicates(policy: str) -> Duplicates:
     )
 
 
-def without_duplicates(interactions: Interactions, policy: Duplicates) -> NDArray[np.bool_]:
-    """Mark the interactions that a policy for repeats keeps.
-
-    Returns
-    -------
-    ndarray of bool, shape [interactions]
-        True for what stays.
-    """
-    keep = np.ones(len(interactions), dtype=bool)
-    if policy == "all" or not len(interactions):
+def _without_duplicates(log: Interactions, policy: Duplicates) -> NDArray[np.bool_]:
+    """Mark the interactions that a policy for repeats keeps."""
+    keep = np.ones(len(log), dtype=bool)
+    if policy == "all" or not len(log):
         return keep
-    pairs = interactions.users * np.int64(len(interactions.item_ids)) + interactions.items
+    pairs = log.users * np.int64(len(log.item_ids)) + log.items
     ordered = np.sort(pairs)
     several = np.flatnonzero(np.isin(pairs, ordered[1:][ordered[1:] == ordered[:-1]]))
     # Stable: equal times stay in the order of the source.
-    rows = several[np.lexsort((interactions.times[several], pairs[several]))]
+    rows = several[np.lexsort((log.times[several], pairs[several]))]
     repeats = pairs[rows[1:]] == pairs[rows[:-1]]
     if policy == "exact":
         # Without times (NaN) nothing is known to be the same event.
-        repeats &= interactions.times[rows[1:]] == interactions.times[rows[:-1]]
+        repeats &= log.times[rows[1:]] == log.times[rows[:-1]]
     keep[rows[:-1][repeats] if policy == "last" else rows[1:][repeats]] = False
     return keep
 
 
-def in_core(interactions: Interactions, least: int) -> NDArray[np.bool_]:
-    """Mark the k-core: drop users and items with fewer than `least` interactions until none is left.
-
-    Returns
-    -------
-    ndarray of bool, shape [interactions]
-        True for what stays.
-    """
-    keep = np.ones(len(interactions), dtype=bool)
+def _in_core(log: Interactions, least: int) -> NDArray[np.bool_]:
+    """Mark the k-core: drop users and items with fewer than `least` interactions until none is left."""
+    keep = np.ones(len(log), dtype=bool)
     while least > 1:
-        user_counts = np.bincount(interactions.users[keep], minlength=len(interactions.user_ids))
-        item_counts = np.bincount(interactions.items[keep], minlength=len(interactions.item_ids))
-        often = (user_counts[interactions.users] >= least) & (item_counts[interactions.items] >= least)
+        user_counts = np.bincount(log.users[keep], minlength=len(log.user_ids))
+        item_counts = np.bincount(log.items[keep], minlength=len(log.item_ids))
+        often = (user_counts[log.users] >= least) & (item_counts[log.items] >= least)
         if not (keep & ~often).any():
             break
         keep &= often
     return keep
 
 
-def in_span(interactions: Interactions, since: float | None, until: float | None) -> NDArray[np.bool_]:
-    """Mark the interactions at or after `since` and before `until`, both in the unit of the times."""
-    keep = np.ones(len(interactions), dtype=bool)
-    if since is not None:
-        keep &= interactions.times >= since
-    if until is not None:
-        keep &= interactions.times < until
-    return keep
+def _in_span(log: Interactions, since: float | None, until: float | None) -> NDArray[np.bool_]:
+    """Mark the interactions at or after `since` and before `until`."""
+    after = True if since is None else log.times >= since
+    before = True if until is None else log.times < until
+    return np.ones(len(log), dtype=bool) & after & before

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.assemble import tied_share
-from recbole_unisid.data.atomic_files import positions_by_user
 from recbole_unisid.data.atomic_reader import read_interactions
 from recbole_unisid.data.interactions import Interactions
 from recbole_unisid.data.item_fields import ItemFacts, item_facts
@@ -21,6 +19,7 @@ from recbole_unisid.data.leaks import LeakControls, leak_controls
 from recbole_unisid.data.prepare import find_dataset
 from recbole_unisid.data.sequences import UserSequences, group_by_user
 from recbole_unisid.data.split import leave_one_out
+from recbole_unisid.data.summary import aligned
 from recbole_unisid.errors import UserError
 
 _DAY_SECONDS, _MANY_TIES = 86_400, 0.05
@@ -30,68 +29,35 @@ _LEAKING_SHARE, _ENOUGH_CASES = 0.55, 200
 
 @dataclass(frozen=True)
 class TimeFacts:
-    """The times of a data set.
+    """The times of a data set."""
 
-    Attributes
-    ----------
-    kind : str
-        ``order only``, ``whole days`` or ``exact``.
-    first, last : str
-        ISO dates, where the times are seconds since 1970; else the numbers as they are.
-    tied, tied_float32 : float
-        Share of adjacent interactions of a user with the same time: as written, and as RecBole keeps it.
-    """
-
-    kind: str
-    first: str
+    kind: str  # order only, whole days or exact
+    first: str  # ISO dates where the times are seconds since 1970, else the numbers as they are
     last: str
-    tied: float
-    tied_float32: float
+    tied: float  # share of adjacent interactions of a user with the same time, as written
+    tied_float32: float  # and as RecBole keeps it
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The facts about one data set.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    folder : str
-        Where it is.
-    users, items, interactions : int
-        How many.
-    lengths, popularity : dict of str to float
-        Least, median, mean, 90th percentile and most interactions of a user, of an item.
-    length_histogram, popularity_curve : list of list of float
-        To draw: ``[interactions, users]`` pairs; ``[share of items, most popular first, share of
-        interactions]`` pairs.
-    times : TimeFacts
-        See there.
-    duplicates : dict of str to int
-        ``same user, item and time``, ``same user and item``, ``same item twice in a row``.
-    text : ItemFacts or None
-        None without an ``.item`` file.
-    controls : LeakControls
-        Content-free rules on the leave-one-out test items.
-    warnings : tuple of str
-        What will break a run, or flatter a model.
-    """
+    """The facts about one data set."""
 
     name: str
     folder: str
     users: int
     items: int
     interactions: int
-    lengths: dict[str, float]
-    popularity: dict[str, float]
-    length_histogram: list[list[float]]
-    popularity_curve: list[list[float]]
+    lengths: dict[str, float]  # least, median, mean, 90th percentile and most interactions of a user
+    popularity: dict[str, float]  # the same of an item
+    length_histogram: list[list[float]]  # pairs of a number of interactions and how many users have it
+    popularity_curve: list[
+        list[float]
+    ]  # pairs of a share of the items, most popular first, and of interactions
     times: TimeFacts
     duplicates: dict[str, int]
-    text: ItemFacts | None
-    controls: LeakControls
-    warnings: tuple[str, ...]
+    text: ItemFacts | None  # None without an .item file
+    controls: LeakControls  # content-free rules on the leave-one-out test items
+    warnings: tuple[str, ...]  # what will break a run, or flatter a model
 
     def as_json(self) -> dict[str, Any]:
         """All facts as JSON-like values."""
@@ -99,9 +65,7 @@ class Inspection:
 
     def as_table(self) -> str:
         """The facts as lines for a screen."""
-        rows = list(_screen_rows(self))
-        width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+        return aligned([*_screen_rows(self)])
 
 
 def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
@@ -159,13 +123,13 @@ def _sequences(log: Interactions) -> UserSequences:
 
 
 def _time_facts(log: Interactions) -> TimeFacts:
-    if not log.timed or bool((log.times == positions_by_user(log.users)).all()):
+    if not log.timed or bool((log.times == log.positions).all()):
         return TimeFacts("order only", "", "", 0.0, 0.0)
     whole_days = bool((log.times % _DAY_SECONDS == 0).all())
-    tied_float32 = tied_share(replace(log, times=log.times.astype(np.float32).astype(np.float64)))
+    tied_float32 = replace(log, times=log.times.astype(np.float32).astype(np.float64)).tied_share
     first, last = float(log.times.min()), float(log.times.max())
     return TimeFacts(
-        "whole days" if whole_days else "exact", _date(first), _date(last), tied_share(log), tied_float32
+        "whole days" if whole_days else "exact", _date(first), _date(last), log.tied_share, tied_float32
     )
 
 

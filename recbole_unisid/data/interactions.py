@@ -1,11 +1,11 @@
-"""Interactions in compact arrays: collected one by one, filtered, ordered."""
+"""Interactions in compact arrays: collected, numbered, ordered."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,25 +16,13 @@ from recbole_unisid.data.atomic_text import usable_id
 
 @dataclass(frozen=True)
 class Interactions:
-    """Who met what, when.
+    """Who met what, when; the arrays have the shape [interactions]."""
 
-    Attributes
-    ----------
-    users, items : ndarray of int32, shape [interactions]
-        Positions in `user_ids` and `item_ids`.
-    times : ndarray of float64, shape [interactions]
-        Seconds since 1970, or the source's own unit; all NaN where the source gives an order alone.
-    ratings : ndarray of float64, shape [interactions]
-        NaN where there is none.
-    user_ids, item_ids : list of str
-        Names in the source, in order of first appearance.
-    """
-
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    times: NDArray[np.float64]
-    ratings: NDArray[np.float64]
-    user_ids: list[str]
+    users: NDArray[np.int32]  # positions in `user_ids`
+    items: NDArray[np.int32]  # positions in `item_ids`
+    times: NDArray[np.float64]  # seconds since 1970, or the source's own unit; all NaN where it has none
+    ratings: NDArray[np.float64]  # NaN where there is none
+    user_ids: list[str]  # names in the source, in order of first appearance
     item_ids: list[str]
 
     def __len__(self) -> int:
@@ -45,15 +33,35 @@ class Interactions:
         """Whether there are times; False where the order of the rows is all that is known."""
         return bool(len(self)) and not math.isnan(self.times[0])
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Numbers of users, items and interactions."""
+        users, items = (int(np.count_nonzero(np.bincount(numbers))) for numbers in (self.users, self.items))
+        return users, items, len(self)
+
+    @property
+    def items_met(self) -> frozenset[str]:
+        """Names of the items that occur."""
+        return frozenset(self.item_ids[item] for item in np.unique(self.items).tolist())
+
+    @property
+    def tied_share(self) -> float:
+        """Share of adjacent interactions of one user that have the same time; 0 where there are no times."""
+        same_user = self.users[1:] == self.users[:-1]
+        same_time = self.times[1:] == self.times[:-1]
+        return float((same_user & same_time).sum() / max(int(same_user.sum()), 1))
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """1-based position of every row among the adjacent rows of its user, shape [interactions]."""
+        starts = np.flatnonzero(np.r_[True, self.users[1:] != self.users[:-1]])
+        lengths = np.diff(np.r_[starts, len(self)])
+        return (np.arange(len(self)) - np.repeat(starts, lengths) + 1).astype(np.float64)
+
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
         """Keep some rows (a mask) or reorder them (positions); the names stay as they are."""
-        return replace(
-            self,
-            users=self.users[rows],
-            items=self.items[rows],
-            times=self.times[rows],
-            ratings=self.ratings[rows],
-        )
+        columns = {name: getattr(self, name)[rows] for name in ("users", "items", "times", "ratings")}
+        return replace(self, **columns)
 
     def in_order(self) -> Interactions:
         """Order by user (first appearance), then time; ties stay in the order given."""
@@ -71,79 +79,43 @@ _SCHEMA = pa.schema(
         "rating": pa.float64(),
     }
 )
+#: An Arrow column, or a list of whatever stands in the source.
+Column: TypeAlias = "pa.ChunkedArray | list[Any]"
 #: Stands for a name that is no text; no usable name is like it.
 _NO_TEXT = "\0no text"
 
 
 class InteractionCollector:
-    """Collects interactions from a stream, one by one or many at once; numbered when all are there.
+    """Collects interactions from a stream of columns; the names are numbered when all are there.
 
-    Parameters
-    ----------
-    counts : Counter
-        Interactions that are not taken are counted here under the reason.
-    timed : bool
-        Whether every interaction must have a time.
+    Interactions that cannot be used are counted in `counts` by reason. Those of a collector that is not `timed`
+    need no time.
     """
 
     def __init__(self, counts: Counter[str], *, timed: bool = True) -> None:
         self._counts = counts
         self._timed = timed
         self._chunks: list[pa.Table] = []
-        self._loose: tuple[list[Any], ...] = ([], [], [], [])
 
-    def add(self, user: object, item: object, time: object, rating: object = None) -> None:
-        """Take one interaction, or count why not.
-
-        Parameters
-        ----------
-        user, item : object
-            Names; anything but a usable text (:func:`usable_id`) is not taken.
-        time : object
-            A finite number. None is right where the collector is not `timed`.
-        rating : object
-            A finite number; anything else is taken for "none".
-        """
-        row = (storable_name(user), storable_name(item), storable_number(time), finite_number(rating))
-        for column, value in zip(self._loose, row, strict=True):
-            column.append(value)
-        if len(self._loose[0]) == _LOOSE_ROWS:
-            self._gather()
-
-    def add_columns(
-        self,
-        users: pa.ChunkedArray,
-        items: pa.ChunkedArray,
-        times: pa.ChunkedArray | None = None,
-        ratings: pa.ChunkedArray | None = None,
+    def add(
+        self, users: Column, items: Column, times: Column | None = None, ratings: Column | None = None
     ) -> None:
-        """Take many interactions, each as :meth:`add` would.
+        """Take interactions: Arrow columns, or lists of whatever the source has.
 
-        Parameters
-        ----------
-        users, items : pyarrow.ChunkedArray of str
-            Names; null where there is none.
-        times, ratings : pyarrow.ChunkedArray of float64, or None
-            Null where there is none, NaN or infinite where it is no number.
+        Every name must be a usable text (:func:`usable_id`), every time a finite number; a rating that is no finite
+        number counts as none. In Arrow columns null stands for what is missing.
         """
-        self._gather()
+        takers = (storable_name, storable_name, storable_number, storable_number)
+        types = (pa.string(), pa.string(), pa.float64(), pa.float64())
         columns = [
-            pa.nulls(len(users)) if column is None else column for column in (users, items, times, ratings)
+            pa.array(map(taker, column), kind) if isinstance(column, list) else column
+            for taker, kind, column in zip(takers, types, (users, items, times, ratings), strict=True)
         ]
+        columns = [pa.nulls(len(users)) if column is None else column for column in columns]
         self._chunks.append(pa.table(columns, _SCHEMA.names).cast(_SCHEMA))
-
-    def _gather(self) -> None:
-        """Make the interactions that came one by one a chunk."""
-        loose, self._loose = self._loose, ([], [], [], [])
-        if loose[0]:
-            types = (pa.string(), pa.string(), pa.float64(), pa.float64())
-            self.add_columns(
-                *(pa.chunked_array([pa.array(*pair)]) for pair in zip(loose, types, strict=True))
-            )
 
     def collected(self) -> Interactions:
         """Everything taken so far."""
-        self._gather()
         table = pa.concat_tables(self._chunks) if self._chunks else _SCHEMA.empty_table()
         self._chunks = [table]
         users, user_ids = _numbered(table["user"])
@@ -174,7 +146,6 @@ class InteractionCollector:
             taken &= ~rows
 
 
-_LOOSE_ROWS = 65_536
 #: Why a name has no number.
 _REASONS = {-1: "no {}", -2: "{} of the wrong type", -3: "unusable {} name"}
 

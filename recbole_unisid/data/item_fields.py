@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_unisid.data.atomic_reader import read_atomic
 from recbole_unisid.data.atomic_text import MISSING_WORDS
-from recbole_unisid.errors import UserError
 
 _LONGEST_CELL = 131_072  # the csv module's limit, which pandas' python engine has
 
 
 @dataclass(frozen=True)
 class FieldFacts:
-    """One column of the ``.item`` file.
-
-    Attributes
-    ----------
-    name, type : str
-        As the header has them.
-    coverage : float
-        Share of the items in the interactions with a value that is not blank.
-    words : float
-        Mean number of words of those values.
-    """
+    """One column of the ``.item`` file."""
 
     name: str
-    type: str
-    coverage: float
-    words: float
+    type: str  # of RecBole
+    coverage: float  # share of the items in the interactions with a value that is not blank
+    words: float  # mean number of words of those values
 
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """The ``.item`` file as a whole.
-
-    Attributes
-    ----------
-    fields : tuple of FieldFacts
-        Its columns but the item's name.
-    missing, surplus : int
-        Items of the interactions that are not in the file, and of the file that are not in the interactions.
-    without_text : int
-        Items of the interactions with no text in any column of type token or token_seq.
-    troubles : dict of str to int
-        Rows and cells that RecBole would misread, by reason.
-    """
+    """The ``.item`` file as a whole, beside the items of the interactions."""
 
     fields: tuple[FieldFacts, ...]
-    missing: int
-    surplus: int
-    without_text: int
-    troubles: dict[str, int]
+    missing: int  # items of the interactions that are not in the file
+    surplus: int  # items of the file that are not in the interactions
+    without_text: int  # items of the interactions with no text in any column of type token or token_seq
+    troubles: dict[str, int]  # rows and cells that RecBole would misread, by reason
 
 
 def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
@@ -65,16 +42,13 @@ def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
     UserError
         When the file cannot be read, or has no item_id column.
     """
-    faults: dict[str, list[int]] = defaultdict(list)
-    troubles = Counter[str]()
-    filled, words = Counter[str](), Counter[str]()
-    types: dict[str, str] = {}
+    troubles, faults, filled, words = (Counter[str]() for _ in range(4))
     seen: set[str] = set()
     surplus = with_text = 0
-    for types, _, table in read_atomic(path, faults):
-        if "item_id" not in types:
-            raise UserError(f"{path} has no column item_id; it has {', '.join(types)}.")
-        for row in table.to_pylist():
+    types, read = read_atomic(path, ["item_id"])
+    for rows in read:
+        faults.update({reason: len(lines) for reason, lines in rows.faults.items()})
+        for row in rows.cells.to_pylist():
             _count_troubles(list(row.values()), troubles)
             item = row.pop("item_id")
             if item in seen:
@@ -87,7 +61,6 @@ def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
             with_text += any(cell.strip() for name, cell in row.items() if types[name].startswith("token"))
             filled.update(name for name, cell in row.items() if cell.strip())
             words.update({name: len(cell.split()) for name, cell in row.items()})
-    troubles.update({reason: len(lines) for reason, lines in faults.items()})
     return ItemFacts(
         fields=tuple(
             FieldFacts(name, kind, filled[name] / max(n_items, 1), words[name] / max(filled[name], 1))
@@ -97,7 +70,7 @@ def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
         missing=n_items - (len(seen) - surplus),
         surplus=surplus,
         without_text=n_items - with_text,
-        troubles=dict(troubles),
+        troubles=dict(troubles + faults),
     )
 
 

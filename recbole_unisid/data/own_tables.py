@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from recbole_unisid.data.assemble import Policy, apply_policy, counts_of, items_in, summarise
 from recbole_unisid.data.atomic_files import ItemTexts, measure_coverage, write_dataset
 from recbole_unisid.data.columns import (
     FIELDS,
@@ -21,11 +21,12 @@ from recbole_unisid.data.columns import (
     existing_column,
     field_name,
     name_in,
+    needed_column,
     rating_in,
     time_in,
 )
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder
-from recbole_unisid.data.filters import checked_duplicates
+from recbole_unisid.data.filters import Policy, checked_duplicates
 from recbole_unisid.data.identifiers import form_of
 from recbole_unisid.data.interactions import (
     InteractionCollector,
@@ -58,33 +59,25 @@ def prepare_from_tables(
 
     Parameters
     ----------
-    interactions : str or Path
-        CSV, JSON lines or Parquet (:func:`~recbole_unisid.data.sources.tables.open_table`).
     items : str or Path or None
-        The same for the items' text; None where there is none, or where it stands in the interactions.
+        None where there is no text, or where it stands in the interactions.
     columns : mapping of str to str
-        Column by role (:func:`parse_columns`); `USUAL_NAMES` are tried for what is not given. Where no role of
+        Column by role (:func:`.parse_columns`); `USUAL_NAMES` are tried for what is not given. Where no role of
         text is given, every other column of the items is text. Times are numbers, kept as they are, or dates,
         which become seconds since 1970 (UTC where they name no zone); without a time column the order of
         the rows is the order in time.
-    name : str
-        Name of the data set to be.
-    data_path : str or Path
-        Folder of all data sets.
     dry_run : bool
         Read and count everything, write nothing.
     core : int
         k of the k-core; 1 keeps every user and item.
     duplicates : str
-        Policy for repeats (:data:`~recbole_unisid.data.filters.Duplicates`).
+        Policy for repeats (:data:`.Duplicates`).
     encoding : str, optional
         Of CSV; None finds it out.
     dates : str, optional
         ``day-first`` or ``month-first``, where the dates themselves do not tell.
     quotes : str, optional
-        Of CSV; see :func:`~recbole_unisid.data.sources.tables.open_table`.
-    progress : bool
-        Show bars.
+        Of CSV; see :func:`.open_table`.
 
     Raises
     ------
@@ -97,24 +90,23 @@ def prepare_from_tables(
     check_roles(columns)
     policy = Policy(checked_duplicates(duplicates), core)
     table = open_table(Path(interactions), encoding, quotes)
+    item_table = None if items is None else open_table(Path(items), encoding, quotes)
     log_columns = _LogColumns.of(table, columns, dates)
-    text_columns = _TextColumns.of(
-        table, None if items is None else open_table(Path(items), encoding, quotes), log_columns, columns
-    )
+    text_columns = _TextColumns.of(table, item_table, log_columns.item, columns)
 
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
     notes = [table.note] if table.note else []
     collected = log_columns.collect(table, skipped, notes, progress)
     read = {"rows of interactions": skipped.pop("lines", 0)}
-    log = apply_policy(collected, policy, dropped, skipped, notes)
-    texts = None if text_columns is None else text_columns.texts_of(log, of_items, progress)
+    log = policy.apply(collected, dropped, skipped, notes)
+    texts = None if text_columns is None else text_columns.texts_of(log.items_met, of_items, progress)
     if dry_run:
         coverage = {} if texts is None else measure_coverage(log, texts, of_items)
     else:
-        note = {"policy": {"core": core, "duplicates": duplicates}, "counts": counts_of(log)}
+        note = {"policy": {"core": core, "duplicates": duplicates}, "counts": log.counts}
         coverage = write_dataset(folder, log, texts, of_items, note)
     if text_columns is not None:
-        notes += text_columns.notes_on(log, of_items)
+        notes += text_columns.notes_on(log.items_met, of_items)
         if text_columns.many:  # the rows are the interactions', counted there
             of_items.clear()
         else:
@@ -126,39 +118,11 @@ def prepare_from_tables(
             f"no item text: {shown} of the interactions are not used; name them with text=... in columns"
         )
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    return summarise(
-        folder,
-        log,
-        read=read,
-        skipped=skipped,
-        dropped=dropped,
-        coverage=coverage,
-        dry_run=dry_run,
-        notes=notes,
-    )
+    tallies = {"read": read, "skipped": skipped, "dropped": dropped}
+    return Summary.of(folder, log, **tallies, coverage=coverage, dry_run=dry_run, notes=notes)
 
 
-class _Each(dict[Any, Any]):
-    """What a function makes of each value of a column, computed once for values that come again."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._function = function
-
-    def __missing__(self, value: Any) -> Any:
-        if len(self) >= 1 << 20:
-            self.clear()
-        self[value] = made = self._function(value)
-        return made
-
-    def of(self, values: list[Any], kind: pa.DataType, alike: bool) -> pa.ChunkedArray:
-        """The column that the function makes; 1, 1.0 and True are one key, so `alike` values alone are kept."""
-        alike = alike and not (values and isinstance(values[0], (list, dict)))
-        made = map(self.__getitem__ if alike else self._function, values)
-        return pa.chunked_array([pa.array(made, kind)])
-
-
-@dataclass(frozen=True)
-class _LogColumns:
+class _LogColumns(NamedTuple):
     """The columns of the table of interactions; None for what it does not have."""
 
     user: str
@@ -170,13 +134,7 @@ class _LogColumns:
     @classmethod
     def of(cls, table: Table, columns: Mapping[str, str], dates: str | None) -> _LogColumns:
         """Find them."""
-        user, item = column_for(table, columns, "user"), column_for(table, columns, "item")
-        if user is None or item is None:
-            missing = "user" if user is None else "item"
-            raise UserError(
-                f"{table.path} has no column that is plainly the {missing}: say {missing}=... in columns; it "
-                f"has {table.shown_columns}."
-            )
+        user, item = (needed_column(table, columns, role) for role in ("user", "item"))
         time = column_for(table, columns, "time")
         day_first = None if time is None else day_first_in(table, time, dates)
         return cls(user, item, time, column_for(table, columns, "rating"), day_first)
@@ -190,51 +148,56 @@ class _LogColumns:
         """Read the interactions; say where the first time stands that is none."""
         collector = InteractionCollector(counts, timed=self.time is not None)
         comma = table.decimal_comma
-        names = _Each(lambda cell: storable_name(name_in(cell)))
-        times = _Each(lambda cell: storable_number(time_in(cell, self.day_first, comma)))
-        ratings = _Each(partial(rating_in, decimal_comma=comma))
-        text, number = pa.string(), pa.float64()
+        name = _remembered(lambda cell: storable_name(name_in(cell)), pa.string())
+        moment = _remembered(lambda cell: storable_number(time_in(cell, self.day_first, comma)), pa.float64())
+        rating = _remembered(lambda cell: rating_in(cell, comma), pa.float64())
         noted = False
         measured = [column for column in (self.time, self.rating) if column is not None]
         for batch in table.batches(counts, self.used, measured, progress):
             cells = batch.columns
-            moments = None if self.time is None else times.of(cells[self.time], number, batch.alike)
-            if self.time is not None and moments is not None and not noted:
-                wrong = [row for row, moment in enumerate(moments.to_pylist()) if moment != moment]
-                if wrong:
-                    cell = str(cells[self.time][wrong[0]])[:40]
-                    notes.append(f"{table.path.name}, line {batch.lines[wrong[0]]:,}: {cell!r} is no time")
-                noted = bool(wrong)
-            collector.add_columns(
-                names.of(cells[self.user], text, batch.alike),
-                names.of(cells[self.item], text, batch.alike),
-                moments,
-                None if self.rating is None else ratings.of(cells[self.rating], number, batch.alike),
-            )
+            times = None if self.time is None else moment(cells[self.time])
+            if self.time is not None and times is not None and not noted:
+                wrong = np.flatnonzero(np.isnan(times.fill_null(0.0)))
+                if len(wrong):
+                    row, noted = int(wrong[0]), True
+                    cell = str(cells[self.time][row])[:40]
+                    notes.append(f"{table.path.name}, line {batch.lines[row]:,}: {cell!r} is no time")
+            ratings = None if self.rating is None else rating(cells[self.rating])
+            collector.add(name(cells[self.user]), name(cells[self.item]), times, ratings)
         return collector.collected()
+
+
+def _remembered(make: Callable[[Any], Any], kind: pa.DataType) -> Callable[[list[Any]], pa.Array]:
+    """What makes an Arrow column of values, of those that come again but once."""
+    found: dict[type, dict[Any, Any]] = defaultdict(dict)  # by type: 1, 1.0 and True are different names
+
+    def made(values: list[Any]) -> pa.Array:
+        types = {*map(type, values)} - {type(None)}
+        if len(types) != 1 or types & {list, dict}:
+            return pa.array(map(make, values), kind)
+        known = found[types.pop()]
+        if len(known) > 1 << 20:
+            known.clear()
+        known.update((value, make(value)) for value in {*values} - known.keys())
+        return pa.array(map(known.__getitem__, values), kind)
+
+    return made
 
 
 @dataclass(frozen=True)
 class _TextColumns:
-    """A table with the items' text: the item's column, and the column of each field of the ``.item`` file.
-
-    Attributes
-    ----------
-    many : bool
-        Whether an item may stand in many rows: a table of interactions. Its first value in each field counts.
-    forms : dict
-        Names of items without interactions, by what is left of a name without its form (:func:`_form`).
-    """
+    """A table with the items' text: the item's column, and the column of each field of the ``.item`` file."""
 
     table: Table
     key: str
     fields: dict[str, str]
-    many: bool
+    many: bool  # whether an item may have many rows, as in interactions; its first value in each field counts
+    #: names of items without interactions, by what is left of a name without its form (:func:`.form_of`)
     forms: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, log: Table, items: Table | None, log_columns: _LogColumns, columns: Mapping[str, str]
+        cls, log: Table, items: Table | None, log_item: str, columns: Mapping[str, str]
     ) -> _TextColumns | None:
         """Find them; the item's column has a role of its own, the name that the log has for it, or a usual one."""
         named = {FIELDS[role]: columns[role] for role in FIELDS if role in columns}
@@ -242,7 +205,7 @@ class _TextColumns:
         if items is None and not named and not texts:
             return None
         table = items or log
-        key = log_columns.item if items is None else _item_column(table, log_columns.item, columns)
+        key = log_item if items is None else _item_column(table, log_item, columns)
         if not texts and (not named or list(named) == [FIELDS["price"]]):
             texts = [column for column in table.columns if column and column not in (key, *named.values())]
             if items is None:
@@ -256,9 +219,9 @@ class _TextColumns:
             table, key, {name: existing_column(table, column) for name, column in pairs}, items is None
         )
 
-    def texts_of(self, log: Interactions, counts: Counter[str], progress: bool) -> ItemTexts:
-        """The texts of the items that occur in the interactions."""
-        rows = self._rows(items_in(log), counts, progress)
+    def texts_of(self, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemTexts:
+        """The texts of these items."""
+        rows = self._rows(wanted, counts, progress)
         return ItemTexts(tuple(self.fields), _first_values(rows) if self.many else rows)
 
     def _rows(
@@ -279,14 +242,12 @@ class _TextColumns:
             else:
                 yield item, tuple(make(row[column]) for column, make in makers)
 
-    def notes_on(self, log: Interactions, counts: Counter[str]) -> Iterator[str]:
+    def notes_on(self, met: Collection[str], counts: Counter[str]) -> Iterator[str]:
         """Items of the interactions that the table has not, or has under a name of another form."""
         missing = counts.pop("not in the table", 0)
         if missing:
             yield f"{missing:,} of the items in the interactions are not in {self.table.path.name}: they have no text"
-        alike = [
-            (item, self.forms[form_of(item)]) for item in sorted(items_in(log)) if form_of(item) in self.forms
-        ]
+        alike = [(item, self.forms[form_of(item)]) for item in sorted(met) if form_of(item) in self.forms]
         if alike and missing:
             yield (
                 f"{len(alike):,} items are written otherwise in {self.table.path.name}, such as {alike[0][0]!r} in the "
@@ -309,13 +270,7 @@ def _item_column(table: Table, item: str, columns: Mapping[str, str]) -> str:
         return existing_column(table, columns["item_in_items"])
     if item in table.columns:
         return item
-    usual = column_for(table, {}, "item")
-    if usual is None:
-        raise UserError(
-            f"{table.path} has no column that is plainly the item: say item_in_items=... in columns; it has "
-            f"{table.shown_columns}."
-        )
-    return usual
+    return needed_column(table, {}, "item", "item_in_items")
 
 
 def _text_in(cell: object) -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from recbole_unisid.data.assemble import Policy, apply_policy, counts_of, items_in, summarise
 from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, write_dataset
 from recbole_unisid.data.atomic_reader import read_interactions
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder, folder_in_recbole, writing_to
-from recbole_unisid.data.filters import checked_duplicates
+from recbole_unisid.data.filters import Policy, checked_duplicates
 from recbole_unisid.data.interactions import InteractionCollector
 from recbole_unisid.data.sources.catalogue import CATALOGUE, KnownDataset
 from recbole_unisid.data.sources.originals import FoundOriginal, find_originals
@@ -39,8 +38,8 @@ def prepare(
     Parameters
     ----------
     name : str
-        RecBole's name, such as ``amazon-beauty``, ``amazon-video-games-18`` or ``ml-1m``. ``yelp`` needs the
-        person's own download.
+        RecBole's, such as ``amazon-beauty``, ``amazon-video-games-18`` or ``ml-1m``. ``yelp`` needs the person's own
+        download.
     data_path : str or Path
         Folder of all data sets; this one gets ``data_path/name``, its originals ``originals`` in there.
     raw : str or Path or None
@@ -48,13 +47,11 @@ def prepare(
     mirrors : sequence of str
         Addresses of folders with the originals, tried before the known ones.
     core : int or None
-        Another k for the k-core; None takes the one the set was published with.
+        Another k for the k-core than the one that the set was published with.
     duplicates : str or None
-        Another policy for repeats (:data:`~recbole_unisid.data.filters.Duplicates`).
+        Another policy for repeats (:data:`.Duplicates`).
     check_counts : bool
         Whether the published numbers must come out; never asked of another `core` or `duplicates`.
-    progress : bool
-        Show bars.
 
     Raises
     ------
@@ -74,14 +71,11 @@ def prepare(
     )
     published = known.published if check_counts and core is None and duplicates is None else None
     with _one_at_a_time(folder):
-        originals = find_originals(
-            known,
-            folder / "originals",
-            raw=None if raw is None else Path(raw),
-            mirrors=mirrors,
-            progress=progress,
+        raw_folder = None if raw is None else Path(raw)
+        found = find_originals(
+            known, folder / "originals", raw=raw_folder, mirrors=mirrors, progress=progress
         )
-        return _build(known, folder, policy, originals, published, progress)
+        return _build(known, folder, policy, found, published, progress)
 
 
 @contextmanager
@@ -101,57 +95,45 @@ def _build(
     known: KnownDataset,
     folder: Path,
     policy: Policy,
-    originals: tuple[FoundOriginal, FoundOriginal],
+    originals: Sequence[FoundOriginal],
     published: tuple[int, int, int] | None,
     progress: bool,
 ) -> Summary:
     """Read, filter, check, join, write."""
-    skipped, dropped = Counter[str](), Counter[str]()
+    skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
     collector = InteractionCollector(skipped)
-    known.layout.read_interactions(originals[0].path, collector, skipped, progress)
+    known.family.read_interactions(originals[0].path, collector, skipped, progress)
     read = {"lines of interactions": skipped.pop("lines", 0)}
-    interactions = apply_policy(collector.collected(), policy, dropped, skipped)
-    if published is not None:
-        _assert_published(known.name, counts_of(interactions), published)
-
-    of_items = Counter[str]()
-    texts = known.layout.read_items(originals[1].path, items_in(interactions), of_items, progress)
+    log = policy.apply(collector.collected(), dropped, skipped)
+    if published not in (None, log.counts):
+        raise UserError(
+            "{} came out with {:,} users, {:,} items and {:,} interactions, published are {:,}, {:,} and {:,}: the "
+            "originals are not the published ones. Nothing was written; check_counts=False prepares them all the "
+            "same.".format(known.name, *log.counts, *published)
+        )
+    rows = known.family.read_items(originals[1].path, log.items_met, of_items, progress)
     note = {
         "originals": [original.as_json() for original in originals],
         "policy": {"core": policy.core, "duplicates": policy.duplicates},
-        "counts": counts_of(interactions),
+        "counts": log.counts,
     }
-    coverage = write_dataset(folder, interactions, ItemTexts(known.layout.fields, texts), of_items, note)
+    coverage = write_dataset(folder, log, ItemTexts(known.family.fields, rows), of_items, note)
     read["lines of items"] = of_items.pop("lines", 0)
     read["items without interactions"] = of_items.pop("without interactions", 0)
     missing = of_items.pop("not in the table", 0)
     notes = [f"{missing:,} of the items have no line in {originals[1].path.name}: no text"] if missing else []
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    return summarise(
-        folder, interactions, read=read, skipped=skipped, dropped=dropped, coverage=coverage, notes=notes
+    return Summary.of(
+        folder, log, read=read, skipped=skipped, dropped=dropped, coverage=coverage, notes=notes
     )
-
-
-def _assert_published(name: str, counts: tuple[int, int, int], published: tuple[int, int, int]) -> None:
-    """Refuse what is not the set that everyone else reports on."""
-    if counts != published:
-        raise UserError(
-            f"{name} came out with {counts[0]:,} users, {counts[1]:,} items and {counts[2]:,} interactions, "
-            f"published are {published[0]:,}, {published[1]:,} and {published[2]:,}: the originals are not "
-            "the published ones. Nothing was written; check_counts=False prepares them all the same."
-        )
 
 
 def _known(name: str, data_path: str | Path) -> KnownDataset:
     """The catalogue's entry, or the nearest names."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    raise _unknown(name, data_path)
-
-
-def _unknown(name: str, data_path: str | Path) -> UserError:
     there = data_sets_in(data_path)
-    return UserError(
+    raise UserError(
         f"Unknown data set {name!r}.{did_you_mean(name, [*CATALOGUE, IN_RECBOLE, *there])} "
         f"In {data_path} there {'are ' + ', '.join(there) if there else 'is no data set'}; "
         "your own tables become one with prepare and from_csv."
@@ -175,12 +157,10 @@ def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -
         For an unknown name that is not in `data_path` either (with the nearest names), for one that cannot
         be had (with the files to put where), for files that changed since they were prepared.
     """
-    folder = dataset_folder(name, data_path)
-    if is_prepared(folder):
+    folder = _existing(name, data_path)
+    if folder is not None:
         return folder
-    if name == IN_RECBOLE:
-        return folder_in_recbole()
-    _known(name, data_path)
+    folder = dataset_folder(name, data_path)
     with _one_at_a_time(folder):
         if not is_prepared(folder):  # another process may have done it meanwhile
             prepare(name, data_path, progress=progress)
@@ -195,14 +175,21 @@ def find_dataset(name: str, data_path: str | Path) -> Path:
     UserError
         When it is not there, with the nearest names that are; for files that changed.
     """
+    folder = _existing(name, data_path)
+    if folder is None:
+        raise UserError(f"{name} is not in {data_path} yet: prepare it first.")
+    return folder
+
+
+def _existing(name: str, data_path: str | Path) -> Path | None:
+    """Where a data set is; None for one that can be prepared by its name."""
     folder = dataset_folder(name, data_path)
     if is_prepared(folder):
         return folder
     if name == IN_RECBOLE:
         return folder_in_recbole()
-    if name in CATALOGUE:
-        raise UserError(f"{name} is not in {data_path} yet: prepare it first.")
-    raise _unknown(name, data_path)
+    _known(name, data_path)
+    return None
 
 
 def _copy_from_recbole(folder: Path) -> Summary:
@@ -212,11 +199,7 @@ def _copy_from_recbole(folder: Path) -> Summary:
         for path in sorted(source.glob(f"{IN_RECBOLE}.*"), key=lambda path: path.suffix == ".inter"):
             with write_atomically(folder / path.name) as part:
                 shutil.copyfile(path, part)
-    return _account_of_copy(folder)
-
-
-def _account_of_copy(folder: Path) -> Summary:
     counts = Counter[str]()
-    interactions = read_interactions(folder / f"{IN_RECBOLE}.inter", counts).in_order()
+    log = read_interactions(folder / f"{IN_RECBOLE}.inter", counts).in_order()
     read = {"lines of interactions": counts.pop("lines")}
-    return summarise(folder, interactions, read=read, skipped=counts, dropped={}, coverage={})
+    return Summary.of(folder, log, read=read, skipped=counts, dropped={}, coverage={})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import json
 import os
 import shutil
 import urllib.error
@@ -15,11 +14,10 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from recbole_unisid.data.disk import writing_to
+from recbole_unisid.data.sources.lines import bar_of_bytes
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import sha256_of, write_json
+from recbole_unisid.files import sha256_of
 
 _BLOCK = 1 << 20
 _TRIES_PER_MIRROR = 3
@@ -33,19 +31,10 @@ class _MirrorError(Exception):
 def download(
     urls: Sequence[str], target: Path, *, expected_sha256: str | None = None, progress: bool = True
 ) -> str:
-    """Fetch a file from the first mirror that delivers it whole.
+    """Fetch a file from the first of these addresses that delivers it whole, and return that address.
 
-    Parameters
-    ----------
-    urls : sequence of str
-        The same file at several places, in the order to try.
-    target : Path
-        Where it goes, once it is whole and checked. Until then ``<target>.part`` holds what has come; a
-        later call, or the next mirror, goes on from there.
-    expected_sha256 : str or None
-        Its checksum where it is known; without one, gzip and zip files prove themselves by their own.
-    progress : bool
-        Show a bar.
+    Until the file is whole and checked, ``<target>.part`` holds what has come; a later call, or the next mirror,
+    goes on from there. Without a checksum, gzip and zip files prove themselves by their own.
 
     Raises
     ------
@@ -60,16 +49,29 @@ def download(
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise UserError(f"{url!r} is no http(s) address of a mirror.")
         try:
-            _fetch_whole(url, part, progress)
-            _check(part, target.name, expected_sha256)
+            _fetch_checked(url, part, expected_sha256, progress)
         except _MirrorError as error:
             failures.append(f"{urllib.parse.urlsplit(url).netloc}: {error}")
             continue
         with writing_to(target):
             os.replace(part, target)
-            _length_note(part).unlink(missing_ok=True)
         return url
     raise UserError(f"{target.name} could not be fetched ({'; '.join(failures) or 'no mirror is known'}).")
+
+
+def _fetch_checked(url: str, part: Path, expected_sha256: str | None, progress: bool) -> None:
+    """Fetch what is missing of `part`; a damaged file is dropped."""
+    resumed = _size(part) > 0
+    _fetch_whole(url, part, progress)
+    trouble = _trouble_with(part, expected_sha256)
+    if trouble:
+        with writing_to(part):
+            part.unlink(missing_ok=True)
+        if not resumed:
+            raise _MirrorError(trouble)
+        _fetch_checked(
+            url, part, expected_sha256, progress
+        )  # its beginning may have been another mirror's file
 
 
 def _fetch_whole(url: str, part: Path, progress: bool) -> None:
@@ -90,65 +92,41 @@ def _fetch_whole(url: str, part: Path, progress: bool) -> None:
 
 
 def _fetch_rest(url: str, part: Path, progress: bool) -> None:
-    """Ask for what is missing of `part` and append it.
-
-    Raises
-    ------
-    http.client.IncompleteRead
-        When the server stops before the announced length.
-    """
+    """Ask for what is missing of `part` and append it."""
     have = _size(part)
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "recbole-unisid", "Accept-Encoding": "identity"}
-    )
+    headers = {"User-Agent": "recbole-unisid", "Accept-Encoding": "identity"}
     if have:
-        request.add_header("Range", f"bytes={have}-")
+        headers["Range"] = f"bytes={have}-"
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SECONDS
+        )
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        error.close()
-        if have == _noted_length(part):
-            return None  # it was all there
-        _start_over(part)  # what is there is longer than this mirror's file
-        return _fetch_rest(url, part, progress)
+        error.close()  # all of it is there, or more than this mirror has: the check will tell
+        return
     with response:
-        start, total = _announced(response, have)
-        if have and (start == 0 or total != _noted_length(part)):
-            # The mirror sends all of it, or has another file: what came before is of no use.
-            _start_over(part)
-            if start:
-                return _fetch_rest(url, part, progress)
-        _append(response, part, total, progress)
+        total = response.headers.get("Content-Length", "")
+        if response.status == http.client.PARTIAL_CONTENT:
+            span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+            if span.partition("-")[0] != str(have):
+                raise _MirrorError("answers with another range than asked for")
+        else:
+            have = 0  # it sends all of the file
+        _append(response, part, have, int(total) if total.isdigit() else None, progress)
 
 
-def _announced(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
-    """First byte of the answer, and length of the whole file where the server tells it."""
-    if response.status != http.client.PARTIAL_CONTENT:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    if span.partition("-")[0] != str(have):
-        raise _MirrorError("answers with another range than asked for")
-    return have, int(total) if total.isdigit() else None
-
-
-def _append(response: http.client.HTTPResponse, part: Path, total: int | None, progress: bool) -> None:
-    """Write the answer to the end of `part`."""
+def _append(
+    response: http.client.HTTPResponse, part: Path, have: int, total: int | None, progress: bool
+) -> None:
+    """Write the answer behind the first `have` bytes of `part`; one that is too short is an ``IncompleteRead``."""
     with writing_to(part):
-        have = _size(part)
         missing = (total or have) - have
         if missing > shutil.disk_usage(part.parent).free:
             raise UserError(f"{part.parent} lacks the space for {part.stem}: {missing:,} bytes are to come.")
-        write_json(_length_note(part), {"bytes": total})
-        stream = part.open("ab")
-    with (
-        stream,
-        tqdm(
-            total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not progress
-        ) as bar,
-    ):
+        stream = part.open("ab" if have else "wb")
+    with stream, bar_of_bytes(total, part.stem, progress, initial=have) as bar:
         while True:
             try:
                 block = response.read1(_BLOCK)
@@ -169,38 +147,21 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _length_note(part: Path) -> Path:
-    """The note that says how long the file will be, so that two mirrors' files are never mixed up."""
-    return part.with_name(part.name + ".json")
-
-
-def _noted_length(part: Path) -> int | None:
-    try:
-        length = json.loads(_length_note(part).read_text(encoding="utf-8"))["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return length if isinstance(length, int) else None
-
-
-def _start_over(part: Path) -> None:
-    with writing_to(part):
-        part.unlink(missing_ok=True)
-
-
-def _check(part: Path, name: str, expected_sha256: str | None) -> None:
-    """Refuse, and drop, a file with the wrong checksum."""
+def _trouble_with(part: Path, expected_sha256: str | None) -> str:
+    """Why a file that has come cannot be believed; empty where it can."""
     try:
         if expected_sha256 is not None:
-            intact, reason = sha256_of(part) == expected_sha256, "wrong SHA-256"
-        elif name.endswith(".gz"):
-            intact, reason = True, ""
+            return "" if sha256_of(part) == expected_sha256 else "wrong SHA-256"
+        if part.stem.endswith(".gz"):
             with gzip.open(part, "rb") as stream:
                 while stream.read(_BLOCK):
                     pass
-        else:
-            intact, reason = not name.endswith(".zip") or zipfile.is_zipfile(part), "no zip file"
-    except (OSError, EOFError, zlib.error) as error:
-        intact, reason = False, f"damaged file, {error}"
-    if not intact:
-        _start_over(part)
-        raise _MirrorError(reason)
+        elif part.stem.endswith(".zip"):
+            if not zipfile.is_zipfile(part):
+                return "no zip file"
+            with zipfile.ZipFile(part) as archive:
+                damaged = archive.testzip()
+                return f"damaged file, {damaged}" if damaged else ""
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        return f"damaged file, {error}"
+    return ""

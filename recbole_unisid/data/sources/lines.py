@@ -1,24 +1,26 @@
-"""Lines of a text file, plain or gzip, and what a line says: JSON or a Python literal, never evaluated."""
+"""Lines of a text file, plain or gzip, and the cells of delimited ones."""
 
 from __future__ import annotations
 
-import ast
 import gzip
-import json
 import re
-import warnings
 import zlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 from isal import igzip
 from isal.igzip_lib import IsalError
-from pyarrow import json as arrow_json
+from numpy.typing import NDArray
+from pyarrow import compute as pc
+from pyarrow import csv
 from tqdm import tqdm
 
 from recbole_unisid.errors import UserError
@@ -31,6 +33,11 @@ _BLOCK = 4 * 1024 * 1024
 #: What unpacking raises.
 _DAMAGED: Any = (EOFError, zlib.error, IsalError, gzip.BadGzipFile)
 
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+#: A stream of bytes, and a function that moves a bar to where it is read.
+Opened = AbstractContextManager["tuple[Any, Callable[[], Any]]"]
+
 
 class Block(NamedTuple):
     """Whole lines of a file: the number of the first, how many there are, and their bytes."""
@@ -40,21 +47,53 @@ class Block(NamedTuple):
     text: bytes
 
 
-Part = TypeVar("Part")
-Result = TypeVar("Result")
+def bar_of_bytes(total: int | None, name: str, progress: bool, initial: int = 0) -> Any:
+    """A bar over the bytes of a file, where one is wanted."""
+    return tqdm(total=total, initial=initial, unit="B", unit_scale=True, desc=name, disable=not progress)
 
 
-def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[Block]:
-    """Yield a file in blocks of whole lines, gzip unpacked in a thread of its own.
+@contextmanager
+def unpacked(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """A file as a stream of bytes, gzip unpacked, and a function that moves the bar to where it is read.
 
-    Parameters
-    ----------
-    path : Path
-        A text file; gzip is known by its first two bytes, whatever the name.
-    counts : Counter
-        ``lines`` is counted up for every line, ``line too long`` for what is skipped.
-    progress : bool
-        Show a bar over the bytes of the file.
+    Raises
+    ------
+    UserError
+        When the file cannot be read, or its gzip data is cut off or damaged.
+    """
+    unpack: Any = igzip.IGzipFile
+    try:
+        with path.open("rb") as raw, bar_of_bytes(path.stat().st_size, path.name, progress) as bar:
+            zipped = raw.peek(2)[:2] == b"\x1f\x8b"
+            yield unpack(fileobj=raw) if zipped else raw, lambda: bar.update(raw.tell() - bar.n)
+            bar.update(raw.tell() - bar.n)
+    except _DAMAGED as error:
+        raise UserError(
+            f"{path} is damaged or cut off after {_lines_before_damage(path):,} lines ({error}): "
+            "delete it and fetch it again."
+        ) from error
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def _lines_before_damage(path: Path) -> int:
+    lines = 0
+    with suppress(*_DAMAGED), gzip.open(path) as stream:
+        for _ in stream:
+            lines += 1
+    return lines
+
+
+def read_blocks(
+    path: Path,
+    counts: Counter[str],
+    *,
+    progress: bool = False,
+    opened: Callable[[Path, bool], Opened] = unpacked,
+) -> Iterator[Block]:
+    """Yield a text file in blocks of whole lines, unpacked in a thread of its own.
+
+    ``lines`` is counted up for every line, ``line too long`` for what is skipped.
 
     Raises
     ------
@@ -63,7 +102,7 @@ def read_blocks(path: Path, counts: Counter[str], *, progress: bool = False) -> 
     """
     rest, too_long = b"", False  # the beginning of a line whose end is still to come
     size = min(_BLOCK, LONGEST_LINE)
-    with unpacked(path, progress) as (stream, show), ThreadPoolExecutor(1) as thread:
+    with opened(path, progress) as (stream, show), ThreadPoolExecutor(1) as thread:
         ahead = thread.submit(stream.read, size)
         while block := ahead.result():
             ahead = thread.submit(stream.read, size)
@@ -94,41 +133,13 @@ def _counted(text: bytes, lines: int, counts: Counter[str]) -> Block:
     return Block(counts["lines"] - lines + 1, lines, text)
 
 
-@contextmanager
-def unpacked(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
-    """A file as a stream of bytes, gzip unpacked, and a function that moves the bar to where it is read.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be read, or its gzip data is cut off or damaged.
-    """
-    unpack: Any = igzip.IGzipFile
-    try:
-        with (
-            path.open("rb") as raw,
-            tqdm(
-                total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=not progress
-            ) as bar,
-        ):
-            zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-            yield unpack(fileobj=raw) if zipped else raw, lambda: bar.update(raw.tell() - bar.n)
-            bar.update(raw.tell() - bar.n)
-    except _DAMAGED as error:
-        raise UserError(
-            f"{path} is damaged or cut off after {_lines_before_damage(path):,} lines ({error}): "
-            "delete it and fetch it again."
-        ) from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def _lines_before_damage(path: Path) -> int:
-    lines = 0
-    with suppress(*_DAMAGED), gzip.open(path) as stream:
-        for _ in stream:
-            lines += 1
-    return lines
+def without_header(blocks: Iterator[Block]) -> tuple[bytes | None, Iterator[Block]]:
+    """The first line of a file, None where it has none, and the lines after it."""
+    first = next(blocks, None)
+    if first is None:
+        return None, blocks
+    header, _, rest = first.text.partition(b"\n")
+    return header, chain([Block(2, first.lines - 1, rest)] if rest else [], blocks)
 
 
 def read_lines(path: Path, counts: Counter[str], *, progress: bool = False) -> Iterator[bytes]:
@@ -146,49 +157,63 @@ def lines_of(block: Block, counts: Counter[str]) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def read_columns(
-    path: Path, schema: pa.Schema | None, counts: Counter[str], *, progress: bool = False
-) -> Iterator[tuple[Sequence[int], pa.Table | list[dict[str, Any]]]]:
-    """Read JSON lines: their numbers, and some fields as typed columns where a block of lines is regular.
+class Rows(NamedTuple):
+    """Rows of delimited text: the numbers of their lines, their cells as text, the lines that are no row by reason."""
 
-    A block in which a line is no object, or a field is not of the type expected, comes as records
-    (:func:`parse_json`), so that no value is bent to fit and every line that cannot be used is counted.
-
-    Parameters
-    ----------
-    path : Path
-        JSON lines, plain or gzip.
-    schema : pyarrow.Schema or None
-        The fields to read, with the types that are usual; None gives records alone.
-    counts : Counter
-        ``lines`` and, by reason, what is skipped.
-    progress : bool
-        Show a bar.
-    """
-
-    def parse(block: Block) -> tuple[Block, pa.Table | None]:
-        return block, None if schema is None else _regular(block, schema)
-
-    for block, table in in_threads(parse, read_blocks(path, counts, progress=progress)):
-        if table is not None:
-            yield range(block.first, block.first + block.lines), table
-            continue
-        parsed = [(number, parse_json(line, counts)) for number, line in lines_of(block, counts)]
-        records = [(number, record) for number, record in parsed if record is not None]
-        yield [number for number, _ in records], [record for _, record in records]
+    lines: NDArray[np.int64]
+    cells: pa.Table
+    faults: dict[str, list[int]]
 
 
-def _regular(block: Block, schema: pa.Schema) -> pa.Table | None:
-    """The columns of a block in which every line is an object with values of the types expected."""
-    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+def read_rows(blocks: Iterable[Block], names: Sequence[str], separator: str) -> Iterator[Rows]:
+    """Cut lines at a separator, whatever quotes they hold; every block gives a table with all `names`."""
+    return in_threads(lambda block: _rows_of(block, names, separator), blocks)
+
+
+def _rows_of(block: Block, names: Sequence[str], separator: str) -> Rows:
+    faults: dict[str, list[int]] = defaultdict(list)  # places in the block
+    text = block.text
+    if b"\r" in text:  # at the end of a line it is none of its cells'; elsewhere it ends no line
+        text = re.sub(rb"\r+(\n|\Z)", rb"\1", text).replace(b"\r", b"\v")
+    if len(separator.encode()) > 1:
+        text, separator = text.replace(separator.encode(), b"\x1f"), "\x1f"
+    undecodable: set[int] = set()
+    if not is_utf8(text):
+        lines = text.split(b"\n")
+        undecodable = {row for row, line in enumerate(lines) if not is_utf8(line)}
+        text = b"\n".join(b"" if row in undecodable else line for row, line in enumerate(lines))
+
+    def skip(row: csv.InvalidRow) -> str:
+        reason = "wrong number of cells" if row.text.strip() else "blank line"
+        faults[reason].append(row.number - 1)
+        return "skip"
+
+    table = csv.read_csv(
+        pa.py_buffer(text or b"\n"),
+        csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(names)),
+        csv.ParseOptions(
+            delimiter=separator, quote_char=False, ignore_empty_lines=False, invalid_row_handler=skip
+        ),
+        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )
+    places = np.delete(np.arange(block.lines), [*chain(*faults.values())])
+    empty = reduce(pc.and_, (pc.equal(column, "") for column in table.columns)).to_numpy()
+    for row in places[empty].tolist():
+        faults["not UTF-8" if row in undecodable else "blank line"].append(row)
+    return Rows(
+        block.first + places[~empty],
+        table.filter(pa.array(~empty)) if empty.any() else table,
+        {reason: [block.first + row for row in rows] for reason, rows in faults.items()},
+    )
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether these bytes are UTF-8."""
     try:
-        if not block.text.isascii():
-            block.text.decode("utf-8")
-        reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block.text))
-        table = arrow_json.read_json(pa.py_buffer(block.text), reading, options)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return None
-    return table if len(table) == block.lines else None
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def in_threads(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
@@ -201,69 +226,3 @@ def in_threads(function: Callable[[Part], Result], parts: Iterable[Part]) -> Ite
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
-    """Parse one JSON object; None, and the reason counted, for a line that is none."""
-    try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        counts["not UTF-8"] += 1
-        return None
-    except (ValueError, RecursionError):
-        counts["not JSON"] += 1
-        return None
-    return _checked(record, counts)
-
-
-# A literal's strings that JSON writes otherwise, and its words, apart from all that JSON writes alike but for
-# the quotes. What is neither stays as it is, and JSON refuses it.
-_LITERAL = re.compile(
-    r"""((?:'[^'"\\]*'|[\s\[\]{},:\d.eE+-]+)+)|'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)"|(True|False|None)""",
-    re.DOTALL,
-)
-_WORDS = {"True": "true", "False": "false", "None": "null"}
-
-
-def parse_literal(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
-    r"""Parse one Python dict display, as the 2014 Amazon metadata has them, without evaluating anything.
-
-    Examples
-    --------
-    >>> parse_literal(b"{'asin': 'B0', 'categories': [['Beauty', \"Men's\"]]}", Counter())
-    {'asin': 'B0', 'categories': [['Beauty', "Men's"]]}
-    >>> parse_literal(b"{'asin': exit()}", Counter()) is None
-    True
-    """
-    try:
-        record = json.loads(_LITERAL.sub(_as_json, line.decode("utf-8")), strict=False)
-    except UnicodeDecodeError:
-        counts["not UTF-8"] += 1
-        return None
-    except (ValueError, SyntaxError, RecursionError):
-        counts["not a Python literal"] += 1
-        return None
-    return _checked(record, counts)
-
-
-def _as_json(match: re.Match[str]) -> str:
-    """JSON for one piece of a literal."""
-    alike, single, double, word = match.groups()
-    if alike is not None:
-        return alike.replace("'", '"')
-    if word is not None:
-        return _WORDS[word]
-    text = single.replace("\\'", "'") if single is not None else double
-    if "\\" in text:  # other escapes are Python's to read
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # doubtful ones
-            text = ast.literal_eval(match[0])
-    return json.dumps(text)
-
-
-def _checked(record: object, counts: Counter[str]) -> dict[str, Any] | None:
-    """Keep dicts alone."""
-    if isinstance(record, dict):
-        return record
-    counts["not a record"] += 1
-    return None

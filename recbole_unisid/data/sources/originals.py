@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from recbole_unisid.data.disk import writing_to
 from recbole_unisid.data.sources.catalogue import KnownDataset, Original
@@ -20,27 +21,22 @@ CHECKSUMS = "checksums.json"
 
 @dataclass(frozen=True)
 class FoundOriginal:
-    """One original on this machine.
-
-    Attributes
-    ----------
-    path : Path
-        Where it is.
-    bytes : int
-        Its size.
-    sha256 : str
-        Its checksum, in hexadecimal.
-    origin : str
-        The address it came from, or ``by hand``.
-    seen : str
-        When it was first seen, in ISO 8601, UTC.
-    """
+    """One original on this machine."""
 
     path: Path
     bytes: int
     sha256: str
-    origin: str
-    seen: str
+    origin: str  # the address it came from, or ``by hand``
+    seen: str  # when it was first seen, in ISO 8601, UTC
+
+    @classmethod
+    def at(cls, path: Path, origin: str) -> FoundOriginal:
+        """The file as it is."""
+        try:
+            size, checksum = path.stat().st_size, sha256_of(path)
+        except OSError as error:
+            raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+        return cls(path, size, checksum, origin, datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     def as_json(self) -> dict[str, str | int]:
         """Everything but the folder, which differs from machine to machine."""
@@ -54,48 +50,34 @@ def find_originals(
     raw: Path | None = None,
     mirrors: Sequence[str] = (),
     progress: bool = True,
-) -> tuple[FoundOriginal, FoundOriginal]:
+) -> list[FoundOriginal]:
     """Find the files of interactions and of items; fetch what is missing.
 
-    Parameters
-    ----------
-    known : KnownDataset
-        What to look for.
-    folder : Path
-        Where fetched originals are kept, with their checksums.
-    raw : Path or None
-        A person's own folder with the originals: nothing is fetched, and nothing written there.
-    mirrors : sequence of str
-        Addresses of folders to try before the known ones.
-    progress : bool
-        Show bars.
+    Fetched originals are kept in `folder`, with their checksums. In `raw`, a person's own folder, they must be,
+    packed or unpacked; nothing is written there. `mirrors` are addresses of folders to try before the known ones.
 
     Raises
     ------
     UserError
-        When a file is missing and cannot be fetched (saying which file to put where), or is not what was
-        first seen.
+        When a file is missing and cannot be fetched (saying which file to put where), or is not what was first seen.
     """
+    originals = known.interactions, known.items
     if raw is not None:
-        return _in_raw(known, known.interactions, raw), _in_raw(known, known.items, raw)
-    first = _fetched(known, known.interactions, folder, mirrors, progress)
-    return first, _fetched(known, known.items, folder, mirrors, progress)
+        return [_in_raw(known, original, raw) for original in originals]
+    return [_fetched(known, original, folder, mirrors, progress) for original in originals]
 
 
 def _present(folder: Path, file: str) -> Path | None:
     """The file in a folder, packed or unpacked."""
-    for name in (file, file.removesuffix(".gz")):
-        if (folder / name).is_file():
-            return folder / name
-    return None
+    paths = folder / file, folder / file.removesuffix(".gz")
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _in_raw(known: KnownDataset, original: Original, raw: Path) -> FoundOriginal:
-    """Find one file in a person's own folder."""
     path = _present(raw, original.file) or _present(raw / known.name, original.file)
     if path is None:
         raise UserError(f"{original.file} is not in {raw}{_how_to_get(known, original)}.")
-    return _seen_now(path, "by hand")
+    return FoundOriginal.at(path, "by hand")
 
 
 def _fetched(
@@ -103,53 +85,37 @@ def _fetched(
 ) -> FoundOriginal:
     """Find one file in the folder of originals, or fetch it."""
     checksums = _read_checksums(folder)
-    path = _present(folder, original.file)
-    if path is not None:
-        known_sum = checksums.get(path.name)
-        found = _seen_now(path, "by hand")
-        if known_sum is not None and known_sum.get("sha256") != found.sha256:
-            raise UserError(
-                f"{path} is not the file that was first seen there (SHA-256 {found.sha256[:12]}..., "
-                f"recorded {str(known_sum.get('sha256'))[:12]}...): delete it to fetch it again, "
-                f"or delete {CHECKSUMS} beside it to accept it."
-            )
-    else:
+    path, origin = _present(folder, original.file), "by hand"
+    expected = checksums.get((path or Path(original.file)).name, {}).get("sha256")
+    if path is None:
         urls = [f"{mirror.rstrip('/')}/{original.file}" for mirror in mirrors] + list(original.urls)
-        expected = checksums.get(original.file, {}).get("sha256")
         path = folder / original.file
         try:
-            origin = download(
-                urls, path, expected_sha256=str(expected) if expected else None, progress=progress
-            )
+            origin = download(urls, path, expected_sha256=expected, progress=progress)
         except UserError as error:
             raise UserError(
                 f"{error} Put {original.file} into {folder}{_how_to_get(known, original)}, or name the "
                 "folder that has it with raw, or an address with mirror."
             ) from error
-        found = _seen_now(path, origin)
+    found = FoundOriginal.at(path, origin)
     if path.name not in checksums:
         with writing_to(folder):
             write_json(folder / CHECKSUMS, {**checksums, path.name: found.as_json()})
+    elif expected != found.sha256:
+        raise UserError(
+            f"{path} is not the file that was first seen there (SHA-256 {found.sha256[:12]}..., "
+            f"recorded {str(expected)[:12]}...): delete it to fetch it again, "
+            f"or delete {CHECKSUMS} beside it to accept it."
+        )
     return found
 
 
 def _how_to_get(known: KnownDataset, original: Original) -> str:
     """Where a person gets one file."""
-    if original.urls:
-        return f" (it is at {original.urls[0]})"
-    return f" ({known.by_hand})"
+    return f" (it is at {original.urls[0]})" if original.urls else f" ({known.by_hand})"
 
 
-def _seen_now(path: Path, origin: str) -> FoundOriginal:
-    try:
-        size, checksum = path.stat().st_size, sha256_of(path)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return FoundOriginal(path, size, checksum, origin, now)
-
-
-def _read_checksums(folder: Path) -> dict[str, dict[str, object]]:
+def _read_checksums(folder: Path) -> dict[str, dict[str, Any]]:
     """What was recorded of each file when it was first seen."""
     path = folder / CHECKSUMS
     try:

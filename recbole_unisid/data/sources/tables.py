@@ -10,24 +10,15 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from recbole_unisid.data.atomic_text import clean_text
-from recbole_unisid.data.sources.lines import (
-    LONGEST_LINE,
-    parse_json,
-    read_blocks,
-    read_columns,
-    read_lines,
-    unpacked,
-)
+from recbole_unisid.data.sources.lines import LONGEST_LINE, is_utf8, read_blocks, read_lines, unpacked
+from recbole_unisid.data.sources.records import parse_json, read_columns
 from recbole_unisid.errors import UserError
-
-#: One row: what stands under each column.
-Row = Mapping[str, Any]
 
 _DELIMITERS = ",;\t|"
 _SHOWN_COLUMNS = 20
@@ -37,52 +28,29 @@ _ROWS_AT_ONCE = 16_384
 _ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "big5", "cp949"]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Some rows of a table.
+class Batch(NamedTuple):
+    """Some rows of a table."""
 
-    Attributes
-    ----------
-    columns : dict of str to list
-        The values under each column that was asked for.
-    lines : sequence of int
-        Where each row stands in the file, from 1.
-    alike : bool
-        Whether the values of a column are of one type.
-    """
-
-    columns: dict[str, list[Any]]
-    lines: Sequence[int]
-    alike: bool = True
+    columns: dict[str, list[Any]]  # the values under each column that was asked for
+    lines: Sequence[int]  # where each row stands in the file, from 1
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be read again and again, a batch of rows at a time.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    columns : sequence of str
-        Names of its columns; those of the first thousand records for JSON lines.
-    batches : callable
-        Called with a Counter for lines and skipped rows, the columns to read, those of them that are numbers
-        and no names, and whether to show a bar; returns an iterator of :class:`Batch`.
-    decimal_comma : bool
-        Whether ``4,5`` is a number.
-    note : str
-        What a person should know of how it is read.
-    """
+    """A table that can be read again and again, a batch of rows at a time."""
 
     path: Path
-    columns: Sequence[str]
+    columns: Sequence[str]  # those of the first thousand records for JSON lines
+    #: called with a Counter for lines and skipped rows, the columns to read, those of them that are numbers and
+    #: no names, and whether to show a bar
     batches: Callable[[Counter[str], Sequence[str], Container[str], bool], Iterator[Batch]]
-    decimal_comma: bool = False
-    note: str = ""
+    decimal_comma: bool = False  # whether ``4,5`` is a number
+    note: str = ""  # what a person should know of how it is read
 
-    def rows(self, counts: Counter[str], columns: Sequence[str], progress: bool) -> Iterator[Row]:
-        """The rows one by one; the parameters are those of `batches`."""
+    def rows(
+        self, counts: Counter[str], columns: Sequence[str], progress: bool = False
+    ) -> Iterator[Mapping[str, Any]]:
+        """The rows one by one: what stands under each of these columns."""
         for batch in self.batches(counts, columns, (), progress):
             for cells in zip(*(batch.columns[column] for column in columns), strict=True):
                 yield dict(zip(columns, cells, strict=True))
@@ -241,10 +209,9 @@ def _encoding_of(path: Path) -> str:
         if block.first == 1 and (wide := _wide_encoding(block.text[:4096])):
             return wide
         for line in [] if block.text.isascii() else block.text.split(b"\n"):
-            try:
-                line.decode("utf-8")
+            if is_utf8(line):
                 good += not line.isascii()
-            except UnicodeDecodeError:
+            else:
                 odd.append(line)
     if len(odd) <= good:
         return "utf-8-sig"
@@ -277,13 +244,9 @@ def _open_json_lines(path: Path) -> Table:
         types = {
             name: _json_type([record.get(name) for record in first], name in numbers) for name in columns
         }
-        schema = pa.schema(types) if None not in types.values() else None
-        for lines, part in read_columns(path, schema, counts, progress=progress):
-            if isinstance(part, pa.Table):
-                yield Batch({name: part[name].to_pylist() for name in columns}, lines)
-            else:
-                cells = {name: [record.get(name) for record in part] for name in columns}
-                yield Batch(cells, lines, alike=False)
+        for lines, part in read_columns(path, types, counts, progress=progress):
+            lists = {name: c if isinstance(c, list) else c.to_pylist() for name, c in part.items()}
+            yield Batch(lists, lines)
 
     return Table(path, columns, batches)
 

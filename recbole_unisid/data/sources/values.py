@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
+
+import pyarrow as pa
+from pyarrow import compute as pc
 
 from recbole_unisid.data.atomic_text import clean_text, format_number
 from recbole_unisid.data.interactions import finite_number
@@ -73,14 +77,16 @@ def price_field(value: object) -> str:
     return "" if number is None or number < 0 else format_number(number)
 
 
-def seconds_of_date(text: str) -> float | None:
-    """Seconds since 1970 of an ISO date and time; UTC where it names no zone; None where it is none.
+def seconds_of_date(text: object) -> float | None:
+    """Seconds since 1970 of an ISO date and time; UTC where it names no zone; None for anything else.
 
     Examples
     --------
     >>> seconds_of_date("1970-01-02 00:00:01"), seconds_of_date("1970-01-01T01:00:00+01:00")
     (86401.0, 0.0)
     """
+    if not isinstance(text, str):
+        return None
     try:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
@@ -156,14 +162,24 @@ def seconds_of_any_date(text: str, day_first: bool | None) -> float | None:
 _DECIMAL_COMMA = re.compile(r"([+-]?\d{1,3}(?:\.\d{3})+|[+-]?\d+),(\d+)")
 
 
-def number_in(cell: str, decimal_comma: bool = False) -> float | None:
-    """The number that a cell holds, or None; texts such as ``1_000`` are none."""
+def number_in(cell: str, decimal_comma: bool = False, otherwise: float | None = None) -> float | None:
+    """The number that a cell holds; texts such as ``1_000`` are none."""
     if decimal_comma and (match := _DECIMAL_COMMA.fullmatch(cell.strip())):
         cell = f"{match[1].replace('.', '')}.{match[2]}"
     try:
-        return None if "_" in cell else float(cell)
+        return otherwise if "_" in cell else float(cell)
     except ValueError:
-        return None
+        return otherwise
+
+
+def numbers_in(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The numbers that texts hold; NaN for those that hold none, null for empty ones."""
+    given = pc.if_else(pc.equal(cells, ""), None, cells)
+    try:
+        return given.cast(pa.float64())
+    except pa.ArrowInvalid:
+        found = (None if text is None else number_in(text, otherwise=math.nan) for text in given.to_pylist())
+        return pa.chunked_array([pa.array(found, pa.float64())])
 
 
 _CURRENCY = re.compile(r"[$€£¥]|[A-Z]{3}|kr|zł|Kč")

@@ -1,0 +1,247 @@
+"""How the files of each family of public data sets are read.
+
+Sources
+-------
+Amazon 2014: McAuley et al., "Image-based recommendations on styles and substitutes", SIGIR 2015.
+Amazon 2018: Ni et al., "Justifying recommendations using distantly-labeled reviews", EMNLP 2019.
+Amazon 2023: Hou et al., "Bridging language and items for retrieval and recommendation", arXiv 2403.03952.
+MovieLens-1M: Harper and Konstan, "The MovieLens datasets: history and context", ACM TiiS 2015.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyarrow import compute as pc
+
+from recbole_unisid.data.atomic_text import clean_text
+from recbole_unisid.data.interactions import InteractionCollector
+from recbole_unisid.data.sources.lines import bar_of_bytes, read_blocks, read_lines, read_rows, without_header
+from recbole_unisid.data.sources.records import parse_json, parse_literal, read_columns
+from recbole_unisid.data.sources.values import (
+    numbers_in,
+    price_field,
+    seconds_of_date,
+    text_field,
+    web_text_field,
+)
+from recbole_unisid.errors import UserError
+
+#: Reads a file of interactions into a collector; counts what is skipped; shows a bar if told to.
+InteractionReader = Callable[[Path, InteractionCollector, "Counter[str]", bool], None]
+#: Yields the name and the fields of every wanted item of a file; counts what is skipped; shows a bar.
+ItemReader = Callable[[Path, Container[str], "Counter[str]", bool], Iterator[tuple[str, tuple[str, ...]]]]
+
+
+class Family(NamedTuple):
+    """How the files of one family are read."""
+
+    fields: tuple[str, ...]  # columns of the .item file after the item's name, as ``name:type``
+    read_interactions: InteractionReader
+    read_items: ItemReader  # as many fields for each item as there are in `fields`
+
+
+def _json_reviews(
+    user: str, item: str, time: str, rating: str, seconds: Callable[[object], float | None] | None = None
+) -> InteractionReader:
+    """Make the reader of JSON lines with these fields; `seconds` is for times that are texts."""
+    text, number = pa.string(), pa.float64()
+    types = {user: text, item: text, time: number if seconds is None else text, rating: number}
+
+    def read(path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool) -> None:
+        for _, part in read_columns(path, types, counts, progress=progress):
+            users, items, times, ratings = part.values()
+            if seconds is not None:
+                texts = times if isinstance(times, list) else times.to_pylist()
+                times = pa.array(map(seconds, texts), number)
+            collector.add(users, items, times, ratings)
+
+    return read
+
+
+def _json_items(
+    key: str,
+    fields_of: Callable[[dict[str, Any]], Iterable[str]],
+    parse: Callable[[bytes, Counter[str]], dict[str, Any] | None] = parse_json,
+    name_of: Callable[[bytes], re.Match[bytes] | None] = lambda line: None,
+) -> ItemReader:
+    """Make the reader of one record a line.
+
+    Most items of a category have no interactions in its core: lines whose item can be told by `name_of` are passed over
+    unparsed.
+    """
+
+    def read(
+        path: Path, wanted: Container[str], counts: Counter[str], progress: bool
+    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+        for line in read_lines(path, counts, progress=progress):
+            named = name_of(line)
+            if named and named[1].decode("utf-8", "replace") not in wanted:
+                counts["without interactions"] += 1
+                continue
+            record = parse(line, counts)
+            if record is None:
+                continue
+            item = record.get(key)
+            if isinstance(item, str) and item in wanted:
+                yield item, tuple(fields_of(record))
+            else:
+                counts["without interactions" if isinstance(item, str) else "no item"] += 1
+
+    return read
+
+
+_RATINGS_HEADER = b"user_id,parent_asin,rating,timestamp"
+
+
+def _read_ratings_2023(
+    path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool
+) -> None:
+    """Read the 2023 family's cores: comma-separated user, parent item, rating, time in milliseconds."""
+    header, blocks = without_header(read_blocks(path, counts, progress=progress))
+    if header is None or header.strip() != _RATINGS_HEADER:
+        raise UserError(
+            f"{path} does not begin with {_RATINGS_HEADER.decode()!r}: it is not a 2023 rating-only file."
+        )
+    for rows in read_rows(blocks, ("user", "item", "rating", "time"), ","):
+        counts.update({reason: len(lines) for reason, lines in rows.faults.items()})
+        milliseconds = numbers_in(rows.cells["time"])
+        exact = pc.less(pc.abs(milliseconds), 2.0**53)
+        # Correctly rounded: times 1000 and rounded, the milliseconds come back.
+        times = pc.if_else(exact, pc.divide(milliseconds, 1000.0), None)
+        collector.add(rows.cells["user"], rows.cells["item"], times, numbers_in(rows.cells["rating"]))
+
+
+def _amazon_fields(
+    record: dict[str, Any], store: str, categories: str, features: str | None
+) -> Iterator[str]:
+    """Title, brand, categories, price, description and features, under the keys that a family has for them."""
+    title = web_text_field(record.get("title"))
+    # Pages that the crawl of 2018 failed to strip; the publishers advise to leave such titles out.
+    yield "" if categories == "category" and "getTime" in title else title
+    yield web_text_field(record.get(store))
+    yield web_text_field(record.get(categories), ", ")
+    yield price_field(record.get("price"))
+    yield web_text_field(record.get("description"))
+    if features is not None:
+        yield web_text_field(record.get(features))
+
+
+_FIELDS_2014 = (
+    "title:token_seq",
+    "brand:token",
+    "categories:token_seq",
+    "price:float",
+    "description:token_seq",
+)
+_FIELDS = (*_FIELDS_2014, "features:token_seq")
+_read_reviews = _json_reviews("reviewerID", "asin", "unixReviewTime", "overall")
+
+AMAZON_2014 = Family(
+    _FIELDS_2014,
+    _read_reviews,
+    _json_items(
+        "asin",
+        partial(_amazon_fields, store="brand", categories="categories", features=None),
+        parse_literal,
+        # The item first: a literal's texts may hold anything. In JSON a quote within a text is escaped.
+        re.compile(rb"\{'asin': '([^'\\]*)'").match,
+    ),
+)
+AMAZON_2018 = Family(
+    _FIELDS,
+    _read_reviews,
+    _json_items(
+        "asin",
+        partial(_amazon_fields, store="brand", categories="category", features="feature"),
+        name_of=re.compile(rb'"asin": ?"([^"\\]*)"').search,
+    ),
+)
+AMAZON_2023 = Family(
+    _FIELDS,
+    _read_ratings_2023,
+    _json_items(
+        "parent_asin",
+        partial(_amazon_fields, store="store", categories="categories", features="features"),
+        name_of=re.compile(rb'"parent_asin": ?"([^"\\]*)"').search,
+    ),
+)
+
+
+#: The Yelp open dataset; its dates (``2018-07-07 22:09:11``) are taken as UTC.
+YELP = Family(
+    ("title:token_seq", "categories:token_seq", "city:token", "state:token"),
+    _json_reviews("user_id", "business_id", "date", "stars", seconds_of_date),
+    _json_items(
+        "business_id",
+        lambda record: (text_field(record.get(key)) for key in ("name", "categories", "city", "state")),
+    ),
+)
+
+
+def _movielens_rows(
+    path: Path, member: str, names: tuple[str, ...], counts: Counter[str], progress: bool
+) -> Iterator[pa.Table]:
+    """Yield the rows of one ``::``-separated file of the zip, read in place."""
+
+    @contextmanager
+    def opened(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
+        try:
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open(member) as stream,
+                bar_of_bytes(archive.getinfo(member).file_size, member, progress) as bar,
+            ):
+                yield stream, lambda: bar.update(stream.tell() - bar.n)
+        except KeyError as error:
+            raise UserError(f"{path} holds no {member}: it is not GroupLens' ml-1m.zip.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise UserError(
+                f"{path} is damaged or cut off ({error}): delete it and fetch it again."
+            ) from error
+        except OSError as error:
+            raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+    blocks = read_blocks(path, counts, progress=progress, opened=opened)
+    as_utf8 = (block._replace(text=block.text.decode("latin-1").encode()) for block in blocks)
+    for rows in read_rows(as_utf8, names, "::"):
+        counts.update({reason: len(lines) for reason, lines in rows.faults.items()})
+        yield rows.cells
+
+
+def _read_movielens_ratings(
+    path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool
+) -> None:
+    """Read ``UserID::MovieID::Rating::Timestamp``, times in seconds."""
+    for rows in _movielens_rows(
+        path, "ml-1m/ratings.dat", ("user", "item", "rating", "time"), counts, progress
+    ):
+        collector.add(rows["user"], rows["item"], numbers_in(rows["time"]), numbers_in(rows["rating"]))
+
+
+def _read_movies(
+    path: Path, wanted: Container[str], counts: Counter[str], progress: bool
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Read ``MovieID::Title (Year)::Genre|Genre``."""
+    for rows in _movielens_rows(path, "ml-1m/movies.dat", ("item", "title", "genres"), counts, progress):
+        for item, title, genres in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            if item not in wanted:
+                counts["without interactions"] += 1
+                continue
+            match = re.fullmatch(r"(.*) \((\d{4})\)", title.strip())
+            name, year = (match[1], match[2]) if match else (title, "")
+            yield item, (clean_text(name), year, clean_text(genres.replace("|", ", ")))
+
+
+ML_1M = Family(
+    ("title:token_seq", "release_year:token", "genres:token_seq"), _read_movielens_ratings, _read_movies
+)
