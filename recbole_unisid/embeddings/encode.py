@@ -58,18 +58,10 @@ def open_encoder(
 ) -> TextEncoder:
     """Make the encoder of that name; models are loaded when first needed.
 
-    Parameters
-    ----------
-    encoder : str
-        ``offline`` (the packaged all-MiniLM-L6-v2), ``lsa`` (TF-IDF and SVD, no model), a
-        sentence-transformers name or folder, or ``module:Class`` of the user's own, in use
-        (:func:`recbole_unisid.use`).
-    corpus : sequence of str
-        What ``lsa`` learns its terms from.
-    max_length : int, optional
-        Tokens read of a text, the model's own limit by default. How many texts are cut is logged.
-    prompt : str, optional
-        Put before every text.
+    It is ``offline`` (the packaged all-MiniLM-L6-v2), ``lsa`` (TF-IDF and SVD, no model; it learns its terms from
+    `corpus`), a sentence-transformers name or folder, or ``module:Class`` of the user's own, in use
+    (:func:`recbole_unisid.use`). Of a text `max_length` tokens are read, by default as many as the model can; how many
+    texts are cut is logged. The `prompt` is put before every text.
 
     Raises
     ------

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +87,7 @@ def _read_array(path: Path) -> NDArray[Any]:
 _DIGEST_BYTES = 16
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(NamedTuple):
     """Some texts' vectors."""
 
     digests: list[bytes]  # hash of each text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ Tick = Callable[[float], str]
 PLAIN: Tick = "{:g}".format
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """A range of values with round ticks; on a logarithmic one equal ratios are equally far apart."""
 
     low: float
@@ -97,8 +96,7 @@ def log_axis(values: Iterable[float]) -> Axis:
 _ROW, _MIDDLE = 26, 13
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """One line of a plot."""
 
     label: str
@@ -168,8 +166,7 @@ _HEIGHT = 220
 _USUAL_WIDTH = 340.0
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """One line: points in the order of x, and where a circle is drawn."""
 
     colour: int
@@ -177,8 +174,7 @@ class Curve:
     marked: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One labelled point."""
 
     label: str

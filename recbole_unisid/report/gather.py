@@ -102,16 +102,9 @@ def gather_report(
 ) -> Report:
     """Read finished runs and work out what a report says of them.
 
-    Parameters
-    ----------
-    reference : str, optional
-        Label of the model that the others are compared with; by default the best ID-only one.
-    item_file : str or Path, optional
-        The data set's ``.item`` file; by default where the runs read it, if it is still there.
-    command : str, optional
-        What made the runs; by default a command with their models, data set and seeds.
-    notes : sequence of str
-        Warnings to print with the tables, beside those of the runs themselves (``order_note``).
+    The others are compared with the model labelled `reference`, by default the best ID-only one. The ``.item`` file is
+    by default where the runs read it, if it is still there; the `command` is one with the runs' models, data set and
+    seeds. `notes` are warnings to print with the tables, beside those of the runs themselves.
 
     Raises
     ------

@@ -17,14 +17,10 @@ from recbole_unisid.evaluation.table import RankTable
 
 #: What the tables show and compare: candidate set and metric.
 COLUMNS = (
-    ("full", "recall@10"),
-    ("full", "ndcg@10"),
-    ("full_unfiltered", "recall@10"),
-    ("full_unfiltered", "ndcg@10"),
-    ("sampled99", "hit@10"),
-    ("sampled99", "ndcg@10"),
-    ("sampled100", "hit@10"),
-    ("sampled100", "ndcg@10"),
+    *(("full", "recall@10"), ("full", "ndcg@10")),
+    *(("full_unfiltered", "recall@10"), ("full_unfiltered", "ndcg@10")),
+    *(("sampled99", "hit@10"), ("sampled99", "ndcg@10")),
+    *(("sampled100", "hit@10"), ("sampled100", "ndcg@10")),
 )
 #: By which the default reference is the best ID-only model.
 HEADLINE = ("full", "ndcg@10")

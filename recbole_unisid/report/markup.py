@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from markupsafe import Markup as Markup
 from markupsafe import escape
@@ -79,23 +78,19 @@ def table(head: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, 
     return tag("div", grid, class_="scroll", role="region", tabindex="0", aria_label=caption)
 
 
-@dataclass(frozen=True)
-class Section:
-    """One part of the page: a name for links, a heading, and what stands below it."""
+class Section(NamedTuple):
+    """One part of the page: a name for links, its title, and its HTML."""
 
     ident: str
     title: str
-    body: Markup
-
-    def drawn(self) -> Markup:
-        """The section as HTML."""
-        heading = tag("h2", self.title, id=f"{self.ident}-title")
-        return tag("section", heading, self.body, id=self.ident, aria_labelledby=f"{self.ident}-title")
+    html: Markup
 
 
 def section(ident: str, title: str, *children: Child) -> Section:
-    """Make a section of its parts."""
-    return Section(ident, title, join(children))
+    """Make a section of its parts, below a heading."""
+    named = f"{ident}-title"
+    heading = tag("h2", title, id=named)
+    return Section(ident, title, tag("section", heading, *children, id=ident, aria_labelledby=named))
 
 
 def note(text: str) -> Markup:

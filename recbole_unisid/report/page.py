@@ -58,7 +58,7 @@ def draw_page(report: Report) -> str:
         style=style,
         script=script,
         links=join(links),
-        sections=join(Markup(one.drawn() + "\n") for one in drawn),
+        sections=join(Markup(one.html + "\n") for one in drawn),
         version=recbole_unisid.__version__,
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from recbole_unisid.config.defaults import read_yaml
 from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
@@ -103,24 +103,9 @@ def load_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def _load(folder: Path) -> Run:
-    run = Run(read_result(folder), RankTable.load(folder / "ranks.npz"), folder, _settings(folder))
-    _require_agreement(run)
-    return run
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "config.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise UserError(f"{path} cannot be read as YAML: delete its folder and run again") from None
-    return found if isinstance(found, dict) else {}
-
-
-def _require_agreement(run: Run) -> None:
-    """Every figure of a report must be the one in result.json; statistics come from the ranks."""
+    """Read a run; every figure of a report must be the one in result.json, and statistics come from the ranks."""
+    result, ranks, config = read_result(folder), RankTable.load(folder / "ranks.npz"), folder / "config.yaml"
+    run = Run(result, ranks, folder, read_yaml(config) if config.is_file() else {})
     for candidates, metrics in protocol_metrics(run.ranks.ranks).items():
         for metric, value in metrics.items():
             written = run.find("test", candidates, metric)
@@ -129,6 +114,7 @@ def _require_agreement(run: Run) -> None:
                     f"{run.folder}: result.json has {metric} {written} ({candidates}), ranks.npz gives {value}: "
                     "the files are not of one run; delete the folder and run again"
                 )
+    return run
 
 
 def _with_variants(runs: list[Run]) -> list[Run]:

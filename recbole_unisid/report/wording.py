@@ -56,7 +56,7 @@ def signed(value: float | None) -> str:
     return _MISSING if value is None else f"{value:+.4f}".replace("-", "−")
 
 
-def signed_share(value: float | None, digits: int) -> str:
+def change(value: float | None, digits: int) -> str:
     """Write a relative difference in per cent with its sign."""
     return "" if value is None else f"{100 * value:+.{digits}f} %".replace("-", "−")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 
 
-@dataclass(frozen=True)
-class Added:
+class Added(NamedTuple):
     """What :func:`add_items` has done.
 
     `wordless` of the items have a text of which the encoder knows nothing: their vector is zero.
@@ -64,7 +63,7 @@ def add_items(
     number = version_numbers(run.path)[-1] + 1
     catalogue = run.items.extended(new.item_ids, new.titles, new.texts)
     content = found if run.tokenization is None else run.tokenization.encode(found)  # what the model reads
-    version = Version(number, catalogue, np.concatenate([run.added, content]))
+    version = Version(number, catalogue, np.concatenate([run.version.added, content]))
     path = write_version(run.stored, version)
     return Added(path, version, new, int((~found.any(axis=1)).sum()))
 
@@ -83,8 +82,7 @@ def _recipe(run: LoadedRun) -> TextRecipe:
     raise UserError(f"{name} {reason}; UniSID, SemanticID and DenseText of the default recipe do.")
 
 
-@dataclass(frozen=True)
-class NewItems:
+class NewItems(NamedTuple):
     """Items that are to be added, and the columns `absent` that the run reads and their table has not.
 
     The title is the identifier where there is none, the text '' where vectors are given.

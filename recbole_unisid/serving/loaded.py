@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
-from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.plugins.loading import code_of
 from recbole_unisid.recbole_adapter.finished_run import (
     StoredConfig,
@@ -26,7 +25,6 @@ from recbole_unisid.recbole_adapter.finished_run import (
 from recbole_unisid.recbole_adapter.from_recbole import Interaction
 from recbole_unisid.serving.requests import ItemLookup
 from recbole_unisid.serving.run_folder import StoredRun, Version, read_run, read_version
-from recbole_unisid.tokens.tokenization import Tokenization
 
 LOG = logging.getLogger("recbole_unisid")
 #: Histories that are encoded at once.
@@ -36,9 +34,9 @@ _CHUNK = 256
 class LoadedRun:
     """A trained model with what its items are called. Made by :func:`load`.
 
-    `catalogue` is the version of the catalogue: 1 as trained, more with items that were added. By item number, padding
-    first, go `item_ids`, `titles` (the identifier where there is none) and `codes`, the tokens, int64
-    [n_items + 1, levels] or None.
+    `items` are the items as a table, `version` is how it has grown since the training; `catalogue` is its number, 1 as
+    trained. By item number, padding first, go `item_ids`, `titles` (the identifier where there is none) and `codes`,
+    the tokens, int64 [n_items + 1, levels]; these and `tokenization` are None for models without.
     """
 
     def __init__(
@@ -46,42 +44,20 @@ class LoadedRun:
         stored: StoredRun,
         config: StoredConfig,
         model: Any,
-        version: Version | None = None,
+        version: Version,
         data_path: str | Path | None = None,
     ) -> None:
         self.stored, self.config, self.model = stored, config, model
-        self.path, self._data_path, self._version = stored.path, data_path, version
-        self.catalogue = 1 if version is None else version.number
+        self.path, self._data_path, self.version = stored.path, data_path, version
+        self.catalogue, self.items = version.number, version.catalogue
         self.item_ids, self.titles = self.items.item_ids, self.items.titles
         self.names = ItemLookup(self.item_ids, self.titles)
         self.codes: NDArray[np.int64] | None = None
+        self.tokenization = stored.tokenization
         if self.tokenization is not None:
-            codes = self.tokenization.codes
+            codes = np.concatenate([self.tokenization.codes, version.added])
+            self.tokenization = replace(self.tokenization, item_ids=self.item_ids[1:], codes=codes)
             self.codes = np.concatenate([np.zeros_like(codes[:1]), codes])
-
-    @property
-    def items(self) -> Catalogue:
-        """The items as a table: names, titles, texts, how often each was trained on."""
-        return self.stored.catalogue if self._version is None else self._version.catalogue
-
-    @property
-    def added(self) -> NDArray[Any]:
-        """Codes or text vectors of the items since training, shape [added, levels or text width]."""
-        if self._version is not None:
-            return self._version.added
-        if self.stored.tokenization is not None:
-            return self.stored.tokenization.codes[:0]
-        width = 0 if self.stored.recipe is None else self.stored.recipe.width
-        return np.zeros((0, width), dtype=np.float32)
-
-    @cached_property
-    def tokenization(self) -> Tokenization | None:
-        """Codes of all items and the fitted tokenizer; None for models without tokens."""
-        trained = self.stored.tokenization
-        if trained is None or self._version is None:
-            return trained
-        codes = np.concatenate([trained.codes, self.added])
-        return replace(trained, item_ids=self.item_ids[1:], codes=codes)
 
     @property
     def n_items(self) -> int:
@@ -209,7 +185,7 @@ def load(
             raise UserError(
                 f"{stored.path}/model.safetensors: {name} is {found}, not {tensor.dtype}; run again."
             )
-    if version is not None:
+    if len(version.added):
         model.items.append(torch.from_numpy(version.added).to(config["device"]))
         model.n_items = model.items.n_items + 1
     return LoadedRun(stored, config, model, version, data_path)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ _TITLE_WIDTH = 50
 _SHOWN_HISTORY = 3
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """An item of the history that a recommendation resembles.
 
     Both begin with `shared` of `levels` codes, 0 where there are no tokens; `similarity` is the cosine of their
@@ -38,13 +36,12 @@ class Reason:
     similarity: float | None
 
 
-@dataclass(frozen=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """One place of a list: an item's number, the model's score, and the nearest items of the history."""
 
     item: int
     score: float
-    why: list[Reason] = field(default_factory=list)
+    why: list[Reason]
 
 
 def recommend(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ _SHOWN = 4
 _COMMAS = 12
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A user's name in the data set, None for a history that was typed; and item numbers, oldest first."""
 
     user: str | None
@@ -118,9 +116,8 @@ class ItemLookup:
     @cached_property
     def _numbers_of_title(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
-        for number, title in enumerate(self.titles):
-            if number:
-                found.setdefault(title, []).append(number)
+        for number, title in enumerate(self.titles[1:], start=1):
+            found.setdefault(title, []).append(number)
         return found
 
     @cached_property

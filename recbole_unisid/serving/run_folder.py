@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +37,7 @@ _MOST_USERS = 10**9
 _YamlParser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True)
-class StoredRun:
+class StoredRun(NamedTuple):
     """A run's files as they lie, none of them pickled.
 
     `result`, `settings` and `manifest` are ``result.json``, ``config.yaml`` and ``serving.json``; `catalogue` has the
@@ -195,9 +193,8 @@ def read_item_codes(path: Path, catalogue: Catalogue) -> NDArray[np.int64]:
     return table.codes
 
 
-@dataclass(frozen=True)
-class Version:
-    """A catalogue that has grown since training: its number, 2 or more, and all items, those of the training first.
+class Version(NamedTuple):
+    """A run's catalogue: its number, 1 as trained, and all items, those of the training first.
 
     `added` are codes [added items, levels] or text vectors [added items, width] of all items since training.
     """
@@ -214,15 +211,17 @@ def version_numbers(run: Path) -> list[int]:
     return [1, *sorted(int(name) for name in names if name.isdecimal() and int(name) > 1)]
 
 
-def read_version(stored: StoredRun, number: int | None) -> Version | None:
-    """Read a version of a run's catalogue, the newest where none is named; None for 1, which is as trained."""
+def read_version(stored: StoredRun, number: int | None) -> Version:
+    """Read a version of a run's catalogue, the newest where none is named."""
     numbers = version_numbers(stored.path)
     number = numbers[-1] if number is None else number
     if number not in numbers:
         known = ", ".join(map(str, numbers))
         raise UserError(f"{stored.path} has no catalogue {number}; it has: {known}.")
+    tokens, width = stored.tokenization, 0 if stored.recipe is None else stored.recipe.width
     if number == 1:
-        return None
+        none = np.zeros((0, width), dtype=np.float32) if tokens is None else tokens.codes[:0]
+        return Version(1, stored.catalogue, none)
     folder = stored.path / FOLDER / str(number)
     _refuse_other_than_files(folder)
     manifest = read_manifest(folder)
@@ -232,11 +231,10 @@ def read_version(stored: StoredRun, number: int | None) -> Version | None:
     trained = stored.catalogue.n_items
     if catalogue.item_ids[: trained + 1] != stored.catalogue.item_ids:
         raise UserError(f"{folder} does not begin with the items of {stored.path}: add its items again.")
-    if stored.tokenization is not None:
+    if tokens is not None:
         return Version(number, catalogue, read_item_codes(folder / "tokens.tsv", catalogue)[trained:])
     try:
         vectors = load_arrays(folder / VECTORS_FILE)[0]["vectors"]
-        width = 0 if stored.recipe is None else stored.recipe.width
         if vectors.shape != (catalogue.n_items - trained, width) or not np.isfinite(vectors).all():
             raise DamagedFileError("its vectors are not those of the added items")
     except (DamagedFileError, OSError, KeyError, TypeError) as error:

@@ -9,15 +9,7 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import HEADLINE
 from recbole_unisid.report.markup import Markup, Section, clean_text, join, note, panel, section, table, tag
-from recbole_unisid.report.wording import (
-    CANDIDATES,
-    column_name,
-    count,
-    decimal,
-    listed,
-    signed,
-    signed_share,
-)
+from recbole_unisid.report.wording import CANDIDATES, change, column_name, count, decimal, listed, signed
 
 _SPLITS = {
     "leave_one_out": "leave one out: each user's last item is the test, the one before it the validation",
@@ -59,11 +51,11 @@ def _headline(report: Report) -> Markup:
         rest = f"Not significantly below it: {listed(close)}." if close else rest
         return join([*leads, f": no model beats this reference. {rest}"])
     found = best.comparisons[HEADLINE]
-    change = "" if found.relative is None else f"{signed_share(found.relative, 1)} "
+    relative = "" if found.relative is None else f"{change(found.relative, 1)} "
     interval = f"{signed(found.difference.low)} to {signed(found.difference.high)}"
     verdict = "significantly above" if found.significant else "not significantly above"
     rest = f" it (95 % interval of the difference {interval}; p {found.p_holm:.4f} by Holm)."
-    return join([*leads, f": {change}against {reference}, ", tag("strong", verdict), rest])
+    return join([*leads, f": {relative}against {reference}, ", tag("strong", verdict), rest])
 
 
 def _headline_plot(report: Report) -> Markup:

@@ -12,7 +12,7 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import Column, Row
 from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
-from recbole_unisid.report.wording import column_name, command, count, decimal, duration, signed, signed_share
+from recbole_unisid.report.wording import change, column_name, command, count, decimal, duration, signed
 
 _LEGEND = (
     "Means over seeds; ± is the standard deviation over seeds, brackets hold the 95 % interval over users. "
@@ -120,7 +120,7 @@ def _forest(report: Report, column: Column) -> Markup | None:
         interval = f"{signed(found.low)} to {signed(found.high)}"
         verdict = "not significant" if faint else "significant"
         spoken = f"{model} against {one.reference}: {signed(found.estimate)} ({interval}), {verdict}"
-        text = join([signed(found.estimate), tag("small", signed_share(one.relative, 0))])
+        text = join([signed(found.estimate), tag("small", change(one.relative, 0))])
         ends = (found.low, found.high)
         marks.append(Mark(model, report.colour(model), found.estimate, text, spoken, ends, faint))
     plot = row_plot(marks, lambda value: f"{value:+g}" if value else "0")
