@@ -14,9 +14,12 @@ from recbole_unisid.data.split import (
     TRAIN,
     UNUSED,
     VALID,
+    Split,
     cold_items,
     global_time,
     leave_one_out,
+    random_order,
+    ratio,
 )
 from recbole_unisid.data.ties import order_only, shuffle_ties
 from recbole_unisid.errors import UserError
@@ -82,6 +85,17 @@ def test_a_split_names_itself_and_the_numbers_it_depends_on():
         assert split.description
         assert all(number in split.description for number in told)
         assert split.phase.dtype == np.int8
+    unvalidated = leave_one_out(sequences, validate=False)
+    assert splits[0].description == "leave-one-out: each user's last item tested, the one before validated"
+    assert unvalidated.description == "leave-one-out: each user's last item tested, nothing validated"
+    assert splits[3].description == (
+        "strict cold items: 12 items (0.2, seed 7) never trained on, tested where they are a user's last item"
+    )
+
+
+def test_what_is_not_validated_is_trained_on():
+    plain, unvalidated = leave_one_out(timed(5)), leave_one_out(timed(5), validate=False)
+    assert unvalidated.phase.tolist() == np.where(plain.phase == VALID, TRAIN, plain.phase).tolist()
 
 
 def test_the_shares_that_a_split_has_unless_told():
@@ -186,7 +200,7 @@ def test_global_time_begins_where_the_shares_say():
 
 def test_global_time_refuses_shares_and_data_that_leave_a_period_empty():
     for shares in ((0.5, 0.5), (0.0, 0.2), (0.2, 0.0), (-0.1, 0.2)):
-        with pytest.raises(UserError, match="both must be above 0"):
+        with pytest.raises(UserError, match=r": both must be above 0 and together below 1$"):
             global_time(timed(1), *shares)
     with pytest.raises(UserError, match="leaves no training target"):
         global_time(make([0, 0, 0, 1], [1, 2, 3, 4], [1, 5, 9, 2]), 0.25, 0.25)
@@ -251,3 +265,126 @@ def test_cold_items_refuses_impossible_shares():
             cold_items(timed(1), share)
     with pytest.raises(UserError, match="leaves no"):
         cold_items(timed(1), 0.999)
+
+
+def parts_of(total, shares):
+    """How RecBole's ``split_by_ratio`` cuts so many rows."""
+    shares = [share / sum(shares) for share in shares]
+    counts = [int(total * share) for share in shares]
+    counts[0] = total - sum(counts[1:])
+    for last in (2, 1):
+        if counts[0] > 1 and 0 < shares[last] * total < 1:
+            counts[last] += 1
+            counts[0] -= 1
+    return [phase for phase, count in zip((TRAIN, VALID, TEST), counts, strict=True) for _ in range(count)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(lambda lengths: max(lengths) > 3),
+    st.tuples(st.floats(0.5, 8), st.floats(0.0, 2), st.floats(0.1, 2)),
+)
+def test_a_ratio_by_user_cuts_each_users_targets_as_recbole_does(lengths, shares):
+    users = [user for user, length in enumerate(lengths) for _ in range(length)]
+    sequences = make(users, [1] * len(users), n_users=len(lengths))
+    cut = [[CONTEXT, *parts_of(length - 1, shares)] for length in lengths if length]
+    expected = [phase for phases in cut for phase in phases]
+    if not {TRAIN, TEST} <= set(expected):
+        return
+    split = ratio(sequences, shares, by_user=True)
+    assert split.phase.tolist() == expected
+    assert split.phase.dtype == np.int8
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), st.tuples(st.floats(0.5, 8), st.floats(0.0, 2), st.floats(0.1, 2)))
+def test_a_ratio_in_time_cuts_all_targets_by_when_they_were(seed, shares):
+    sequences = timed(seed, n_users=9, length=5)
+    split = ratio(sequences, shares, by_user=False)
+    targets = np.flatnonzero(np.arange(45) % 5)
+    in_time = sorted(targets, key=lambda position: sequences.times[position])  # stable: ties by position
+    assert split.phase[in_time].tolist() == parts_of(36, shares)
+    assert (split.phase[::5] == CONTEXT).all()
+
+
+def test_a_ratio_of_one_target_and_of_few():
+    """A part that rounds to nothing gets a row while more than one is left to train, the test first."""
+    for length, phases in (
+        (2, [TRAIN]),
+        (3, [TRAIN, TEST]),
+        (4, [TRAIN, VALID, TEST]),
+        (11, [TRAIN] * 8 + [VALID, TEST]),
+        (21, [TRAIN] * 16 + [VALID] * 2 + [TEST] * 2),
+    ):
+        split = ratio(make([0] * length + [1] * 4, [1] * (length + 4)), (0.8, 0.1, 0.1), by_user=True)
+        assert split.phase.tolist() == [CONTEXT, *phases, CONTEXT, TRAIN, VALID, TEST]
+    nothing_validated = ratio(make([0] * 6, [1] * 6), (8, 0, 2), by_user=True)
+    assert nothing_validated.phase.tolist() == [CONTEXT, *[TRAIN] * 4, TEST]
+
+
+def test_a_ratio_says_what_it_is():
+    told = "ratio 0.8 : 0.1 : 0.1 of {} interactions (training, validation, test)"
+    for by_user, whose in ((True, "each user's"), (False, "all users'")):
+        split = ratio(timed(1), (8, 1, 1), by_user)
+        assert (split.name, split.description) == ("ratio", told.format(whose))
+
+
+def test_a_ratio_refuses_what_leaves_nothing_and_an_order_without_times():
+    with pytest.raises(UserError, match="ratio leaves no test target"):
+        ratio(make([0, 0, 1, 1], [1, 2, 1, 2]), (8, 1, 1), by_user=True)
+    with pytest.raises(UserError, match="ratio leaves no training target"):
+        ratio(make([0] * 41, [1] * 41), (0, 1, 1), by_user=True)
+    with pytest.raises(UserError, match="eval_args: RS with group_by none"):
+        ratio(make([0] * 40, [1] * 40), (8, 1, 1), by_user=False)
+
+
+def test_a_random_order_trains_on_what_stands_before():
+    """Every interaction is drawn as likely; a user's training comes first, in time, then what is held out."""
+    sequences, cuts = timed(2), []
+
+    def cut(drawn):
+        cuts.append(drawn)
+        return leave_one_out(drawn)
+
+    order, split = random_order(sequences, 7, cut)
+    assert sorted(order) == list(range(len(sequences.items)))
+    assert (sequences.users[order] == sequences.users).all()
+    assert (np.bincount(split.phase)[[CONTEXT, TRAIN, VALID, TEST]] == [200, 1800, 200, 200]).all()
+    for user in range(sequences.n_users):
+        rows = slice(*sequences.offsets[user : user + 2])
+        assert split.phase[rows].tolist() == [CONTEXT, *[TRAIN] * 9, VALID, TEST]
+        assert (np.diff(order[rows][:10]) > 0).all()
+    # The cut sees each user's interactions in the order of random numbers that stand for times.
+    (drawn,) = cuts
+    assert (drawn.offsets == sequences.offsets).all()
+    assert all((np.diff(drawn.times[row : row + 12]) > 0).all() for row in drawn.offsets[:-1])
+    held_out = order[split.phase == TEST]
+    assert (drawn.items[drawn.offsets[1:] - 1] == sequences.items[held_out]).all()
+    assert len(set((held_out % 12).tolist())) == 12
+    assert (random_order(sequences, 8, cut)[0] != order).any()
+    assert (random_order(sequences, 7, cut)[0] == order).all()
+
+
+def test_a_random_order_says_its_seed_and_its_cut():
+    sequences = timed(2, n_users=4)
+    _, split = random_order(sequences, 7, leave_one_out)
+    plain = leave_one_out(sequences)
+    assert split.name == plain.name
+    assert split.description == f"in random order (seed 7), {plain.description}"
+
+
+def test_what_is_held_out_in_a_random_order_goes_behind_the_training():
+    """The first that is left to a user is a context; what was one in the drawn order is trained on."""
+    sequences = make([0, 0, 0, 2, 2, 2], [1, 2, 3, 1, 2, 3], range(6), n_users=5)
+    phases = np.array([CONTEXT, TEST, TRAIN, CONTEXT, VALID, TRAIN], dtype=np.int8)
+    drawn_items = []
+
+    def cut(drawn):
+        drawn_items.extend(drawn.items.tolist())
+        return Split(phases, "made", "up")
+
+    order, split = random_order(sequences, 3, cut)
+    assert split.phase.tolist() == [CONTEXT, TRAIN, TEST, CONTEXT, TRAIN, VALID]
+    assert sequences.items[order][[2, 5]].tolist() == [drawn_items[1], drawn_items[4]]
+    assert sequences.items[order][:2].tolist() == sorted({1, 2, 3} - {drawn_items[1]})
+    assert sequences.items[order][3:5].tolist() == sorted({1, 2, 3} - {drawn_items[4]})

@@ -185,7 +185,8 @@ def test_models_are_compared_on_a_part_of_the_cases():
 
 def test_runs_on_other_targets_are_not_compared():
     runs = {"A": [table([1, 2])], "B": [table([1, 2, 3])]}
-    with pytest.raises(UserError, match="not tested on the same users"):
+    line = "two runs were not tested on the same users and targets, so they cannot be compared: "
+    with pytest.raises(UserError, match=f"^{line}run both on the same data and protocol$"):
         compare_runs(runs, "A")
     with pytest.raises(UserError, match="none of the models compared: A, B"):
         compare_runs(runs, "C")

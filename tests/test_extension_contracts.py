@@ -206,7 +206,12 @@ def test_additive_codebooks_of_bad_codes(arguments: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("vectors", "sizes", "words"),
     [
-        (VECTORS[:6, 0], [4, 4], r"vectors are float32 of shape \[6\]"),
+        (
+            VECTORS[:6, 0],
+            [4, 4],
+            r"vectors are float32 of shape \[6\]; floating-point numbers \[items, width\] are wanted, such as "
+            r"self\.latents\(vectors\)\.$",
+        ),
         (VECTORS[:6].astype(int), [4, 4], "vectors are int64"),
         (VECTORS[:6], 4, "codebook_sizes=4"),
     ],

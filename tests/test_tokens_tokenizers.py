@@ -180,6 +180,18 @@ def test_bad_vectors():
         tokenize_items(data[:2], ["a"])
 
 
+def test_codes_that_are_none_are_refused_by_the_tokenizers_name(monkeypatch):
+    tokenizer = fitted("residual_kmeans", vectors(20))
+    monkeypatch.setattr(tokenizer, "choose_codes", lambda latents: latents)
+    with pytest.raises(UserError, match=r"^Tokenizer 'residual_kmeans', choose_codes: the codes are float32"):
+        tokenizer.encode(vectors(20))
+
+
+def test_vectors_are_decoded_in_single_precision():
+    tokenizer = fitted("residual_kmeans", vectors(20))
+    assert tokenizer.decode(tokenizer.encode(vectors(20))).dtype == np.float32
+
+
 def test_a_damaged_or_missing_tokenizer_is_named(tmp_path):
     with pytest.raises(UserError, match="No tokenizer"):
         load_tokenizer(tmp_path)
