@@ -93,6 +93,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "text": _TEXT,
     "texts": _lists(*_TEXT),
     "names": (list[str], "a list of text"),
+    "parts": (Annotated[list[str], BeforeValidator(as_list)], "a list, each of it text, or []"),
     "place": (str | Path, "text"),
     "count": _COUNT,
     "counts": _lists(*_COUNT),

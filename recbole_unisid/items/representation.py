@@ -78,8 +78,7 @@ class ItemRepresentation(nn.Module):
             raise ValueError("an item needs a semantic part or an ID part")
         self.n_items, self.semantic = n_items, semantic
         self.ids = nn.Embedding(n_items + 1, id_width, padding_idx=0) if id_width else None
-        #: Items never trained on, bool [n_items + 1]: their ID is neutral, the mean of the trained ones.
-        self.register_buffer("untrained", None)
+        self.register_buffer("untrained", None)  # bool [n_items + 1]: their ID is the others' mean
         self.untrained: Tensor | None
         semantic_width = 0 if semantic is None else semantic.width
         #: W, [semantic width, id width]; None where parts are concatenated or one is absent.
@@ -114,8 +113,7 @@ class ItemRepresentation(nn.Module):
         """Represent a training batch's items, every distinct one once, however often it occurs.
 
         Item numbers of any shape, 0 where there is none, become vectors of that shape; `candidates` None is the whole
-        catalogue, [n_items + 1]. `padding` counts padded inputs. Beside the vectors stands what a part that `learns`
-        adds to the next-item loss, 0 of others.
+        catalogue, [n_items + 1]. `padding` counts padded inputs. Then comes what a part that `learns` adds to the loss.
         """
         learns = self.semantic is not None and self.semantic.learns
         if candidates is None and not learns:

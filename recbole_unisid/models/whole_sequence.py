@@ -19,6 +19,7 @@ from recbole_unisid.models.backbones import make_backbone
 from recbole_unisid.models.backbones.base import initialise
 from recbole_unisid.models.losses import eligible_items, make_loss
 from recbole_unisid.models.losses.next_item import Positions
+from recbole_unisid.models.score_terms import make_score_terms
 
 
 class OwnSequential(SequentialRecommender):
@@ -67,6 +68,7 @@ class WholeSequenceRecommender(OwnSequential):
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self.transformer.start()
         self._initialise_items(config, dataset)
+        self.terms = make_score_terms(config, dataset, eligible) if self.scores_by_vectors else None
         self._catalogue: Tensor | None = None
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
@@ -98,16 +100,21 @@ class WholeSequenceRecommender(OwnSequential):
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of one item per row, shape [batch]."""
-        scores: Tensor = (self._last_states(interaction) * self.items(interaction[self.ITEM_ID])).sum(-1)
+        items = interaction[self.ITEM_ID]
+        if self.terms is not None:
+            return self.score_candidates(interaction, items[:, None])[:, 0]
+        scores: Tensor = (self._last_states(interaction) * self.items(items)).sum(-1)
         return scores
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores of all items, shape [batch, n_items] (RecBole's n_items counts padding, column 0)."""
-        return self._last_states(interaction) @ self._item_vectors().T
+        scores = self._last_states(interaction) @ self._item_vectors().T
+        histories, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        return scores if self.terms is None else self.terms.add_to(scores, histories, lengths)
 
     def score_candidates(self, interaction: Any, candidates: Tensor) -> Tensor:
         """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
-        if not self.scores_by_vectors:  # ranked in the class's own way among some items, too
+        if not self.scores_by_vectors or self.terms is not None:  # ranked as among all items
             return self.full_sort_predict(interaction).gather(1, candidates)
         items = self._item_vectors()[candidates]  # [batch, n, width]
         return torch.einsum("bw,bnw->bn", self._last_states(interaction), items)

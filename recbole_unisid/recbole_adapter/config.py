@@ -54,6 +54,7 @@ LATER_SETTINGS = {
     "filter_taps": 16,
     "filter_scale": 4.0,
     "filter_mix": 0.7,
+    "score_terms": [],
 }
 #: Lists that RecBole's code reads.
 LISTS = {
@@ -64,6 +65,7 @@ LISTS = {
     "alias_of_user_id",
     "alias_of_item_id",
     "selected_features",
+    "score_terms",
 }
 
 
@@ -288,7 +290,12 @@ class UniSIDConfig(Config):
         # TIGER, which has no setting `loss`, had label_smoothing from the start.
         later = LATER_SETTINGS | ({"label_smoothing": 0.0} if "loss" in settings else {})
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
-        code = code_of([self.model, *(settings.get(key) for key in CLASS_SETTINGS)])
+        named = [
+            self.model,
+            *(settings.get(key) for key in CLASS_SETTINGS),
+            *(settings.get("score_terms") or []),
+        ]
+        code = code_of(named)
         return settings | {"code": code} if code else settings
 
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.disk import folder_to_read
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
-from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.config import LATER_SETTINGS, UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
+from recbole_unisid.recbole_adapter.registry import resolve
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 
 
@@ -24,7 +26,10 @@ class StoredConfig(UniSIDConfig):
 
     def __init__(self, settings: Mapping[str, Any], device: str = "cpu") -> None:
         place = self._place(device)
-        given = dict(settings) | {"use_gpu": False}
+        # A run that is older than a setting has the value that stood for it then.
+        known = model_defaults(resolve(str(settings["model"])).family)
+        then = {key: value for key, value in LATER_SETTINGS.items() if key in known}
+        given = then | dict(settings) | {"use_gpu": False}
         if "table_init" in given:
             given["table_init"] = (
                 "normal"  # the trained weights follow: nothing is to be computed for a start

@@ -100,6 +100,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "controls": control_metrics(controls),
         "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
+        "score_terms": _score_terms(trainer.model),
         "tokenizer": tokenization.health if tokenization else None,
         "ranker": _ranker(config, trainer.model, dataset),
         "seconds": _seconds(measured),
@@ -125,6 +126,12 @@ def _parameters(model: Any) -> dict[str, int | None]:
     stored = sum(value.numel() for value in model.state_dict().values())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"tokens": tokens, "training": trained, "checkpoint": stored, "serving": stored}
+
+
+def _score_terms(model: Any) -> dict[str, float] | None:
+    """The weight of each feature that is added to the scores; None for models without."""
+    terms = getattr(model, "terms", None)
+    return None if terms is None else terms.by_name()
 
 
 def _seconds(measured: Measured) -> dict[str, float | None]:

@@ -22,7 +22,7 @@ from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.failures import failures_explained
 from recbole_unisid.recbole_adapter.from_recbole import init_seed
 from recbole_unisid.recbole_adapter.item_text import item_table, shown_items
-from recbole_unisid.recbole_adapter.loaders import Loaders, full_loader, make_loaders
+from recbole_unisid.recbole_adapter.loaders import HistoryLoader, Loaders, full_loader, make_loaders
 from recbole_unisid.recbole_adapter.pretraining import pretrain_if_needed
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
@@ -34,6 +34,8 @@ from recbole_unisid.runs.serving_files import write_serving_files
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
+#: Validation targets that the weights of score terms are fitted on, by the scores that they take.
+_FEWEST_CASES, _MOST_CASES, _FITTED_SCORES = 512, 4096, 1 << 26
 
 
 def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
@@ -114,6 +116,8 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     seconds = time.perf_counter() - started
     trainer.restore_best()
+    if getattr(model, "terms", None) is not None:
+        _fit_terms(config, dataset, model)
     semantic = model.items.semantic if config.is_own_model else None
     learned = None if semantic is None else semantic.learned_tokens()
     if learned is not None:
@@ -121,6 +125,19 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     # RecBole counts epochs from 0, people from 1.
     LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
     return Trained(dataset, loaders, trainer, titles, seconds)
+
+
+def _fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
+    """Fit the weights of a model's score terms on validation targets that are spread evenly."""
+    targets = dataset.split.targets(VALID)
+    if not len(targets):
+        LOG.warning("Nothing is validated on, so the score terms have no weights: leave score_terms empty.")
+        return
+    cases = max(_FEWEST_CASES, min(_MOST_CASES, _FITTED_SCORES // dataset.item_num))
+    model.eval()
+    model.terms.fit(model, list(HistoryLoader(config, dataset, targets[:: -(-len(targets) // cases)])))
+    weights = ", ".join(f"{name} {weight:.3g}" for name, weight in model.terms.by_name().items())
+    LOG.info("score terms: %s", weights)
 
 
 def _titles(config: UniSIDConfig, dataset: Any) -> list[str]:

@@ -20,6 +20,10 @@ from tqdm import tqdm
 import recbole_unisid
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import scratch_folder, sha256_of, write_json
+from recbole_unisid.models.score_terms import ScoreTerms
+from recbole_unisid.models.score_terms.seen import Seen
+from recbole_unisid.models.score_terms.text import TextSimilarity
+from recbole_unisid.models.score_terms.transitions import LinkTerm
 from recbole_unisid.serving import recommender
 
 #: The recommender's name in an exported folder.
@@ -29,6 +33,8 @@ _FILES = (recommender.ITEMS, recommender.VECTORS, recommender.INDEX, recommender
 OPSET = 17
 #: What a state may differ by between torch and onnxruntime, relative to the largest of them.
 _TOLERANCE = 1e-4
+#: Items' texts are read back by their gain, which therefore is not 0.
+_LEAST_GAIN = 1e-6
 KINDS = ("auto", "exact", "hnsw", "ivf")
 #: Up to so many items an exact search takes a few milliseconds; see results/serving.md.
 EXACT_UP_TO = 100_000
@@ -83,7 +89,8 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
         raise UserError(f"{loaded.path} has item vectors that are not finite; nothing was exported.")
     width, max_length = vectors.shape[1], int(loaded.model.max_seq_length)
     write_encoder(folder / recommender.ENCODER, loaded.model.transformer, width, max_length)
-    tensors = {"vectors": vectors}
+    terms, tensors = _term_tensors(loaded.model, vectors)
+    vectors = tensors["vectors"]
     if loaded.codes is not None:
         tensors["codes"] = np.ascontiguousarray(loaded.codes[1:], dtype=np.int64)
     (folder / recommender.VECTORS).write_bytes(save(tensors))  # save_file lets nobody else read it
@@ -97,7 +104,7 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
         "dataset": loaded.config["dataset"],
         "run": Path(loaded.path).name,
         "items": len(vectors),
-        "width": width,
+        "width": vectors.shape[1],
         "levels": 0 if loaded.codes is None else int(loaded.codes.shape[1]),
         "max_length": max_length,
         "index": about,
@@ -108,7 +115,44 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
             for name in _FILES
         },
     }
+    manifest |= {} if terms is None else {"terms": terms}
     write_json(folder / recommender.MANIFEST, manifest | {"sha256": recommender.digest_of(manifest)})
+
+
+def _term_tensors(
+    model: Any, vectors: NDArray[np.float32]
+) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
+    """What the manifest says of a model's score terms, and the tensors that hold them, weights multiplied in.
+
+    The text's similarity becomes further coordinates of the items' `vectors` [items, width].
+    """
+    terms: ScoreTerms | None = getattr(model, "terms", None)
+    if terms is None or not bool(terms.weights.any()):
+        return None, {"vectors": vectors}
+    weights = terms.by_name()
+    about: dict[str, Any] = {"seen": [], "text": {"width": 0, "rate": 0.0}, "links": {}}
+    tensors = {"vectors": vectors}
+    for name, term in terms.items():
+        if isinstance(term, Seen):
+            rates = zip((1.0, 0.0, term.rate), term.features, strict=True)
+            about["seen"] = [[rate, weights[feature]] for rate, feature in rates]
+        elif isinstance(term, TextSimilarity):
+            gain = (weights["text"] + weights["text_cold"] * term.cold[1:]).cpu().numpy()
+            gain = np.where(np.abs(gain) < _LEAST_GAIN, _LEAST_GAIN, gain).astype(np.float32)
+            text = term.vectors[1:].cpu().numpy() * gain[:, None]
+            about["text"] = {"width": text.shape[1], "rate": term.rate}
+            tensors |= {"vectors": np.ascontiguousarray(np.hstack([vectors, text])), "text_gain": gain}
+        elif isinstance(term, LinkTerm):
+            links, weight = term.links, weights[term.features[0]]
+            about["links"][name] = term.rate
+            tensors[f"{name}.starts"] = links.starts[1:].cpu().numpy()
+            tensors[f"{name}.items"] = links.items.cpu().numpy() - 1
+            tensors[f"{name}.values"] = links.values.cpu().numpy() * np.float32(weight)
+        else:
+            raise UserError(
+                f"The score term '{name}' is your own, which an export cannot hold; serve --run=... can."
+            )
+    return about, tensors
 
 
 def choose_kind(kind: str, n_items: int) -> str:

@@ -187,5 +187,8 @@ def load(
             )
     if len(version.added):
         model.items.append(torch.from_numpy(version.added).to(config["device"]))
+        if getattr(model, "terms", None) is not None:
+            vectors = None if stored.recipe is None else torch.from_numpy(version.text_vectors)
+            model.terms.append(vectors, len(version.added))
         model.n_items = model.items.n_items + 1
     return LoadedRun(stored, config, model, version, data_path)

@@ -31,7 +31,7 @@ SCHEMA = 1
 MANIFEST, ITEMS, VECTORS = "manifest.json", "items.json", "vectors.safetensors"
 INDEX, ENCODER = "index.faiss", "encoder.onnx"
 _KEYS = {
-    *("schema", "model", "dataset", "run", "items", "width"),
+    *("schema", "model", "dataset", "run", "items", "width", "terms"),
     *("levels", "max_length", "index", "encoder", "versions", "files"),
 }
 _LARGEST_MANIFEST = 1 << 20
@@ -190,8 +190,9 @@ class ItemRecommender:
 class Recommender(ItemRecommender):
     """Recommendations from a folder that ``recbole-unisid export`` wrote; a damaged one is refused.
 
-    A score is the inner product of a history's state and an item's vector, a row of `vectors` [items, width]. `threads`
-    are those of one encoding; several callers may ask at the same time either way.
+    A score is the inner product of a history's state and an item's vector, a row of `vectors` [items, width], and
+    what :class:`_AddedScores` adds. `threads` are those of one encoding; several callers may ask at the same time
+    either way.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
@@ -200,6 +201,10 @@ class Recommender(ItemRecommender):
         items, tensors = _read_items(folder / ITEMS), _read_tensors(folder / VECTORS)
         super().__init__(items["ids"], items["titles"], tensors.get("codes"))
         self.vectors: NDArray[np.float32] = tensors["vectors"]
+        terms = self.manifest.get("terms")
+        self._added = None if terms is None else _AddedScores(folder, terms, tensors, self.vectors)
+        text_width = 0 if self._added is None else self._added.text_width
+        self._model_vectors = self.vectors[:, : self.vectors.shape[1] - text_width]
         self.max_length: int = self.manifest["max_length"]
         self._index = _read_index(folder / INDEX)
         self._encoder = read_encoder(folder / ENCODER, threads)
@@ -208,14 +213,15 @@ class Recommender(ItemRecommender):
         if told != {shape} or (self.codes is not None and len(self.codes) != len(self)):
             raise RecommenderError(f"the files of {folder} do not belong together; export the run anew.")
         self._try(folder)
-        norms = np.linalg.norm(self.vectors, axis=1)
+        norms = np.linalg.norm(self._model_vectors, axis=1)
         self._inverse_norms = 1 / np.maximum(norms, np.finfo(np.float32).tiny)
 
     def _try(self, folder: Path) -> None:
         """One recommendation, which must be what the vectors say: files may be whole and not of one export."""
         try:
             states = self.states([np.zeros(1, dtype=np.int64)])
-            scores, rows = self._best([np.zeros(1, dtype=np.int64)], 1)
+            scores, rows = self._index.search(states, 1, params=self._search_parameters(1))
+            self._best([np.zeros(1, dtype=np.int64)], 1)
             expected = self.vectors[rows[0, 0]] @ states[0]
         except Exception as error:  # of onnxruntime or faiss, which have none of their own
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -229,19 +235,32 @@ class Recommender(ItemRecommender):
         """Encode histories of rows of the catalogue, oldest first, to states [histories, width]."""
         recent = [history[-self.max_length :] for history in histories]
         lengths = np.array([len(history) for history in recent], dtype=np.int64)
-        inputs = np.zeros((len(recent), lengths.max(), self.vectors.shape[1]), dtype=np.float32)
+        inputs = np.zeros((len(recent), lengths.max(), self._model_vectors.shape[1]), dtype=np.float32)
         for number, history in enumerate(recent):
-            inputs[number, : len(history)] = self.vectors[history]  # padding on the right
+            inputs[number, : len(history)] = self._model_vectors[history]  # padding on the right
         found = self._encoder.run(["states"], {"vectors": inputs, "lengths": lengths})
         states: NDArray[np.float32] = found[0]
-        return states
+        if self._added is None or not self._added.text_width:
+            return states
+        return np.concatenate([states, self._added.text_states(recent)], axis=1)
 
     def _best(
         self, histories: Sequence[NDArray[np.int64]], count: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         states = np.ascontiguousarray(self.states(histories))
-        scores, rows = self._index.search(states, count, params=self._search_parameters(count))
-        return scores, rows
+        added = [] if self._added is None else self._added.of([h[-self.max_length :] for h in histories])
+        # Whatever loses may push an item out of the first places: so many more are looked up.
+        further = max((int((values < 0).sum()) for _, values in added), default=0)
+        asked = min(len(self), count + further)
+        scores, rows = self._index.search(states, asked, params=self._search_parameters(asked))
+        for number, (items, values) in enumerate(added):
+            told = np.isin(rows[number], items, invert=True)  # the others are scored anew, with what is added
+            found = np.concatenate([rows[number, told], items])
+            own = np.concatenate([scores[number, told], self.vectors[items] @ states[number] + values])
+            best = np.lexsort((found, -own))[:asked]
+            rows[number], scores[number] = -1, -np.inf
+            rows[number, : len(best)], scores[number, : len(best)] = found[best], own[best]
+        return scores[:, :count], rows[:, :count]
 
     def _search_parameters(self, count: int) -> Any:
         """How widely an approximate index looks, more widely where many items are asked for."""
@@ -256,9 +275,92 @@ class Recommender(ItemRecommender):
         return None
 
     def _cosines(self, row: int) -> NDArray[np.float32]:
-        products: NDArray[np.float32] = self.vectors @ self.vectors[row]
+        products: NDArray[np.float32] = self._model_vectors @ self._model_vectors[row]
         products *= self._inverse_norms * self._inverse_norms[row]
         return products
+
+
+class _Links(NamedTuple):
+    """An item by item matrix, row by row; a history's items count ``rate ** age``."""
+
+    rate: float
+    starts: NDArray[np.int64]
+    items: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    def sound(self, rows: int) -> bool:
+        """Whether it links `rows` items."""
+        starts, items = self.starts, self.items
+        ordered = starts.shape == (rows + 1,) and starts[0] == 0 and bool((starts[1:] >= starts[:-1]).all())
+        inside = not len(items) or 0 <= items.min() <= items.max() < rows
+        return bool(ordered and inside and starts[-1] == len(items) == len(self.values))
+
+
+class _AddedScores:
+    """What the model's score terms add, as ``recbole_unisid.models.score_terms`` defines them.
+
+    Similarity of text stands in the last `text_width` coordinates of the items' vectors, so that the index finds it;
+    what a history links to, and what it has already, is added to the scores of those items.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        terms: dict[str, Any],
+        tensors: dict[str, NDArray[Any]],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        try:
+            self.text_width, self._text_rate = int(terms["text"]["width"]), float(terms["text"]["rate"])
+            self._seen = [(float(rate), float(weight)) for rate, weight in terms["seen"]]
+            self._links = [
+                _Links(float(rate), *(tensors[f"{name}.{part}"] for part in ("starts", "items", "values")))
+                for name, rate in terms["links"].items()
+            ]
+            self._text = vectors[:, vectors.shape[1] - self.text_width :]
+            self._gain = tensors["text_gain"] if self.text_width else np.ones(len(vectors), dtype=np.float32)
+            whole = 0 <= self.text_width < vectors.shape[1] and len(self._gain) == len(vectors)
+            whole = whole and all(links.sound(len(vectors)) for links in self._links)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            whole = False
+        if not whole:
+            raise RecommenderError(f"{folder} has score terms that are damaged; export the run anew.")
+
+    def text_states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """The text of histories, the later an item the more it counts, [histories, text_width]."""
+        units = [self._text[rows] / self._gain[rows, None] for rows in histories]
+        parts = [_faded(len(rows), self._text_rate) @ rows for rows in units]
+        return np.stack(parts).astype(np.float32)
+
+    def of(
+        self, histories: Sequence[NDArray[np.int64]]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Of each history the items whose score changes, each once, and by how much."""
+        return [self._of(history) for history in histories]
+
+    def _of(self, history: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        items: list[NDArray[np.int64]] = []
+        values: list[NDArray[Any]] = []
+        for rate, weight in self._seen:
+            once = np.unique(history) if rate == 1 else history
+            items.append(once)
+            values.append(weight * (np.ones(len(once)) if rate == 1 else _faded(len(history), rate)))
+        for links in self._links:
+            rows = history if links.rate else history[-1:]
+            for row, weight in zip(rows, _faded(len(rows), links.rate), strict=True):
+                part = slice(int(links.starts[row]), int(links.starts[row + 1]))
+                items.append(links.items[part])
+                values.append(links.values[part] * weight)
+        if not items:
+            return history[:0], np.zeros(0, dtype=np.float32)
+        named, place = np.unique(np.concatenate(items), return_inverse=True)
+        return named, np.bincount(place, np.concatenate(values), len(named)).astype(np.float32)
+
+
+def _faded(length: int, rate: float) -> NDArray[np.float64]:
+    """``rate ** age`` of a history's items, oldest first; the newest has age 0."""
+    weights: NDArray[np.float64] = np.float64(rate) ** np.arange(length - 1, -1, -1)
+    return weights
 
 
 def _fold(text: str) -> str:
@@ -348,7 +450,14 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors as they lie in the file, mapped into memory: several processes share them."""
     from safetensors import SafetensorError, safe_open
 
-    kinds = {"vectors": ("F32", np.float32), "codes": ("I64", np.int64)}
+    kinds: dict[str, tuple[str, Any, int]] = {
+        "vectors": ("F32", np.float32, 2),
+        "codes": ("I64", np.int64, 2),
+    }
+    kinds["text_gain"] = ("F32", np.float32, 1)
+    for name in ("transitions", "neighbours"):
+        number = ("I64", np.int64, 1)
+        kinds |= {f"{name}.starts": number, f"{name}.items": number, f"{name}.values": ("F32", np.float32, 1)}
     try:
         with safe_open(path, framework="numpy") as tensors:  # checks sizes and places
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
@@ -356,7 +465,7 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     except (SafetensorError, ValueError, KeyError) as error:
         raise RecommenderError(f"{path} is no safetensors file ({error}).") from None
     if not {"vectors"} <= set(found) <= set(kinds) or any(
-        (kind, len(shape)) != (kinds[name][0], 2) for name, (kind, shape) in found.items()
+        (kind, len(shape)) != kinds[name][::2] for name, (kind, shape) in found.items()
     ):
         raise RecommenderError(f"{path} holds other tensors than an export does; export the run anew.")
     with path.open("rb") as file:
@@ -367,7 +476,7 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
         start = 8 + length + header[name]["data_offsets"][0]
         # A memmap itself is slow to take rows of.
         mapped[name] = np.asarray(np.memmap(path, kinds[name][1], "r", start, tuple(shape)))
-    if not np.isfinite(mapped["vectors"]).all():
+    if not all(np.isfinite(tensor).all() for tensor in mapped.values()):
         raise RecommenderError(f"{path} has vectors that are not finite; export the run anew.")
     return mapped
 

@@ -53,6 +53,11 @@ class StoredRun(NamedTuple):
     tokenization: Tokenization | None
     recipe: TextRecipe | None
 
+    @property
+    def compares_texts(self) -> bool:
+        """Whether the model has a score term that reads text vectors."""
+        return "terms.text.vectors" in self.weights
+
     def semantics(self) -> ItemSemantics | None:
         """What the model was built from: its tokens, and its text vectors where the weights hold them."""
         if self.recipe is None:
@@ -196,12 +201,20 @@ def read_item_codes(path: Path, catalogue: Catalogue) -> NDArray[np.int64]:
 class Version(NamedTuple):
     """A run's catalogue: its number, 1 as trained, and all items, those of the training first.
 
-    `added` are codes [added items, levels] or text vectors [added items, width] of all items since training.
+    `added` are codes [added items, levels] or text vectors [added items, width] of all items since training; `vectors`
+    are their text vectors beside codes, where the model compares texts too.
     """
 
     number: int
     catalogue: Catalogue
     added: NDArray[np.int64] | NDArray[np.float32]
+    vectors: NDArray[np.float32] | None = None
+
+    @property
+    def text_vectors(self) -> NDArray[np.float32]:
+        """Text vectors of the added items, where the model reads them."""
+        found = self.added if self.vectors is None else self.vectors
+        return found.astype(np.float32)
 
 
 def version_numbers(run: Path) -> list[int]:
@@ -220,8 +233,8 @@ def read_version(stored: StoredRun, number: int | None) -> Version:
         raise UserError(f"{stored.path} has no catalogue {number}; it has: {known}.")
     tokens, width = stored.tokenization, 0 if stored.recipe is None else stored.recipe.width
     if number == 1:
-        none = np.zeros((0, width), dtype=np.float32) if tokens is None else tokens.codes[:0]
-        return Version(1, stored.catalogue, none)
+        nothing = np.zeros((0, width), dtype=np.float32)
+        return Version(1, stored.catalogue, nothing if tokens is None else tokens.codes[:0], nothing)
     folder = stored.path / FOLDER / str(number)
     _refuse_other_than_files(folder)
     manifest = read_manifest(folder)
@@ -231,15 +244,23 @@ def read_version(stored: StoredRun, number: int | None) -> Version:
     trained = stored.catalogue.n_items
     if catalogue.item_ids[: trained + 1] != stored.catalogue.item_ids:
         raise UserError(f"{folder} does not begin with the items of {stored.path}: add its items again.")
-    if tokens is not None:
-        return Version(number, catalogue, read_item_codes(folder / "tokens.tsv", catalogue)[trained:])
+    shape = (catalogue.n_items - trained, width)
+    if tokens is None:
+        return Version(number, catalogue, _read_vectors(folder / VECTORS_FILE, shape))
+    codes = read_item_codes(folder / "tokens.tsv", catalogue)[trained:]
+    vectors = _read_vectors(folder / VECTORS_FILE, shape) if stored.compares_texts else None
+    return Version(number, catalogue, codes, vectors)
+
+
+def _read_vectors(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Text vectors of the items that a version added."""
     try:
-        vectors = load_arrays(folder / VECTORS_FILE)[0]["vectors"]
-        if vectors.shape != (catalogue.n_items - trained, width) or not np.isfinite(vectors).all():
+        vectors: NDArray[np.float32] = load_arrays(path)[0]["vectors"]
+        if vectors.shape != shape or not np.isfinite(vectors).all():
             raise DamagedFileError("its vectors are not those of the added items")
     except (DamagedFileError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / VECTORS_FILE} cannot be read ({error}).") from None
-    return Version(number, catalogue, vectors)
+        raise UserError(f"{path} cannot be read ({error}).") from None
+    return vectors
 
 
 def write_version(stored: StoredRun, version: Version) -> Path:
@@ -251,12 +272,16 @@ def write_version(stored: StoredRun, version: Version) -> Path:
             part = scratch / final.name
             part.mkdir()
             version.catalogue.save(part / CATALOGUE_FILE)
+            names, vectors = [CATALOGUE_FILE], version.vectors
             if stored.tokenization is not None:
                 codes = np.concatenate([stored.tokenization.codes, version.added])
                 write_tokens_tsv(part / "tokens.tsv", version.catalogue.item_ids[1:], codes)
+                names.append("tokens.tsv")
             else:
-                save_arrays(part / VECTORS_FILE, {"vectors": version.added})
-            names = [CATALOGUE_FILE, "tokens.tsv" if stored.tokenization is not None else VECTORS_FILE]
+                vectors = version.text_vectors
+            if vectors is not None:
+                save_arrays(part / VECTORS_FILE, {"vectors": vectors})
+                names.append(VECTORS_FILE)
             about = {"catalogue": version.number, "added": len(version.added)}
             write_manifest(part, names, about | {"weights": _weights_digest(stored)})
             os.rename(part, final)  # refused where the folder is there and has files

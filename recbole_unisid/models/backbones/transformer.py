@@ -14,10 +14,7 @@ from recbole_unisid.models.backbones.base import Backbone, sizes_from
 
 
 class CausalAttention(nn.Module):
-    """Multi-head self-attention in which a position sees itself and what came before.
-
-    `attention_width`, of queries, keys and values together, is a multiple of `heads`; `width` need not be.
-    """
+    """Multi-head self-attention in which a position sees itself and what came before."""
 
     def __init__(self, width: int, attention_width: int, heads: int, dropout: float) -> None:
         super().__init__()

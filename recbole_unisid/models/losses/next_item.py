@@ -1,7 +1,6 @@
 """Next-item losses: what a loss is, and the default, a softmax among negatives that a batch shares.
 
-Autograd would keep the scores of thousands of negatives and copies of them, the larger part of the time and memory of
-training. The gradient is known in closed form: both are computed in one pass, a chunk of positions at a time.
+The gradient is known in closed form: loss and gradient are computed in one pass, a chunk of positions at a time.
 """
 
 from __future__ import annotations

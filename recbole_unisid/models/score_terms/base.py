@@ -1,0 +1,144 @@
+"""One score term: a few features of every item given a history, none of them trained by gradients."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from recbole_unisid.data.split import TRAIN
+
+#: An item trained on n times is as little known as exp(-n / 5) says: 1 of an item that is new.
+COLD_SCALE = 5.0
+
+
+class ScoreTerm(nn.Module, ABC):
+    """Features of all items given a history. A subclass is a choice of the setting ``score_terms``.
+
+    What it keeps are buffers: they are part of the run and follow its device.
+    """
+
+    #: What `forward` gives, in order; each has one weight.
+    features: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Any, dataset: Any) -> Self:
+        """Build the term from what is trained on.
+
+        `dataset` has ``sequences`` and ``split``, and ``semantics`` where the model reads text; ``sequences`` is None
+        where a finished run is loaded, whose buffers follow.
+        """
+
+    @abstractmethod
+    def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
+        """Features [len(features), batch, n_items + 1] of histories int64 [batch, longest], padded on the right."""
+
+    @abstractmethod
+    def append(self, vectors: Tensor | None, count: int) -> None:
+        """Take in `count` items after training, with text vectors [count, text width] where the model reads text."""
+
+
+class SizedByWeights(nn.Module):
+    """A module whose buffers take the sizes that a finished run's weights have."""
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            stored = state_dict.get(prefix + name)
+            if stored is not None and stored.dim() == buffer.dim():
+                setattr(self, name, buffer.new_empty(stored.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Links(SizedByWeights):
+    """A sparse matrix of item by item, row 0 (padding) empty: of each item its `most` highest links at most."""
+
+    starts: Tensor
+    items: Tensor
+    values: Tensor
+
+    def __init__(self, matrix: sparse.csr_matrix, most: int = 100) -> None:
+        super().__init__()
+        starts, items, values = highest_of_rows(matrix, most)
+        self.register_buffer("starts", torch.from_numpy(starts))  # [n_items + 2]
+        self.register_buffer("items", torch.from_numpy(items))  # [links]
+        self.register_buffer("values", torch.from_numpy(values))
+
+    def sums(self, items: Tensor, weights: Tensor, out: Tensor) -> Tensor:
+        """Add to `out` [batch, n_items + 1] the rows of items [batch, n], each times its weight [batch, n]."""
+        first = self.starts[items]
+        counts = (self.starts[items + 1] - first).flatten()
+        entry = torch.repeat_interleave(counts)
+        within = torch.arange(len(entry), device=items.device) - (counts.cumsum(0) - counts)[entry]
+        at = first.flatten()[entry] + within
+        values = self.values[at] * weights.flatten()[entry]
+        return out.index_put_((entry // items.shape[1], self.items[at]), values, accumulate=True)
+
+    def append(self, count: int) -> None:
+        """Items without links."""
+        self.starts = torch.cat([self.starts, self.starts[-1:].expand(count)])
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        sound = bool((self.starts.diff() >= 0).all()) and int(self.starts[0]) == 0
+        inside = (
+            not len(self.items) or 0 < int(self.items.min()) <= int(self.items.max()) < len(self.starts) - 1
+        )
+        if not (sound and inside and int(self.starts[-1]) == len(self.items) == len(self.values)):
+            raise RuntimeError(f"{prefix} holds no links between its items")
+
+
+def highest_of_rows(
+    matrix: sparse.csr_matrix, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The `most` highest entries of each row (of equal ones the lower column): starts, columns and values.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in highest_of_rows(sparse.csr_matrix([[0, 1, 3], [2, 2, 0]]), 1)]
+    [[0, 1, 2], [2, 0], [3.0, 2.0]]
+    """
+    entries = matrix.tocoo()
+    order = np.lexsort((entries.col, -entries.data, entries.row))
+    rows, columns, values = entries.row[order], entries.col[order], entries.data[order]
+    counts = np.bincount(rows, minlength=matrix.shape[0])
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = place < most
+    starts = np.concatenate([[0], np.minimum(counts, most).cumsum()])
+    return starts.astype(np.int64), columns[kept].astype(np.int64), values[kept].astype(np.float32)
+
+
+def ages(histories: Tensor, lengths: Tensor) -> Tensor:
+    """How many items came later, int64 [batch, longest]: 0 of the newest; -1 and below of padding."""
+    return lengths[:, None] - 1 - torch.arange(histories.shape[1], device=histories.device)
+
+
+def faded(histories: Tensor, lengths: Tensor, rate: float) -> Tensor:
+    """Weights ``rate ** age`` of a history's items, [batch, longest]; 0 of padding."""
+    age = ages(histories, lengths)
+    return torch.where(age >= 0, rate ** age.clamp(min=0).float(), 0.0)
+
+
+def coldness(dataset: Any) -> Tensor:
+    """How little is known of each item from training, between 0 and 1, float32 [n_items + 1]."""
+    counts = torch.from_numpy(np.asarray(dataset.split.training_counts(dataset.sequences)))
+    return (-counts / COLD_SCALE).exp().float()
+
+
+def transition_counts(dataset: Any, lag: int = 1) -> sparse.csr_matrix:
+    """How often one item was trained on `lag` places after another of the same user, [n_items + 1, n_items + 1]."""
+    shape = (dataset.item_num, dataset.item_num)
+    sequences = dataset.sequences
+    if sequences is None:
+        return sparse.csr_matrix(shape, dtype=np.float64)
+    owners, trained = sequences.users, dataset.split.phase <= TRAIN
+    pairs = (owners[:-lag] == owners[lag:]) & trained[:-lag] & trained[lag:]
+    earlier, later = sequences.items[:-lag][pairs], sequences.items[lag:][pairs]
+    return sparse.csr_matrix((np.ones(len(earlier)), (earlier, later)), shape=shape)

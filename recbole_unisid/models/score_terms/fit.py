@@ -1,0 +1,77 @@
+"""Weights of scores by Newton's method: a conditional logit over the catalogue, with a weak prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from recbole_unisid.distributed import mean_over_processes, world
+
+#: Steps at most, and the largest change of a weight that still counts as one.
+STEPS, SMALL = 25, 1e-4
+
+
+def fitted_weights(
+    features: Callable[[], Iterable[tuple[Tensor, Tensor]]], count: int, unused: Tensor
+) -> Tensor:
+    r"""The weights w under which the targets are most likely.
+
+    .. math:: \sum_c \Bigl(\langle w, f_{c, t_c} \rangle - \log \sum_j e^{\langle w, f_{cj} \rangle}\Bigr)
+              - \tfrac12 \lVert w - w_0 \rVert^2
+
+    The sum is over cases c with targets t, that inside over items j. The prior :math:`w_0 = (1, 0, \dots, 0)` leaves
+    the first feature, a model's score, as it is where there are few cases. The sum is concave: the result does not
+    depend on a start.
+
+    Parameters
+    ----------
+    features : callable
+        Gives, at every call, the same parts of the cases: features [count, cases, n_items + 1], targets [cases].
+    unused : Tensor of bool, shape [n_items + 1]
+        Items that are no candidates: padding, and those that are never trained on.
+
+    Returns
+    -------
+    Tensor of float32, shape [count]
+    """
+    prior = torch.zeros(count, dtype=torch.float64)
+    prior[0] = 1.0
+    weights, step, last = prior.clone(), torch.zeros_like(prior), -torch.inf
+    for _ in range(STEPS):
+        value, gradient, curvature = _moments(features(), weights, prior, unused)
+        if value < last:  # too far: go half the way back
+            step = step / 2
+            weights = weights - step
+            if step.abs().max() < SMALL:
+                break
+            continue
+        last, step = value, torch.linalg.solve(curvature, gradient)
+        weights = weights + step
+        if step.abs().max() < SMALL:
+            break
+    return weights.float()
+
+
+def _moments(
+    parts: Iterable[tuple[Tensor, Tensor]], weights: Tensor, prior: Tensor, unused: Tensor
+) -> tuple[float, Tensor, Tensor]:
+    """The sum to be maximised, its gradient, and minus its second derivatives, over all processes."""
+    count = len(weights)
+    value, gradient = 0.0, torch.zeros(count, dtype=torch.float64)
+    curvature = torch.zeros(count, count, dtype=torch.float64)
+    for found, targets in parts:
+        scores = torch.einsum("f,fcn->cn", weights.to(found), found)
+        log_shares = scores.masked_fill_(unused, -torch.inf).log_softmax(1)
+        cases = torch.arange(len(targets), device=targets.device)
+        value += float(log_shares[cases, targets].double().sum())
+        shared = found * log_shares.exp()  # [count, cases, n_items + 1]
+        mean = shared.sum(2)  # [count, cases]
+        gradient += (found[:, cases, targets] - mean).double().sum(1).cpu()
+        curvature += (shared.flatten(1) @ found.flatten(1).T - mean @ mean.T).double().cpu()
+    summed = mean_over_processes([value, *gradient.tolist(), *curvature.flatten().tolist()])
+    total = torch.tensor(summed, dtype=torch.float64) * world()
+    apart = weights - prior
+    curvature = total[1 + count :].view(count, count) + torch.eye(count, dtype=torch.float64)
+    return float(total[0]) - 0.5 * float(apart @ apart), total[1 : 1 + count] - apart, curvature

@@ -1,0 +1,76 @@
+"""Text that is like the history's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from recbole_unisid.errors import UserError
+from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights, coldness, faded
+
+
+class TextSimilarity(SizedByWeights, ScoreTerm):
+    r"""How like an item's text is to that of the history, the later an item the more it counts.
+
+    .. math:: \Bigl\langle \sum_{a \ge 0} \lambda^a\, t_{i_a},\; t_j \Bigr\rangle
+
+    of unit vectors t, the principal components of the centred text vectors, and of items :math:`i_a` of age a. The
+    second feature is the first times how little item j was trained on: a new item is found by its text.
+    """
+
+    features = ("text", "text_cold")
+    vectors: Tensor
+    cold: Tensor
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, vectors: Tensor, cold: Tensor, width: int = 128, rate: float = 0.6) -> None:
+        super().__init__()
+        self.rate = rate
+        mean = vectors.mean(0)
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", principal_components(vectors - mean, width))
+        self.register_buffer("cold", cold)  # [n_items + 1]
+        self.register_buffer(
+            "vectors", torch.cat([cold.new_zeros(1, self.basis.shape[1]), self._unit(vectors)])
+        )
+
+    @classmethod
+    def from_config(cls, config: Any, dataset: Any) -> Self:
+        """See :class:`ScoreTerm`."""
+        semantics = getattr(dataset, "semantics", None)
+        if semantics is None:
+            raise UserError(
+                f"score_terms: text needs a model that reads text, and {config['model']} does not; leave text out."
+            )
+        return cls(torch.from_numpy(semantics.vectors).float(), coldness(dataset))
+
+    def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
+        """See :class:`ScoreTerm`."""
+        past = (faded(histories, lengths, self.rate)[:, :, None] * self.vectors[histories]).sum(1)
+        alike = past @ self.vectors.T
+        return torch.stack([alike, alike * self.cold])
+
+    def append(self, vectors: Tensor | None, count: int) -> None:
+        """See :class:`ScoreTerm`."""
+        assert vectors is not None
+        self.vectors = torch.cat([self.vectors, self._unit(vectors.to(self.vectors))])
+        self.cold = torch.cat([self.cold, self.cold.new_ones(count)])
+
+    def _unit(self, vectors: Tensor) -> Tensor:
+        empty = ~vectors.any(dim=1)  # no text: like nothing
+        found: Tensor = torch.nn.functional.normalize((vectors - self.mean) @ self.basis, dim=1)
+        return found.masked_fill(empty[:, None], 0.0)
+
+
+def principal_components(centred: Tensor, width: int) -> Tensor:
+    """The directions of the largest variance of rows [n, d], as columns [d, at most `width`]."""
+    spread = centred.double().T @ centred.double()
+    directions = torch.linalg.eigh(spread).eigenvectors.flip(1)[:, :width]
+    heaviest = directions.abs().argmax(0)  # of a direction and its opposite, always the same
+    signs = directions[heaviest, torch.arange(directions.shape[1])].sign()
+    found: Tensor = (directions * signs).float().contiguous()
+    return found

@@ -1,0 +1,399 @@
+"""Score terms: each feature against plain loops, weights against another optimiser, and one figure everywhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.optimize import minimize
+
+import recbole_unisid
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import TRAIN, leave_one_out
+from recbole_unisid.errors import UserError
+from recbole_unisid.files import sha256_of
+from recbole_unisid.models.score_terms import ScoreTerm, ScoreTerms
+from recbole_unisid.models.score_terms.fit import fitted_weights
+from recbole_unisid.models.score_terms.seen import Seen
+from recbole_unisid.models.score_terms.text import TextSimilarity
+from recbole_unisid.models.score_terms.transitions import Neighbours, Transitions
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
+from recbole_unisid.runs.manifest import write_manifest
+from recbole_unisid.serving.add_items import add_items
+from recbole_unisid.serving.export import export
+from recbole_unisid.serving.recommender import Recommender, RecommenderError
+
+ALL = ["seen", "text", "transitions", "neighbours"]
+N_ITEMS = 30
+
+
+def small_data(seed: int = 0, users: int = 60) -> SimpleNamespace:
+    """Random sequences in which items repeat, split, with text vectors."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(3, 9, users)
+    items = generator.integers(1, N_ITEMS + 1, lengths.sum())
+    names = np.array(["[PAD]", *map(str, range(N_ITEMS))])
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    sequences = UserSequences(items, offsets, None, np.arange(users).astype(str), names)
+    vectors = generator.normal(size=(N_ITEMS, 12)).astype(np.float32)
+    return SimpleNamespace(
+        sequences=sequences,
+        split=leave_one_out(sequences),
+        item_num=N_ITEMS + 1,
+        semantics=SimpleNamespace(vectors=vectors),
+    )
+
+
+def histories() -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
+    """Three histories padded on the right, their lengths, and the same as lists."""
+    lists = [[3, 4, 3, 7], [9], [2, 1, 5, 6, 2, 8]]
+    padded = torch.tensor([one + [0] * (6 - len(one)) for one in lists])
+    return padded, torch.tensor([len(one) for one in lists]), lists
+
+
+def training_sequences(data: SimpleNamespace) -> list[list[int]]:
+    """What is trained on, user by user."""
+    sequences, phase = data.sequences, data.split.phase
+    bounds = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    return [[int(sequences.items[k]) for k in range(a, b) if phase[k] <= TRAIN] for a, b in bounds]
+
+
+def test_seen_counts_by_age() -> None:
+    padded, lengths, lists = histories()
+    found = Seen.from_config(None, small_data())(padded, lengths)
+    expected = np.zeros((3, 3, N_ITEMS + 1))
+    for row, one in enumerate(lists):
+        for age, item in enumerate(reversed(one)):
+            expected[0, row, item] = 1
+            expected[1, row, item] += age == 0
+            expected[2, row, item] += 0.8**age
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_transitions_count_training_pairs_from_the_last_item() -> None:
+    data = small_data()
+    padded, lengths, lists = histories()
+    found = Transitions.from_config(None, data)(padded, lengths)[0]
+    for row, one in enumerate(lists):
+        for item in range(1, N_ITEMS + 1):
+            pairs = [p for s in training_sequences(data) for p in itertools.pairwise(s)]
+            assert found[row, item].item() == pytest.approx(math.log1p(pairs.count((one[-1], item))))
+
+
+def test_neighbours_are_cosines_of_what_stands_within_five_places() -> None:
+    data = small_data()
+    padded, lengths, lists = histories()
+    sequences = training_sequences(data)
+    counts = np.bincount([item for s in sequences for item in s], minlength=N_ITEMS + 1)
+    near = np.zeros((N_ITEMS + 1, N_ITEMS + 1))
+    for s in sequences:
+        for a in range(len(s)):
+            for b in range(a + 1, min(a + 6, len(s))):
+                near[s[a], s[b]] += 0.7 ** (b - a - 1)
+                near[s[b], s[a]] += 0.7 ** (b - a - 1)
+    np.fill_diagonal(near, 0)
+    cosine = near / np.sqrt(np.maximum(np.outer(counts, counts), 1))
+    expected = [sum(0.8**age * cosine[item] for age, item in enumerate(reversed(one))) for one in lists]
+    found = Neighbours.from_config(None, data)(padded, lengths)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_text_is_compared_by_principal_components() -> None:
+    """With all components it is the cosine of the centred vectors; the second feature is gated by training counts."""
+    data = small_data()
+    padded, lengths, lists = histories()
+    term = TextSimilarity.from_config(None, data)
+    centred = data.semantics.vectors - data.semantics.vectors.mean(0)
+    unit = np.vstack([np.zeros(12), centred / np.linalg.norm(centred, axis=1, keepdims=True)])
+    counts = np.bincount([i for s in training_sequences(data) for i in s], minlength=N_ITEMS + 1)
+    past = [sum(0.6**age * unit[item] for age, item in enumerate(reversed(one))) for one in lists]
+    expected = np.array(past) @ unit.T
+    np.testing.assert_allclose(term(padded, lengths), [expected, expected * np.exp(-counts / 5)], atol=1e-5)
+    narrow = TextSimilarity(torch.from_numpy(data.semantics.vectors), term.cold, width=4)
+    values = np.linalg.svd(centred, full_matrices=False)[2][:4]
+    projected = centred @ values.T
+    projected /= np.linalg.norm(projected, axis=1, keepdims=True)
+    np.testing.assert_allclose(narrow.vectors[1:] @ narrow.vectors[1:].T, projected @ projected.T, atol=1e-5)
+
+
+def test_nothing_is_read_of_what_is_held_out() -> None:
+    """Other validation and test items give the same tables."""
+    data, other = small_data(), small_data()
+    held_out = other.split.phase > TRAIN
+    other.sequences.items[held_out] = np.random.default_rng(5).integers(1, N_ITEMS + 1, held_out.sum())
+    assert not np.array_equal(data.sequences.items, other.sequences.items)
+    for kind in (Transitions, Neighbours, TextSimilarity):
+        for name, tensor in kind.from_config(None, data).state_dict().items():
+            assert torch.equal(tensor, kind.from_config(None, other).state_dict()[name])
+
+
+def test_weights_are_those_of_another_optimiser() -> None:
+    """The prior counts, items that are no candidates do not, and parts of the cases are one sum."""
+    generator = np.random.default_rng(1)
+    found = generator.normal(size=(3, 200, 12))
+    unused = np.zeros(12, dtype=bool)
+    unused[[0, 5]] = True
+    chances = np.exp(np.einsum("f,fcn->cn", [0.7, 1.5, -0.4], found))
+    chances[:, unused] = 0
+    targets = np.array([generator.choice(12, p=row / row.sum()) for row in chances])
+
+    def parts() -> Any:
+        for rows in (slice(0, 150), slice(150, 200)):
+            yield torch.from_numpy(found[:, rows]), torch.from_numpy(targets[rows])
+
+    def loss(weights: Any) -> float:
+        scores = np.einsum("f,fcn->cn", weights, found)
+        scores[:, unused] = -np.inf
+        own = scores[np.arange(200), targets]
+        return float((np.log(np.exp(scores).sum(1)) - own).sum() + 0.5 * ((weights - [1, 0, 0]) ** 2).sum())
+
+    weights = fitted_weights(parts, 3, torch.from_numpy(unused))
+    np.testing.assert_allclose(weights, minimize(loss, [1, 0, 0], tol=1e-10).x, atol=1e-3)
+
+
+def test_without_cases_that_tell_the_score_stays_the_models() -> None:
+    """The prior: one case, and features that are the same of all items."""
+    same = torch.ones(3, 1, 5)
+    weights = fitted_weights(lambda: iter([(same, torch.tensor([2]))]), 3, torch.zeros(5, dtype=torch.bool))
+    assert weights.tolist() == pytest.approx([1, 0, 0], abs=1e-6)
+
+
+def repeating(root: Path, name: str, share: float) -> None:
+    """A data set where a share of the items are ones that the user had, the others new to them."""
+    generator = np.random.default_rng(0)
+    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    for user in range(200):
+        past: list[int] = []
+        for time in range(8):
+            new = [item for item in range(40) if item not in past]
+            again = past and generator.random() < share
+            past.append(int(generator.choice(past if again else new)))
+            lines.append(f"u{user}\ti{past[-1]}\t{time}")
+    (root / name).mkdir()
+    (root / name / f"{name}.inter").write_text("\n".join(lines) + "\n")
+
+
+def test_the_offset_of_seen_items_follows_how_people_repeat(in_empty_folder: Path) -> None:
+    """Above 0 where half of the items are had before, far below where none is; figures without a filter follow."""
+    given = {
+        "data_path": str(in_empty_folder),
+        "output_dir": "runs",
+        "epochs": 2,
+        "eval_step": 1,
+        "show_progress": False,
+    }
+    found = {}
+    for name, share in (("again", 0.5), ("never", 0.0)):
+        repeating(in_empty_folder, name, share)
+        for terms in (["seen"], []):
+            found[name, bool(terms)] = recbole_unisid.run(
+                "ItemID", name, given | {"score_terms": terms}, verbose=False
+            )
+    assert found["again", True]["score_terms"]["seen"] > 0.5
+    assert found["never", True]["score_terms"]["seen"] < -1
+    assert found["never", False]["score_terms"] is None
+    for name in ("again", "never"):
+        figures = [found[name, terms]["test"]["full_unfiltered"]["ndcg@10"] for terms in (True, False)]
+        assert figures[0] > figures[1]
+    assert (
+        found["never", True]["test"]["full"] == found["never", False]["test"]["full"]
+    )  # seen ones are left out
+
+
+@pytest.fixture(scope="module")
+def finished(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of UniSID with all terms."""
+    root = tmp_path_factory.mktemp("terms")
+    settings = {
+        "data_path": str(ml_mini),
+        "output_dir": str(root),
+        "cache_dir": str(root / "cache"),
+        "epochs": 2,
+        "eval_step": 1,
+        "text_encoder": "lsa",
+        "codebook_sizes": [8, 8],
+        "score_terms": ALL,
+        "show_progress": False,
+    }
+    return Path(recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)["run_dir"])
+
+
+def some_histories(n_items: int) -> list[np.ndarray]:
+    """Histories of all lengths, repeats among them, and longer ones than the model reads."""
+    generator = np.random.default_rng(3)
+    return [generator.integers(1, n_items + 1, length) for length in (1, 2, 3, 7, 20, 49, 50, 51, 80)]
+
+
+def test_a_loaded_run_adds_the_terms(finished: Path) -> None:
+    """The scores are state @ vector and the weighted features, by hand."""
+    run = recbole_unisid.load(finished)
+    terms: ScoreTerms = run.model.terms
+    assert list(run.stored.result["score_terms"]) == terms.features
+    assert bool((terms.weights != 0).all())
+    past = some_histories(run.n_items)
+    assert run.item_vectors is not None
+    base = run.states(past) @ run.item_vectors.T
+    for history, row, score in zip(past, base, run.scores(past), strict=True):
+        recent = torch.from_numpy(history[-50:])[None]
+        features = terms(recent, torch.tensor([recent.shape[1]]))[:, 0]
+        np.testing.assert_allclose(
+            score[1:], (row + (terms.weights @ features).numpy())[1:], rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("index", ["exact", "hnsw"])
+def test_an_export_recommends_what_the_run_does(finished: Path, tmp_path: Path, index: str) -> None:
+    pytest.importorskip("onnx")
+    run = recbole_unisid.load(finished)
+    export(run, tmp_path / "export", index, progress=False)
+    exported = Recommender(tmp_path / "export")
+    past = some_histories(run.n_items)
+    scores = run.scores(past)
+    scores[:, 0] = -np.inf
+    for seen in (True, False):
+        answers = exported.recommend_many([[run.item_ids[i] for i in one] for one in past], 10, seen)
+        for history, row, answer in zip(past, scores.copy(), answers, strict=True):
+            if not seen:
+                row[history] = -np.inf
+            best = np.argsort(-row, kind="stable")[:10]
+            assert [one.id for one in answer] == [run.item_ids[item] for item in best]
+            np.testing.assert_allclose([one.score for one in answer], row[best], rtol=1e-4, atol=1e-4)
+
+
+def test_damaged_terms_of_an_export_are_refused(finished: Path, tmp_path: Path) -> None:
+    """A link to an item that is not there, behind right checksums."""
+    pytest.importorskip("onnx")
+    folder = export(recbole_unisid.load(finished), tmp_path / "export", progress=False)
+    tensors = load_file(folder / "vectors.safetensors")
+    tensors["neighbours.items"][0] = 10**6
+    save_file(tensors, folder / "vectors.safetensors")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    path = folder / "vectors.safetensors"
+    manifest["files"][path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    del manifest["sha256"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RecommenderError, match="score terms that are damaged"):
+        Recommender(folder)
+
+
+def test_new_items_are_found_by_their_text(finished: Path, tmp_path: Path) -> None:
+    """An added item has the text feature at its coldest; old scores stay, a further version keeps the first's."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    old = recbole_unisid.load(folder)
+    twin = old.number_of("Space Jam (1996)") if "Space Jam (1996)" in old.titles else 5
+    rows = [f'n{k},"{old.titles[twin]}",Adventure Comedy,1996' for k in (1, 2)]
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.csv").write_text(f"item_id,movie_title,class,release_year\n{row}\n")
+        add_items(folder, tmp_path / f"{number}.csv", show_progress=False)
+    run = recbole_unisid.load(folder)
+    past = some_histories(old.n_items)
+    np.testing.assert_allclose(run.scores(past)[:, :-2], old.scores(past), atol=1e-5)
+    text: TextSimilarity = run.model.terms["text"]
+    assert text.cold[-2:].tolist() == [1.0, 1.0]
+    assert torch.allclose(text.vectors[-1], text.vectors[-2])
+    assert text.vectors[-1].norm().item() == pytest.approx(1)
+    with_new = [np.array([old.n_items + 1, twin]), np.array([old.n_items + 2])]
+    assert np.isfinite(run.scores(with_new)).all()
+    once = recbole_unisid.load(folder, catalogue=2)
+    np.testing.assert_allclose(once.scores(past), run.scores(past)[:, :-1], atol=1e-5)
+
+
+def test_links_of_a_damaged_run_are_refused(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["terms.transitions.links.items"][0] = 10**6
+    save_file(weights, folder / "model.safetensors")
+    manifest = read_manifest_without_check(folder)
+    write_manifest(folder, list(manifest.pop("files")), manifest)
+    with pytest.raises(UserError, match="weights are not those"):
+        recbole_unisid.load(folder)
+
+
+def read_manifest_without_check(folder: Path) -> dict[str, Any]:
+    """The entries of ``serving.json`` that its writer was given."""
+    manifest = json.loads((folder / "serving.json").read_text())
+    return {key: value for key, value in manifest.items() if key not in ("schema", "sha256", "versions")}
+
+
+def test_text_needs_a_model_that_reads_text(ml_mini: Path, in_empty_folder: Path) -> None:
+    with pytest.raises(UserError, match="score_terms: text needs a model that reads text"):
+        recbole_unisid.run(
+            "ItemID", "ml-mini", {"data_path": str(ml_mini), "score_terms": ["text"]}, verbose=False
+        )
+
+
+class Recent(ScoreTerm):
+    """A term of one's own: the newest items of the catalogue first."""
+
+    features = ("recent",)
+
+    def __init__(self, n_items: int) -> None:
+        super().__init__()
+        self.n_items = n_items
+
+    @classmethod
+    def from_config(cls, config: Any, dataset: Any) -> Recent:
+        return cls(dataset.item_num - 1)
+
+    def forward(self, histories: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        row = torch.arange(self.n_items + 1) / self.n_items
+        return row.expand(1, len(histories), -1)
+
+    def append(self, vectors: torch.Tensor | None, count: int) -> None:
+        self.n_items += count
+
+
+def test_a_term_of_ones_own_is_served_and_not_exported(
+    ml_mini: Path, nothing_in_use: Path, served_runs: Callable[[str], Path]
+) -> None:
+    name = recbole_unisid.use(Recent)
+    settings = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "score_terms": ["seen", name]}
+    result = recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    assert result["score_terms"]["recent"] != 0
+    run = recbole_unisid.load(result["run_dir"])
+    assert run.scores([np.array([1, 2])]).shape == (1, run.n_items + 1)
+    with pytest.raises(UserError, match="score term 'Recent' is your own"):
+        export(run, nothing_in_use / "export", progress=False)
+
+
+def test_cold_items_are_no_candidates_of_the_fit(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Under the cold-item split nothing of them is known: what they would have scored does not move the weights."""
+
+    given = {
+        "data_path": str(ml_mini),
+        "text_encoder": "lsa",
+        "show_progress": False,
+        "codebook_sizes": [4, 4],
+        "split": "cold_items",
+        "score_terms": ["text"],
+    }
+    config = UniSIDConfig("UniSID", "ml-mini", given)
+    dataset = load_dataset(config)
+    dataset.semantics = item_semantics(config, dataset)
+    loaders = make_loaders(config, dataset)
+    model = config.make_model(loaders.train.dataset).eval()
+    never_trained = torch.ones(model.n_items, dtype=torch.bool)
+    never_trained[model.terms.eligible] = False
+
+    def fitted(items: torch.Tensor, value: float) -> torch.Tensor:
+        model.terms["text"].cold[items] = value
+        model.terms.fit(model, list(loaders.valid))
+        return model.terms.weights.clone()
+
+    assert torch.equal(fitted(never_trained, 1.0), fitted(never_trained, 0.0))
+    assert not torch.equal(fitted(model.terms.eligible[:50], 1.0), fitted(model.terms.eligible[:50], 0.0))
