@@ -155,7 +155,7 @@ def test_titles_are_those_of_the_run_whatever_became_of_the_item_file(tmp_path):
     for damage in (file.read_text(), "no header\n"):
         file.write_text(damage)
         items = gather_report([folder]).items
-        assert items.title(material.names[0]) == f"kept {material.names[0]}"
+        assert items.titles[material.names[0]] == f"kept {material.names[0]}"
     assert items.categories == {}
     with pytest.raises(UserError, match=r"toys\.item"):
         gather_report([folder], item_file=file)

@@ -154,7 +154,11 @@ def _encode_cached(
             bar.update(len(shard.digests))
     if not distinct:
         return np.zeros((len(texts), model.width), dtype=np.float32)
-    known.log_cut_texts()
+    if known.token_limit is not None:
+        logger.info(
+            "The text encoder reads at most %d tokens a text: %d of %d distinct texts are longer and cut.",
+            known.token_limit, (known.token_counts > known.token_limit).sum(), len(distinct),
+        )  # fmt: skip
     position = {text: row for row, text in enumerate(distinct)}
     return known.vectors[[position.get(text, -1) for text in texts]]  # the last row is the zero vector
 
@@ -164,7 +168,7 @@ class _KnownVectors:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._row_of = {digest: row for row, digest in enumerate(text_digests(texts))}
-        self._token_limit: int | None = None
+        self.token_limit: int | None = None
         #: [texts]; -1 where no shard had the text.
         self.token_counts = np.full(len(texts), -1, dtype=np.int64)
         #: [texts + 1, width], once the width is known.
@@ -187,17 +191,7 @@ class _KnownVectors:
         rows, kept = (list(column) for column in zip(*pairs, strict=True))
         self.vectors[rows] = shard.vectors[kept]
         self.token_counts[rows] = shard.token_counts[kept]
-        self._token_limit = shard.token_limit
-
-    def log_cut_texts(self) -> None:
-        """Name the encoder's limit and how many texts it cuts."""
-        if self._token_limit is None:
-            return
-        cut = int((self.token_counts > self._token_limit).sum())
-        logger.info(
-            "The text encoder reads at most %d tokens a text: %d of %d distinct texts are longer and cut.",
-            self._token_limit, cut, len(self.token_counts),
-        )  # fmt: skip
+        self.token_limit = shard.token_limit
 
 
 def _encode(texts: Sequence[str], model: TextEncoder) -> Iterator[Shard]:

@@ -39,10 +39,6 @@ class ItemNames:
     titles: Mapping[str, str] = field(default_factory=dict)
     categories: Mapping[str, str] = field(default_factory=dict)
 
-    def title(self, item: str) -> str:
-        """The item's title, or its name where it has none."""
-        return self.titles.get(item) or item
-
 
 @dataclass(frozen=True)
 class Report:

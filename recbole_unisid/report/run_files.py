@@ -99,7 +99,12 @@ def load_runs(folders: Sequence[str | Path]) -> list[Run]:
     UserError
         A file is missing or damaged, or figures and ranks do not belong together.
     """
-    return _with_variants([_load(Path(folder)) for folder in folders])
+    runs = [_load(Path(folder)) for folder in folders]
+    alike: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        alike.setdefault(_kind(run), []).append(run.settings)
+    differing = {kind: differing_settings(settings) for kind, settings in alike.items()}
+    return [replace(run, variant=_variant(run.settings, differing[_kind(run)])) for run in runs]
 
 
 def _load(folder: Path) -> Run:
@@ -117,19 +122,9 @@ def _load(folder: Path) -> Run:
     return run
 
 
-def _with_variants(runs: list[Run]) -> list[Run]:
-    """Runs of one model under different settings never share a row: they are named by what differs."""
-    groups: dict[tuple[Any, Any], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.result["model"], run.result.get("recipe")), []).append(run)
-    named = {}
-    for group in groups.values():
-        keys = differing_settings([run.settings for run in group])
-        for run in group:
-            words = _variant({key: run.settings.get(key) for key in keys})
-            cut = words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
-            named[id(run)] = replace(run, variant=cut)
-    return [named[id(run)] for run in runs]
+def _kind(run: Run) -> tuple[str, str | None]:
+    """Runs of one kind under different settings never share a row."""
+    return run.result["model"], run.result.get("recipe")
 
 
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -144,10 +139,12 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1]
 
 
-def _variant(settings: Mapping[str, Any]) -> str:
-    set_ones = {key: value for key, value in settings.items() if value is not None}
+def _variant(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
+    told = {key: settings.get(key) for key in keys}
     # What is not set needs no word beside what is: "tokenizer=lsh", not "tokenizer=lsh, tokens_file=null".
-    return ", ".join(f"{key}={_short(key, value)}" for key, value in (set_ones or settings).items())
+    told = {key: value for key, value in told.items() if value is not None} or told
+    words = ", ".join(f"{key}={_short(key, value)}" for key, value in told.items())
+    return words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
 
 
 def _short(key: str, value: Any) -> str:

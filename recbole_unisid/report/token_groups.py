@@ -24,11 +24,6 @@ class TokenView:
     health: Mapping[str, Any]  # ``tokenizer`` of ``result.json``
 
     @property
-    def label(self) -> str:
-        """The first model with these codes."""
-        return self.labels[0]
-
-    @property
     def name(self) -> str:
         """The models with these codes, in a few words."""
         return listed(self.labels)

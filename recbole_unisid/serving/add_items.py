@@ -22,10 +22,7 @@ from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 
 
 class Added(NamedTuple):
-    """What :func:`add_items` has done.
-
-    `wordless` of the items have a text of which the encoder knows nothing: their vector is zero.
-    """
+    """What :func:`add_items` has done; of so many `wordless` items the encoder knows nothing, their vector is zero."""
 
     path: Path
     version: Version

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from recbole_unisid.array_file import Arrays
@@ -116,7 +116,10 @@ class Rqvae(Tokenizer):
     def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
         generator = torch.Generator().manual_seed(self.seed)
         self._build_networks(vectors.shape[1])
-        self._draw_weights(generator)
+        for layer in [*self.encoder, *self.decoder]:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(layer.bias)
         self.quantiser = self._build_quantiser().train()
         inputs = torch.from_numpy(vectors - self.mean)  # [items, width]
         modules = nn.ModuleList([self.encoder, self.decoder, self.quantiser])
@@ -125,19 +128,15 @@ class Rqvae(Tokenizer):
         for _ in tqdm(range(self.epochs), desc="Training RQ-VAE", disable=None if show_progress else True):
             order = torch.randperm(len(inputs), generator=generator)
             for start in range(0, len(order), self.batch_size):
-                loss = self._loss(inputs[order[start : start + self.batch_size]])
+                batch = inputs[order[start : start + self.batch_size]]  # [batch, width]
+                output = self.quantiser(self.encoder(batch))
+                reconstruction = (self.decoder(output.quantised) - batch).square().sum(dim=1).mean()
+                loss = reconstruction + self.commitment * output.commitment_loss + output.codebook_loss
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
         with torch.no_grad():
             self.codebooks = [codebook.detach().clone().numpy() for codebook in self.quantiser.codebooks()]
-
-    def _loss(self, batch: Tensor) -> Tensor:
-        """The training loss of vectors, shape [n, width]."""
-        output = self.quantiser(self.encoder(batch))
-        reconstruction = (self.decoder(output.quantised) - batch).square().sum(dim=1).mean()
-        loss: Tensor = reconstruction + self.commitment * output.commitment_loss + output.codebook_loss
-        return loss
 
     def _encode_latents(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
@@ -156,12 +155,6 @@ class Rqvae(Tokenizer):
         widths = [width, *self.hidden, self.latent_width]
         with torch.random.fork_rng(devices=[]):  # the weights are set later; leave the global generator alone
             self.encoder, self.decoder = mlp(widths), mlp(widths[::-1])
-
-    def _draw_weights(self, generator: torch.Generator) -> None:
-        for layer in [*self.encoder, *self.decoder]:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-                nn.init.zeros_(layer.bias)
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:

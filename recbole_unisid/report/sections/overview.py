@@ -82,6 +82,8 @@ def protocol(report: Report) -> Section:
 def _facts(report: Report) -> list[tuple[str, str]]:
     board, rules = report.board, report.board.protocol
     split = str(rules.get("split"))
+    packages = [one.items() for one in _distinct(report, "versions")]
+    versions = [", ".join(f"{name} {version}" for name, version in one) for one in packages]
     return [
         ("Data", f"{board.dataset}: {board.sizes}"),
         ("Split", str(rules.get("description") or _SPLITS.get(split, split))),
@@ -92,7 +94,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Intervals", "95 %, bootstrap over users; differences paired, p corrected by Holm"),
         ("Seeds", ", ".join(map(str, board.seeds))),
         ("Machine", "; ".join(map(_machine, _distinct(report, "machine")))),
-        ("Versions", "; ".join(map(_versions, _distinct(report, "versions")))),
+        ("Versions", "; ".join(versions)),
     ]
 
 
@@ -105,10 +107,6 @@ def _distinct(report: Report, key: str) -> list[dict[str, Any]]:
 def _machine(value: dict[str, Any]) -> str:
     known = [value.get("cpu"), value.get("cores") and f"{value['cores']} cores", value.get("gpu")]
     return ", ".join(str(part) for part in known if part)
-
-
-def _versions(value: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in value.items())
 
 
 def _settings(report: Report) -> Markup | None:

@@ -95,7 +95,7 @@ def purity(report: Report) -> Section:
 
 
 def _purity_panel(report: Report, view: TokenView) -> Markup | None:
-    marks, colour = [], report.colour(view.label)
+    marks, colour = [], report.colour(view.labels[0])
     for part in view.purity(report.items.categories):
         name = f"first {int(part['levels'])} codes" if part["levels"] > 1 else "first code"
         told, chance = share(part["purity"]), share(part["shuffled"])
@@ -127,7 +127,7 @@ def _confused(report: Report, view: TokenView) -> Markup:
 def _group(report: Report, view: TokenView, group: list[str]) -> Markup:
     codes = view.codes[view.item_ids.index(group[0])].tolist()
     chips = [tag("span", code, class_="chip") for code in codes]
-    shown = [(foreign(report.items.title(item)), foreign(item, 40)) for item in group[:_LISTED]]
+    shown = [(foreign(report.items.titles.get(item) or item), foreign(item, 40)) for item in group[:_LISTED]]
     items = [tag("li", title, tag("small", name)) for title, name in shown]
     rest = len(group) - _LISTED
     more = tag("li", f"and {count(rest)} more", class_="note") if rest > 0 else None

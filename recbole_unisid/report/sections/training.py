@@ -13,12 +13,8 @@ from recbole_unisid.report.markup import Markup, Section, legend, note, panel, p
 from recbole_unisid.report.wording import count, decimal, duration, memory, short_count
 
 _CURVES = "One line a seed; the circle is the epoch that was kept. The loss is drawn as a share of its first epoch's."
-_STAGES = {
-    "text_encoding": "text encoding",
-    "tokenizer": "tokenizer",
-    "training": "training",
-    "evaluation": "evaluation",
-}
+_STAGES = ("text_encoding", "tokenizer", "training", "evaluation")
+_STAGE_NAMES = tuple(stage.replace("_", " ") for stage in _STAGES)
 _COST = "Means over seeds. Text vectors and tokens are kept between runs: what came from there took no time."
 _KINDS = {
     "tokens": "Tokens: what represents the items",
@@ -80,8 +76,8 @@ def _points(run: Run, key: str) -> list[tuple[float, float]]:
 
 def cost(report: Report) -> Section:
     """Seconds by stage, and memory."""
-    names = legend((name, f"p{number}") for number, name in enumerate(_STAGES.values()))
-    head = ["Model", *_STAGES.values(), "an epoch", "epochs", "best epoch", "peak memory"]
+    names = legend((name, f"p{number}") for number, name in enumerate(_STAGE_NAMES))
+    head = ["Model", *_STAGE_NAMES, "an epoch", "epochs", "best epoch", "peak memory"]
     rows = [[label, *_cells(report, label)] for label in report.labels]
     grid = table(head, rows, "Seconds, epochs and memory", wide=True)
     folded = tag("details", tag("summary", "Figures"), grid)
@@ -94,7 +90,7 @@ def _seconds(report: Report) -> list[Mark]:
     marks = []
     for label in report.labels:
         parts = [report.mean(label, "seconds", stage) or 0.0 for stage in _STAGES]
-        stages = zip(_STAGES.values(), parts, strict=True)
+        stages = zip(_STAGE_NAMES, parts, strict=True)
         spoken, total = ", ".join(f"{name} {duration(part)}" for name, part in stages), sum(parts)
         marks.append(Mark(label, None, total, duration(total), f"{label}: {spoken}", parts=parts))
     return marks
