@@ -130,3 +130,20 @@ def test_sampled_candidates_of_recbole(
     result, expected = both_sides("GRU4Rec", ml_mini, monkeypatch, eval_args=evaluation)
     assert result["test"]["recbole"] == expected
     assert result["test"]["full"]["recall@20"] < expected["recall@20"]
+
+
+@pytest.mark.parametrize(
+    ("model", "args"),
+    [
+        ("GRU4Rec", {"split": {"RS": [0.8, 0.1, 0.1]}}),
+        ("SASRec", {"split": {"RS": [7, 1, 2]}}),
+        ("SASRec", {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "none"}),
+    ],
+)
+def test_equals_recbole_under_its_ratio_split(
+    model: str, args: dict[str, Any], ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several targets a user: RecBole's own figures to the last digit, and ours from the same scores."""
+    result, expected = both_sides(model, ml_mini, monkeypatch, eval_args=args)
+    assert result["test"]["recbole"] == expected
+    assert result["test"]["full_unfiltered"]["ndcg@20"] == pytest.approx(expected["ndcg@20"], abs=1e-7)

@@ -148,14 +148,22 @@ def test_protocols_are_named_and_hashed(tiny: Path, in_empty_folder: Path) -> No
         assert (result["valid"] is None) == (name in ("no validation", "test only"))
     assert len(folders) == len(set(said.values())) == len(PROTOCOLS)
     assert said["random ratio"][1] == "random"
-    given = QUICK | {"data_path": str(tiny), "eval_args": RATIO}
+
+
+@pytest.mark.parametrize("name", ["ratio by user", "ratio in time", "test only", "random ratio"])
+def test_models_are_ranked_on_the_same_targets(name: str, tiny: Path, in_empty_folder: Path) -> None:
+    """Case by case, and where the order is that of time on those of an independent split."""
+    given = QUICK | {"data_path": str(tiny), "eval_args": PROTOCOLS[name]}
     cases = []
     for model in ("ItemID", "GRU4Rec", "BPR"):
         result = recbole_unisid.run(model, "tiny", given, verbose=False)
-        assert result["protocol"]["description"] == said["ratio by user"][0]
         with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
             cases.append([ranks[key].tolist() for key in ("user", "target", "target_popularity")])
     assert cases[0] == cases[1] == cases[2]
+    if "random" not in name:
+        targets = expected(tiny, PROTOCOLS[name])["test"]
+        assert set(zip(*cases[0][:2], strict=True)) == targets
+        assert len(cases[0][0]) == len(targets)
 
 
 @pytest.mark.parametrize(
