@@ -220,7 +220,7 @@ def test_one_flat_export_makes_the_items_too(prepared: Prepare) -> None:
     summary = prepared(log)
     assert not (summary.folder / "shop.item").exists()
     assert (
-        "no item text: name, eur of the interactions are not used; name them with text=... in columns"
+        "no item text: name, eur of the interactions are not used; name them with --columns=text=COLUMN"
         in summary.notes
     )
 

@@ -178,7 +178,7 @@ def test_times_come_back_exactly(tmp_path: Path) -> None:
         ({"user": "custommer"}, "Did you mean customer?"),
         ({"usr": "customer"}, "Did you mean user?"),
         ({"user": "customer", "item": "sku", "text": "titel"}, "Did you mean title?"),
-        ({}, "say user=..."),
+        ({}, "--columns=user="),
     ],
 )
 def test_wrong_columns_get_the_nearest_name(columns: dict[str, str], hint: str, tmp_path: Path) -> None:

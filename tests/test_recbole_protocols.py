@@ -154,12 +154,14 @@ def test_protocols_are_named_and_hashed(tiny: Path, in_empty_folder: Path) -> No
 def test_models_are_ranked_on_the_same_targets(name: str, tiny: Path, in_empty_folder: Path) -> None:
     """Case by case, and where the order is that of time on those of an independent split."""
     given = QUICK | {"data_path": str(tiny), "eval_args": PROTOCOLS[name]}
-    cases = []
+    cases, said = [], set()
     for model in ("ItemID", "GRU4Rec", "BPR"):
         result = recbole_unisid.run(model, "tiny", given, verbose=False)
+        said.add(result["protocol"]["description"])
         with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
             cases.append([ranks[key].tolist() for key in ("user", "target", "target_popularity")])
     assert cases[0] == cases[1] == cases[2]
+    assert len(said) == 1
     if "random" not in name:
         targets = expected(tiny, PROTOCOLS[name])["test"]
         assert set(zip(*cases[0][:2], strict=True)) == targets

@@ -50,7 +50,9 @@ def parse_columns(text: str) -> dict[str, str]:
     for part in text.split(","):
         role, equals, column = (piece.strip() for piece in part.partition("="))
         if not equals or not column:
-            raise UserError(f"{part!r} in columns is not of the form role=column, such as user=customer_id.")
+            raise UserError(
+                f"{part!r} in --columns is not of the form role=column, such as user=customer_id."
+            )
         columns[role] = column
     check_roles(columns)
     return columns
@@ -61,7 +63,7 @@ def check_roles(columns: Mapping[str, str]) -> None:
     for role in columns:
         if role not in _ROLES:
             raise UserError(
-                f"Unknown role {role!r} in columns: use {', '.join(_ROLES)}.{did_you_mean(role, _ROLES)}"
+                f"Unknown role {role!r} in --columns: use {', '.join(_ROLES)}.{did_you_mean(role, _ROLES)}"
             )
 
 
@@ -80,12 +82,12 @@ def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | Non
 
 
 def needed_column(table: Table, columns: Mapping[str, str], role: str, option: str | None = None) -> str:
-    """As :func:`column_for`, but ``UserError`` where there is none: it is said with ``option=...`` in columns."""
+    """As :func:`column_for`, but ``UserError`` where there is none: it is said with ``--columns=OPTION=COLUMN``."""
     column = column_for(table, columns, role)
     if column is None:
         raise UserError(
-            f"{table.path} has no column that is plainly the {role}: say {option or role}=... in columns; it "
-            f"has {table.shown_columns}."
+            f"{table.path} has no column that is clearly the {role}: name it with --columns={option or role}=COLUMN. "
+            f"It has {table.shown_columns}."
         )
     return column
 

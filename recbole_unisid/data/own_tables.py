@@ -115,7 +115,7 @@ def prepare_from_tables(
     elif unused := [column for column in table.columns if column and column not in log_columns.used]:
         shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
         notes.append(
-            f"no item text: {shown} of the interactions are not used; name them with text=... in columns"
+            f"no item text: {shown} of the interactions are not used; name them with --columns=text=COLUMN"
         )
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
     tallies = {"read": read, "skipped": skipped, "dropped": dropped}

@@ -49,7 +49,9 @@ class Block(NamedTuple):
 
 def bar_of_bytes(total: int | None, name: str, progress: bool, initial: int = 0) -> Any:
     """A bar over the bytes of a file, where one is wanted."""
-    return tqdm(total=total, initial=initial, unit="B", unit_scale=True, desc=name, disable=not progress)
+    return tqdm(
+        total=total, initial=initial, unit="B", unit_scale=True, desc=name, disable=None if progress else True
+    )
 
 
 @contextmanager
