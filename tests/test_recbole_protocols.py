@@ -188,7 +188,14 @@ def test_models_are_ranked_on_the_same_targets(name: str, tiny: Path, in_empty_f
         ({"unload_col": {"inter": ["rating"]}}, "load_col names others"),
         ({"load_col": {"inter": ["user_id", "item_id"]}}, "lacks timestamp"),
         ({"val_interval": {"stars": "[4,inf)"}}, "no file of 'tiny' has a column 'stars'"),
-        ({"user_inter_num_interval": "[99,inf)"}, "empty"),
+        (
+            {"user_inter_num_interval": "[99,inf)"},
+            r"user_inter_num_interval=\[99,inf\) leaves nothing of 'tiny' to train on: 0 of 403 interactions",
+        ),
+        (
+            {"val_interval": {"rating": "[9,inf)"}},
+            r"val_interval=.*\[9,inf.* leaves nothing .* 0 of 50 users",
+        ),
         ({"log_wandb": True}, "pip install wandb"),
         ({"metrics": ["AUC"], "valid_metric": "AUC"}, "AUC is no metric of rankings.*RecBole has .*NDCG"),
         ({"metrics": "NDCG,Recal"}, "Recal is no metric .*Did you mean Recall"),
@@ -335,7 +342,18 @@ def with_items(tiny: Path, root: Path) -> Path:
 @pytest.mark.parametrize(
     ("model", "given", "words"),
     [
-        ("ItemID", {"user_inter_num_interval": "[500,inf)"}, "empty"),
+        ("ItemID", {"user_inter_num_interval": "[500,inf)"}, "0 of 30 items; widen it"),
+        (
+            "ItemID",
+            {"user_inter_num_interval": "[2,inf)", "item_inter_num_interval": "[500,inf)"},
+            "=[2,inf) and item_inter_num_interval=[500,inf) leaves nothing",
+        ),
+        (
+            "SASRecF",
+            {"selected_features": "[kind]", "val_interval": "{price: '[99,inf)'}"},
+            "val_interval={'price': '[99,inf)'} leaves nothing of 'tiny' to train on: 403 of 403 interactions, "
+            "50 of 50 users, 0 of 30 items",
+        ),
         ("ItemID", {"user_inter_num_interval": "[5, inf]"}, "must be text such as"),
         ("ItemID", {"rm_dup_inter": "frist"}, "Did you mean first"),
         ("ItemID", {"load_col": "{inter: [user_id, item_id]}"}, "timestamp"),

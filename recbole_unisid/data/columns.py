@@ -34,12 +34,7 @@ _ROLES = (*USUAL_NAMES, *FIELDS, "text", "item_in_items")
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Parse ``user=...,item=...,time=...,text=...`` as it is typed.
-
-    Raises
-    ------
-    UserError
-        For a part without ``=`` and an unknown role.
+    """Parse ``user=...,item=...,time=...,text=...`` as it is typed; another form or role is a ``UserError``.
 
     Examples
     --------

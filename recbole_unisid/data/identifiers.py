@@ -16,20 +16,10 @@ _RENUMBERED = 0.9
 
 
 def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
-    """Number the items in the order of their names.
+    """Place 1 .. n_items of each item in the order of their names, 0 for padding; both shapes are [n_items + 1].
 
     Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number,
     all others as text.
-
-    Parameters
-    ----------
-    item_ids : ndarray of str, shape [n_items + 1]
-        Names, padding first.
-
-    Returns
-    -------
-    ndarray of int64, shape [n_items + 1]
-        Place 1 .. n_items of each item; 0 for padding.
 
     Examples
     --------
@@ -49,13 +39,9 @@ def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def numbered_by_appearance(sequences: UserSequences) -> str | None:
-    """Tell whether the items' names only repeat the order in which the items appear.
+    """Why next-by-ID and previous-by-ID mean nothing here: the names only repeat the order in which items appear.
 
-    Returns
-    -------
-    str or None
-        One line that says why next-by-ID and previous-by-ID mean nothing here; None where the names
-        come from the source, so that these controls can show a leak.
+    None where the names come from the source, so that these controls can show a leak.
     """
     places = identifier_places(sequences.item_ids)
     orders = [sequences.items]

@@ -17,29 +17,17 @@ LIST_LENGTH = 10
 
 @dataclass(frozen=True)
 class LeakControls:
-    """How often content-free rules hit the test item.
+    """How often content-free rules hit the test item; recall@10 is over all items, none filtered out."""
 
-    Attributes
-    ----------
-    cases : int
-        Number of test items.
-    popularity, repeat_last, next_id, previous_id : float
-        Recall@10 over all items (none filtered out) of: the most frequent training items, ties against the
-        rule; the last item once more; the ten items next higher, and next lower, in name order.
-    next_higher : float
-        Share of test items whose name is the higher one, among those that differ from the item before; one
-        half is expected.
-    ids_from_source : bool
-        False where items are numbered by first appearance: name order says nothing about the source then.
-    """
-
-    cases: int
-    popularity: float
-    repeat_last: float
-    next_id: float
-    previous_id: float
-    next_higher: float
-    ids_from_source: bool
+    cases: int  # test items
+    popularity: float  # recall@10 of the most frequent training items, ties against the rule
+    repeat_last: float  # of the last item once more
+    next_id: float  # of the ten items next higher in name order
+    previous_id: float  # of the ten next lower
+    next_higher: (
+        float  # share of higher names among test items that differ from the item before; half is expected
+    )
+    ids_from_source: bool  # False where items are numbered by first appearance: name order tells nothing then
 
 
 def leak_controls(sequences: UserSequences, split: Split) -> LeakControls:
@@ -64,14 +52,7 @@ def leak_controls(sequences: UserSequences, split: Split) -> LeakControls:
 def at_least_as_popular(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of items, itself among them, that occur at least as often as each: its rank by popularity at worst.
 
-    Parameters
-    ----------
-    counts : ndarray of int64, shape [n_items + 1]
-        Occurrences in training, padding first.
-
-    Returns
-    -------
-    ndarray of int64, shape [n_items + 1]
+    `counts` are occurrences in training, shape [n_items + 1] with padding first, as is the result.
 
     Examples
     --------

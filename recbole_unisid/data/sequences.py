@@ -12,27 +12,19 @@ from recbole_unisid.files import fingerprint
 
 @dataclass(frozen=True)
 class UserSequences:
-    """Interactions grouped by user and ordered in time (compressed-row form).
+    """Interactions grouped by user and ordered in time (compressed-row form)."""
 
-    Attributes
-    ----------
-    items : ndarray of int64, shape [interactions]
-        Item numbers 1 .. `n_items`; 0 is kept for padding, as in RecBole.
-    offsets : ndarray of int64, shape [users + 1]
-        User `u` owns ``items[offsets[u]:offsets[u + 1]]``, oldest first.
-    times : ndarray of float64, shape [interactions], or None
-        Seconds since 1970, or whatever unit the file has; None where the file gives an order alone.
-    user_ids : ndarray of str, shape [users]
-        The users' names in the files.
-    item_ids : ndarray of str, shape [n_items + 1]
-        The items' names in the files; entry 0 is ``[PAD]``.
-    """
-
-    items: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    times: NDArray[np.float64] | None
-    user_ids: NDArray[np.str_]
-    item_ids: NDArray[np.str_]
+    items: NDArray[
+        np.int64
+    ]  # numbers 1 .. n_items, shape [interactions]; 0 is kept for padding, as in RecBole
+    offsets: NDArray[
+        np.int64
+    ]  # user u owns items[offsets[u]:offsets[u + 1]], oldest first; shape [users + 1]
+    times: (
+        NDArray[np.float64] | None
+    )  # seconds since 1970, or the file's unit; None where it gives an order alone
+    user_ids: NDArray[np.str_]  # names in the files, shape [users]
+    item_ids: NDArray[np.str_]  # names in the files, shape [n_items + 1]; entry 0 is ``[PAD]``
 
     @property
     def n_users(self) -> int:
@@ -76,20 +68,9 @@ def group_by_user(
     user_ids: NDArray[np.str_],
     item_ids: NDArray[np.str_],
 ) -> UserSequences:
-    """Group loose interactions by user and order them by time, ties in the order given.
+    """Group loose interactions by user and order them by time, ties in the order given, which no times keep.
 
-    Parameters
-    ----------
-    users : ndarray of int64, shape [interactions]
-        0-based user rows.
-    items : ndarray of int64, shape [interactions]
-        Item numbers from 1.
-    times : ndarray of float64, shape [interactions], or None
-        Times; None keeps the order given.
-    user_ids : ndarray of str, shape [users]
-        Names of the users.
-    item_ids : ndarray of str, shape [n_items + 1]
-        Names of the items, padding first.
+    `users` are 0-based rows and `items` numbers from 1, shape [interactions]; `item_ids` begin with padding.
     """
     # lexsort is stable: interactions of one user at one time stay in the order of the file.
     order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))

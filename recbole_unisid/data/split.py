@@ -21,21 +21,13 @@ CONTEXT, TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3, 4
 class Split:
     """The phase of every interaction of a :class:`UserSequences`.
 
-    Attributes
-    ----------
-    phase : ndarray of int8, shape [interactions]
-        One of `CONTEXT`, `TRAIN`, `VALID`, `TEST`, `UNUSED`. The history of a target is all that
-        stands before it in its user's sequence (validation items included, for a test target);
-        a target always has one.
-    name : str
-        ``leave_one_out``, ``ratio``, ``global_time``, ``cold_items``, or ``benchmark_files`` (split by others).
-    description : str
-        One line with every number that the split depends on: what tables show and compare.
+    The history of a target is all that stands before it in its user's sequence (validation items included, for a
+    test target); a target always has one.
     """
 
-    phase: NDArray[np.int8]
-    name: str
-    description: str = ""
+    phase: NDArray[np.int8]  # CONTEXT, TRAIN, VALID, TEST or UNUSED, shape [interactions]
+    name: str  # leave_one_out, ratio, global_time, cold_items, or benchmark_files (split by others)
+    description: str = ""  # a line with every number that the split depends on: what tables show and compare
 
     def targets(self, phase: int) -> NDArray[np.int64]:
         """Flat positions of the interactions of one phase, ascending."""
@@ -70,14 +62,9 @@ def leave_one_out(sequences: UserSequences, validate: bool = True) -> Split:
 def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> Split:
     """Train on the first share of the interactions, validate on the next and test on the last.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        In the order in which they are cut; a user's first interaction is never a target.
-    shares : sequence of three floats
-        For training, validation and test; they need not add up to 1.
-    by_user : bool
-        Whether each user's targets are cut by the shares, or the targets of all users in the order of their times.
+    `shares` are for training, validation and test, and need not add up to 1. With `by_user` each user's targets are
+    cut by them, otherwise the targets of all users in the order of their times. A user's first interaction is never a
+    target.
 
     Raises
     ------
@@ -128,14 +115,7 @@ def random_order(
 ) -> tuple[NDArray[np.int64], Split]:
     """Split interactions that are drawn at random instead of taken in time.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        In time.
-    seed : int
-        Of the draw; it belongs to the protocol.
-    cut : callable
-        The split; it gets sequences in random order, with random numbers for times.
+    `cut` gets sequences in random order, with random numbers for times. The seed of the draw belongs to the protocol.
 
     Returns
     -------
@@ -159,21 +139,9 @@ def random_order(
 def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: float = 0.1) -> Split:
     """Train before one moment, validate between it and a second one, test from the second on.
 
-    The moments are the same for all users, so that no model has seen the future of others. Every
-    interaction of a period with something before it in its user's sequence is a target.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        Interactions with times.
-    valid_share, test_share : float
-        Shares of the interactions in the two later periods. Interactions of one time are in one
-        period, so coarse times make the periods somewhat longer.
-
-    Returns
-    -------
-    Split
-        Named ``global_time``.
+    The moments are the same for all users, so that no model has seen the future of others. Every interaction of a
+    period with something before it in its user's sequence is a target. Interactions of one time are in one period, so
+    coarse times make the two later periods somewhat longer than their shares.
 
     Raises
     ------
@@ -209,26 +177,12 @@ def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: 
 
 
 def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) -> Split:
-    """Keep a share of the items out of training altogether, and test on them.
+    """Keep a share of the items, drawn uniformly, out of training altogether, and test on them.
 
-    The test targets are the last items of :func:`leave_one_out` that are cold; its validation
-    targets that are not cold choose the model, so that nothing is known of cold items before the
-    test. Cold items stand in histories, where a model may know them by their text alone.
-
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    share : float
-        Share of the items that are cold, drawn uniformly.
-    seed : int
-        Of the draw; it belongs to the protocol.
-
-    Returns
-    -------
-    Split
-        Named ``cold_items``; the cold items are those with a training count of 0 (an item that
-        leave-one-out never trains either may be among them).
+    The test targets are the last items of :func:`leave_one_out` that are cold; its validation targets that are not
+    cold choose the model, so that nothing is known of cold items before the test. Cold items stand in histories,
+    where a model may know them by their text alone. They are those with a training count of 0 (an item that
+    leave-one-out never trains either may be among them). The seed of the draw belongs to the protocol.
 
     Raises
     ------

@@ -12,13 +12,9 @@ from recbole_unisid.errors import UserError
 
 
 def order_only(sequences: UserSequences) -> str | None:
-    """Tell whether the data gives the order of a user's interactions but not their times.
+    """Why a data set's times are none; None where they are times.
 
-    Returns
-    -------
-    str or None
-        Why the times are none: absent, every user's positions (0, 1, 2 ... or 1, 2, 3 ...), or row
-        numbers of the file. None where they are times.
+    They may be absent, every user's positions (0, 1, 2 ... or 1, 2, 3 ...), or row numbers of the file.
     """
     times = sequences.times
     if times is None:
@@ -34,13 +30,7 @@ def order_only(sequences: UserSequences) -> str | None:
 
 
 def require_times(sequences: UserSequences, purpose: str) -> None:
-    """Refuse data that has no times.
-
-    Raises
-    ------
-    UserError
-        The data is :func:`order_only`.
-    """
+    """Refuse data that is :func:`order_only` with a ``UserError``."""
     reason = order_only(sequences)
     if reason is not None:
         raise UserError(
@@ -52,17 +42,7 @@ def require_times(sequences: UserSequences, purpose: str) -> None:
 def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
     """Put each user's interactions of one time into a random order. Do it before any split.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        Interactions with times.
-    seed : int
-        The protocol's; the same seed gives the same order.
-
-    Raises
-    ------
-    UserError
-        The data gives an order alone.
+    The seed is the protocol's; data that gives an order alone is a ``UserError``.
     """
     require_times(sequences, "shuffling ties")
     chance = np.random.default_rng(seed).random(len(sequences.items))

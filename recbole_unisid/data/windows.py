@@ -56,16 +56,10 @@ def training_windows(
 ) -> Windows:
     """Cut the training part of every sequence into windows, so that every target is trained once.
 
-    RecBole cuts a long history to its last `max_len` items for each target on its own. A window gives
-    its first targets less context than that; the stride is the price (in computing) of more.
-
-    Parameters
-    ----------
-    max_len : int
-        Inputs of a window at most.
-    stride : int, optional
-        New targets a further window brings; it starts with ``max_len - stride`` inputs whose answers an
-        earlier window had. None: half of `max_len`.
+    RecBole cuts a long history to its last `max_len` items for each target on its own. A window, which has `max_len`
+    inputs at most, gives its first targets less context than that; the stride is the price (in computing) of more.
+    It is the number of new targets that a further window brings (by default half of `max_len`), which starts with
+    ``max_len - stride`` inputs whose answers an earlier window had.
     """
     step = max(1, max_len // 2 if stride is None else min(stride, max_len))
     kept = split.phase <= TRAIN  # contexts and targets; what is held out is not even read

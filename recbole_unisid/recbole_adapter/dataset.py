@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class _AtomicFiles:
     # What RecBole's Dataset sets.
     inter_feat: Any
     item_feat: Any
+    user_feat: Any
     uid_field: str
     iid_field: str
     time_field: str
@@ -126,7 +128,8 @@ class _AtomicFiles:
 
     def _filter_by_field_value(self) -> None:
         """Filter as RecBole does, and drop the interactions' columns that were loaded for it alone."""
-        super()._filter_by_field_value()  # type: ignore[misc]
+        with self._leaving_something("val_interval"):
+            super()._filter_by_field_value()  # type: ignore[misc]
         for field in {*(self.config["val_interval"] or ())} - {
             self.uid_field,
             self.iid_field,
@@ -134,6 +137,33 @@ class _AtomicFiles:
         }:
             if field in self.inter_feat:
                 self._del_col(self.inter_feat, field)
+
+    def _filter_by_inter_num(self) -> None:
+        with self._leaving_something("user_inter_num_interval", "item_inter_num_interval"):
+            super()._filter_by_inter_num()  # type: ignore[misc]
+
+    @contextmanager
+    def _leaving_something(self, *settings: str) -> Iterator[None]:
+        """Refuse filters of these settings that leave no interactions, or none of their users or items."""
+        given = {name: self.config[name] for name in settings if self.config[name] not in (None, "[0,inf)")}
+        before = self._held() if given else {}
+        yield
+        after = self._held() if given else {}
+        if any(before[what] and not after[what] for what in before):
+            said = " and ".join(f"{name}={value}" for name, value in given.items())
+            left = ", ".join(f"{after[what]:,} of {before[what]:,} {what}" for what in before)
+            raise UserError(
+                f"{said} leaves nothing of '{self.config['dataset']}' to train on: {left}; widen it, or leave it out."
+            )
+
+    def _held(self) -> dict[str, int]:
+        """Numbers of interactions, and of their users and items that the user and item files, if read, have too."""
+        held = {"interactions": len(self.inter_feat)}
+        features = {"users": (self.uid_field, self.user_feat), "items": (self.iid_field, self.item_feat)}
+        for what, (field, table) in features.items():
+            names = self.inter_feat[field]
+            held[what] = (names if table is None else names[names.isin(table[field])]).nunique()
+        return held
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         interaction = super()._dataframe_to_interaction(data)  # type: ignore[misc]

@@ -26,7 +26,7 @@ from pyarrow import compute as pc
 from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.interactions import InteractionCollector
 from recbole_unisid.data.sources.lines import bar_of_bytes, read_blocks, read_lines, read_rows, without_header
-from recbole_unisid.data.sources.records import parse_json, parse_literal, read_columns
+from recbole_unisid.data.sources.records import as_list, parse_json, parse_literal, read_columns
 from recbole_unisid.data.sources.values import (
     numbers_in,
     price_field,
@@ -61,8 +61,7 @@ def _json_reviews(
         for _, part in read_columns(path, types, counts, progress=progress):
             users, items, times, ratings = part.values()
             if seconds is not None:
-                texts = times if isinstance(times, list) else times.to_pylist()
-                times = pa.array(map(seconds, texts), number)
+                times = pa.array(map(seconds, as_list(times)), number)
             collector.add(users, items, times, ratings)
 
     return read

@@ -40,6 +40,11 @@ def read_columns(
         yield list(records), {name: [record.get(name) for record in records.values()] for name in types}
 
 
+def as_list(column: Column) -> list[Any]:
+    """A column's values."""
+    return column if isinstance(column, list) else list(column.to_pylist())
+
+
 def _regular(block: Block, schema: pa.Schema) -> pa.Table | None:
     """The columns of a block in which every line is an object with values of the types expected."""
     if not is_utf8(block.text):

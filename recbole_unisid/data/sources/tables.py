@@ -8,6 +8,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from pyarrow import parquet
 
 from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.sources.lines import LONGEST_LINE, is_utf8, read_blocks, read_lines, unpacked
-from recbole_unisid.data.sources.records import parse_json, read_columns
+from recbole_unisid.data.sources.records import as_list, parse_json, read_columns
 from recbole_unisid.errors import UserError
 
 _DELIMITERS = ",;\t|"
@@ -105,9 +106,8 @@ def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
         errors = "surrogateescape"  # single damaged bytes: no usable name has them, texts lose them
     elif encoding is None:
         note = f"{path.name} is read as {said}, as its bytes look: say --encoding=... if it is another"
-    reading = ("utf-8-sig" if said == "utf-8" else said, errors)
-    text = _Text(path, reading, Counter(), False)
-    first = next(iter(text), "")
+    text = partial(_text_lines, path, "utf-8-sig" if said == "utf-8" else said, errors)
+    first = next(text(Counter(), False), "")
     delimiter = max(_DELIMITERS, key=first.count)
     quoting: Any = {"quoting": csv.QUOTE_NONE} if quotes == "none" else {"strict": True}
     try:
@@ -120,9 +120,8 @@ def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
     def batches(
         counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
     ) -> Iterator[Batch]:
-        lines = _Text(path, reading, counts, progress)
-        reader = csv.reader(lines, delimiter=delimiter, **quoting)
-        rows = _csv_rows(lines, reader, len(header), None if quotes == "csv" else delimiter)
+        strict = quotes != "csv"
+        rows = _csv_rows(path, text(counts, progress), counts, len(header), delimiter, quoting, strict)
         next(rows, None)  # the names
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             cells = dict(zip(header, zip(*(row for _, row in chunk), strict=True), strict=True))
@@ -132,73 +131,69 @@ def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
     return Table(path, header, batches, decimal_comma=delimiter != ",", note=note)
 
 
-class _Text:
-    """The lines of a text file; the last ones stay at hand."""
-
-    def __init__(self, path: Path, reading: tuple[str, str], counts: Counter[str], progress: bool) -> None:
-        self.path, self.counts = path, counts
-        self.recent: list[str] = []
-        self._lines = self._read(*reading, progress)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.recent.append(line)
-        return line
-
-    def _read(self, encoding: str, errors: str, progress: bool) -> Iterator[str]:
-        with unpacked(self.path, progress) as (stream, show):
-            text = io.TextIOWrapper(stream, encoding, errors, newline="")
-            try:
-                while line := text.readline(LONGEST_LINE):
-                    self.counts["lines"] += 1
-                    if self.counts["lines"] & 0xFFF == 0:
-                        show()
-                    yield line.replace("\0", "")
-            except UnicodeError as error:
-                # The error holds the bytes read last, from the next line on.
-                unread = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
-                place = self.counts["lines"] + 1 + unread.count(b"\n")
-                raise UserError(
-                    f"{self.path}, line {place:,} is not {encoding} ({error}): say another --encoding."
-                ) from error
+def _text_lines(
+    path: Path, encoding: str, errors: str, counts: Counter[str], progress: bool
+) -> Iterator[str]:
+    with unpacked(path, progress) as (stream, show):
+        text = io.TextIOWrapper(stream, encoding, errors, newline="")
+        try:
+            while line := text.readline(LONGEST_LINE):
+                counts["lines"] += 1
+                if counts["lines"] & 0xFFF == 0:
+                    show()
+                yield line.replace("\0", "")
+        except UnicodeError as error:
+            # The error holds the bytes read last, from the next line on.
+            unread = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+            place = counts["lines"] + 1 + unread.count(b"\n")
+            raise UserError(
+                f"{path}, line {place:,} is not {encoding} ({error}): say another --encoding."
+            ) from error
 
 
 def _csv_rows(
-    lines: _Text, reader: Iterator[list[str]], width: int, delimiter: str | None
+    path: Path,
+    lines: Iterator[str],
+    counts: Counter[str],
+    width: int,
+    delimiter: str,
+    quoting: Mapping[str, Any],
+    strict: bool,
 ) -> Iterator[tuple[int, list[str]]]:
     """Rows of `width` cells and the lines that they begin at; the others are counted.
 
-    A row over lines that have the `delimiter` as often as a row has it is refused; None takes it.
+    Where `strict`, a row over lines that have the delimiter as often as a row has it is refused.
     """
-    line = 1
+    over: list[str] = []  # the lines of a row
+
+    def noted() -> Iterator[str]:
+        for line in lines:
+            over.append(line)
+            yield line
+
+    reader, number = csv.reader(noted(), delimiter=delimiter, **quoting), 1
     while True:
-        lines.recent.clear()
+        over.clear()
         try:
             cells = next(reader, None)
         except csv.Error as error:
             raise UserError(
-                f"{lines.path}, line {line}: a quotation mark that opens or closes in the wrong place ({error}) "
+                f"{path}, line {number}: a quotation mark that opens or closes in the wrong place ({error}) "
                 'swallows rows; double it within quotes, or say --quotes=none where " is an ordinary character.'
             ) from error
         if cells is None:
             return
-        if len(cells) == width:
-            over = lines.recent if delimiter and len(lines.recent) > 1 else []
-            if over and all(part.count(delimiter or "") == width - 1 for part in over):
-                raise UserError(
-                    f"{lines.path}, line {line}: a quoted cell reaches to line {line + len(lines.recent) - 1} and "
-                    'swallows lines that look like rows; mend the quotes, or say --quotes=none where " is an '
-                    "ordinary character, --quotes=csv where the cell is meant so."
-                )
-            yield line, cells
-        elif cells and any(cells):
-            lines.counts["wrong number of cells"] += 1
+        if len(cells) != width:
+            counts["wrong number of cells" if any(cells) else "blank line"] += 1
+        elif strict and len(over) > 1 and all(line.count(delimiter) == width - 1 for line in over):
+            raise UserError(
+                f"{path}, line {number}: a quoted cell reaches to line {number + len(over) - 1} and "
+                'swallows lines that look like rows; mend the quotes, or say --quotes=none where " is an '
+                "ordinary character, --quotes=csv where the cell is meant so."
+            )
         else:
-            lines.counts["blank line"] += 1
-        line += len(lines.recent)
+            yield number, cells
+        number += len(over)
 
 
 def _encoding_of(path: Path) -> str:
@@ -245,8 +240,7 @@ def _open_json_lines(path: Path) -> Table:
             name: _json_type([record.get(name) for record in first], name in numbers) for name in columns
         }
         for lines, part in read_columns(path, types, counts, progress=progress):
-            lists = {name: c if isinstance(c, list) else c.to_pylist() for name, c in part.items()}
-            yield Batch(lists, lines)
+            yield Batch({name: as_list(column) for name, column in part.items()}, lines)
 
     return Table(path, columns, batches)
 

@@ -96,14 +96,17 @@ def seconds_of_date(text: object) -> float | None:
     return moment.timestamp()
 
 
-#: Dates by numbers with the year last, the year first, and by the month's name.
-NUMERIC_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})(?!\d)(.*)", re.DOTALL)
-_YEAR_FIRST = re.compile(r"(\d{4})[./](\d{1,2})[./](\d{1,2})(?!\d)(.*)", re.DOTALL)
-_WITH_NAME = re.compile(
-    r"(?:[A-Za-z]{3,9},? +)?(?:([A-Za-z]{3,9})\.?[ -]+(\d{1,2})|(\d{1,2})\.?[ -]+([A-Za-z]{3,9})\.?)"
-    r",?[ -]+(\d{4})(?!\d)(.*)",
-    re.DOTALL,
-)
+_YEAR, _DAY, _NAME = r"(?P<year>\d{4})", r"(?P<day>\d{1,2})", r"(?P<name>[A-Za-z]{3,9})\.?"
+_WEEKDAY, _REST = r"(?:[A-Za-z]{3,9},? +)?", r"(?!\d)(?P<rest>.*)"
+#: Dates by numbers with the year last.
+NUMERIC_DATE = re.compile(rf"(?s)(?P<first>\d{{1,2}})([./-])(?P<second>\d{{1,2}})\2{_YEAR}{_REST}")
+_DATES = [
+    NUMERIC_DATE,
+    re.compile(rf"(?s){_YEAR}[./](?P<month>\d{{1,2}})[./]{_DAY}{_REST}"),
+    re.compile(rf"(?s){_YEAR}-(?P<month>\d\d)-(?P<day>\d\d){_REST}"),
+    re.compile(rf"(?s){_WEEKDAY}{_NAME}[ -]+{_DAY},?[ -]+{_YEAR}{_REST}"),
+    re.compile(rf"(?s){_WEEKDAY}{_DAY}\.?[ -]+{_NAME},?[ -]+{_YEAR}{_REST}"),
+]
 _CLOCK = re.compile(
     r"(?:(?:[T,]| at)? *(\d{1,2}):(\d\d)(?::(\d\d)(?:[.,](\d{1,6})\d*)?)?(?: *([AaPp])\.?[Mm]\.?)?)?"
     r" *(?:Z|UTC|GMT|(?:UTC|GMT)?([+-]\d\d):?(\d\d))?"
@@ -114,13 +117,8 @@ _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 def seconds_of_any_date(text: str, day_first: bool | None) -> float | None:
     """Seconds since 1970 of a date in one of the forms that exports have; UTC where it names no zone.
 
-    Parameters
-    ----------
-    text : str
-        An ISO date, ``2025/09/18``, ``18.09.2025``, ``09/18/2025``, ``Sep 18, 2025`` or ``18 Sep 2025``, with
-        a time of day and ``UTC`` or an offset after it.
-    day_first : bool or None
-        How ``01/02/2025`` is meant; None refuses it.
+    These are ISO dates, ``2025/09/18``, ``18.09.2025``, ``09/18/2025``, ``Sep 18, 2025`` and ``18 Sep 2025``, with a
+    time of day and ``UTC`` or an offset after them. Where `day_first` is None, ``01/02/2025`` is refused.
 
     Examples
     --------
@@ -130,33 +128,27 @@ def seconds_of_any_date(text: str, day_first: bool | None) -> float | None:
     text = text.strip()
     if (seconds := seconds_of_date(text)) is not None:
         return seconds
-    if match := _YEAR_FIRST.fullmatch(text):
-        year, month, day, rest = match.groups()
-    elif match := NUMERIC_DATE.fullmatch(text):
-        first, _, second, year, rest = match.groups()
-        month, day = (second, first) if day_first else (first, second)
+    date = next((match.groupdict() for form in _DATES if (match := form.fullmatch(text))), None)
+    clock = _CLOCK.fullmatch(date["rest"].rstrip()) if date else None
+    if date is None or clock is None:
+        return None
+    if "first" in date:
         if day_first is None:
             return None
-    elif (match := _WITH_NAME.fullmatch(text)) and (match[1] or match[4])[:3].lower() in _MONTHS:
-        month = str(_MONTHS.index((match[1] or match[4])[:3].lower()) + 1)
-        day, year, rest = match[2] or match[3], match[5], match[6]
-    elif match := re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)(?!\d)(.*)", text):
-        year, month, day, rest = match.groups()
-    else:
-        return None
-    clock = _CLOCK.fullmatch(rest.rstrip())
-    if clock is None:
-        return None
-    hour, minute, second, fraction, half, zone_hours, zone_minutes = clock.groups()
-    if half and not 1 <= int(hour) <= 12:
-        return None
-    hours = int(hour or 0) % 12 + 12 * (half in "Pp") if half else int(hour or 0)
-    try:
-        moment = datetime(int(year), int(month), int(day), hours, int(minute or 0), int(second or 0))
-    except ValueError:
-        return None
-    offset = 3600 * int(zone_hours or 0) + 60 * int(f"{(zone_hours or '+')[0]}{zone_minutes or 0}")
-    return moment.replace(tzinfo=timezone.utc).timestamp() - offset + float(f"0.{fraction or 0}")
+        date["day"], date["month"] = (date["first"], date["second"])[:: 1 if day_first else -1]
+    elif "name" in date:
+        name = date["name"][:3].lower()
+        date["month"] = str(_MONTHS.index(name) + 1) if name in _MONTHS else "0"
+    hour, minute, second, fraction, half, zone_hours, zone_minutes = clock.groups(default="")
+    hours = int(hour or 0)
+    if half:
+        if not 1 <= hours <= 12:
+            return None
+        hours = hours % 12 + 12 * (half in "Pp")
+    return seconds_of_date(
+        f"{date['year']}-{date['month']:0>2}-{date['day']:0>2}T{hours:02}:{minute or '00'}:{second or '00'}."
+        f"{fraction:0<6}{zone_hours}{':' if zone_hours else ''}{zone_minutes}"
+    )
 
 
 _DECIMAL_COMMA = re.compile(r"([+-]?\d{1,3}(?:\.\d{3})+|[+-]?\d+),(\d+)")
