@@ -187,6 +187,23 @@ def test_codes_that_are_none_are_refused_by_the_tokenizers_name(monkeypatch):
         tokenizer.encode(vectors(20))
 
 
+def test_codebooks_that_are_none_are_refused_by_the_tokenizers_name(monkeypatch):
+    tokenizer = build_tokenizer("residual_kmeans", [4])
+    monkeypatch.setattr(tokenizer, "_fit", lambda *arguments: None)
+    with pytest.raises(UserError, match=r"^Tokenizer 'residual_kmeans': self\.codebooks is 0 codebooks"):
+        tokenizer.fit(vectors(20), False)
+
+
+@pytest.mark.parametrize("item_ids", [None, [f"{row}" for row in range(6)], ["5", "4", "3", "2", "1", "0"]])
+def test_published_codes_go_by_the_items_names_which_are_row_numbers_unless_told(item_ids, tmp_path):
+    lines = [f"{item}\t{5 - item}" for item in range(6)]
+    (tmp_path / "codes.tsv").write_text("\n".join(["item_id\tcodes", *lines]))
+    data = vectors(6)
+    tokenizer = build_tokenizer("file", path=str(tmp_path / "codes.tsv")).fit(data, False, item_ids)
+    code_of = [5 - int(item) for item in item_ids or range(6)]
+    assert tokenizer.codebooks[0][code_of] == pytest.approx(data - data.mean(axis=0), abs=1e-5)
+
+
 def test_vectors_are_decoded_in_single_precision():
     tokenizer = fitted("residual_kmeans", vectors(20))
     assert tokenizer.decode(tokenizer.encode(vectors(20))).dtype == np.float32
