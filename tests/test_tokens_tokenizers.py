@@ -145,7 +145,7 @@ BAD = [
     (("residual_kmean", [4]), {}, "Did you mean residual_kmeans"),
     (("residual_kmeans", [4, 0]), {}, "codebook_sizes"),
     (("residual_kmeans", []), {}, "codebook_sizes"),
-    (("residual_kmeans", [4], ["cosin"]), {}, "Did you mean cosine"),
+    (("residual_kmeans", [4], ["cosin"]), {}, "'cosin' is none of cosine, euclidean. Did you mean cosine"),
     (("residual_kmeans", [4, 4], ["cosine"]), {}, "1 distances for 2"),
     (("residual_kmeans", [4]), {"iteration": 3}, "Did you mean iterations"),
     (("residual_kmeans", [4]), {"code_length": "units"}, "Did you mean unit"),
