@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_unisid.data.sequences import group_by_user
+from recbole_unisid.data.sequences import group_by_user, order_only, shuffle_ties
 from recbole_unisid.data.split import (
     CONTEXT,
     TEST,
@@ -21,7 +21,6 @@ from recbole_unisid.data.split import (
     random_order,
     ratio,
 )
-from recbole_unisid.data.ties import order_only, shuffle_ties
 from recbole_unisid.errors import UserError
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
-from recbole_unisid.data.sequences import group_by_user
+from recbole_unisid.data.leaks import identifier_places, numbered_by_appearance
+from recbole_unisid.data.sequences import group_by_user, shuffle_ties
 from recbole_unisid.data.split import TEST, TRAIN, leave_one_out
-from recbole_unisid.data.ties import shuffle_ties
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_leak, order_note
 from recbole_unisid.evaluation.metrics import metrics_from_ranks
 

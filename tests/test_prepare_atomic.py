@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_unisid.data.atomic_reader import faulty_lines
+from recbole_unisid.data.atomic_files import faulty_lines
 from recbole_unisid.data.atomic_text import usable_id
 from recbole_unisid.data.inspection import inspect_dataset
 from recbole_unisid.errors import UserError

@@ -19,7 +19,7 @@ from recbole_unisid import distributed
 from recbole_unisid.commands import options
 from recbole_unisid.commands.main import main
 from recbole_unisid.config.defaults import model_defaults, read_yaml
-from recbole_unisid.data.atomic_reader import read_interactions
+from recbole_unisid.data.atomic_files import read_interactions
 from recbole_unisid.embeddings.sentence_encoder import SentenceEncoder, offline_model_folder
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig

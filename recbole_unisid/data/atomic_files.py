@@ -1,11 +1,14 @@
-"""RecBole's atomic files: written whole or not at all, beside a note that tells a changed file."""
+"""RecBole's atomic files: written whole beside a note that tells a changed one, read as they stand.
+
+Reading knows neither pandas' quoting nor its words for missing values.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -15,9 +18,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_text import format_number
+from recbole_unisid.data.atomic_text import MISSING_WORDS, format_number, parse_header
 from recbole_unisid.data.disk import writing_to
-from recbole_unisid.data.interactions import Interactions
+from recbole_unisid.data.interactions import InteractionCollector, Interactions
+from recbole_unisid.data.sources.lines import Rows, read_blocks, read_rows, without_header
+from recbole_unisid.data.sources.values import numbers_in
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of, write_atomically, write_json
 
@@ -46,11 +51,7 @@ def write_dataset(
     ``.inter`` is what a run looks for. It is put in place last, and an old one is taken away before anything new
     appears, so that no crash leaves a mixture that a later run would believe. Items met a second time are counted.
     The result is the share of the items with a non-empty value, by field.
-
-    Raises
-    ------
-    UserError
-        When the disk refuses.
+    A disk that refuses is a ``UserError``.
     """
     inter, item = folder / f"{folder.name}.inter", folder / f"{folder.name}.item"
     coverage: dict[str, float] = {}
@@ -126,10 +127,7 @@ def measure_coverage(interactions: Interactions, texts: ItemTexts, counts: Count
 def is_prepared(folder: Path) -> bool:
     """Tell whether a data set is there and whole.
 
-    Raises
-    ------
-    UserError
-        When a file is not of the size that its note says.
+    One whose files are not of the size that its note says is a ``UserError``.
     """
     if not (folder / f"{folder.name}.inter").is_file():
         return False
@@ -151,3 +149,70 @@ def is_prepared(folder: Path) -> bool:
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
+
+
+def read_atomic(
+    path: Path, columns: Sequence[str], separator: str = "\t"
+) -> tuple[dict[str, str], Iterator[Rows]]:
+    """Read an atomic file with at least these `columns`: the types of all of its columns, and its rows as text.
+
+    A file that cannot be read, has no header of an atomic file or lacks a column is a ``UserError``.
+    """
+    header, blocks = without_header(read_blocks(path, Counter()))
+    if header is None:
+        raise UserError(f"{path} is empty; its first line must name the columns as name:type.")
+    types = parse_header(header.decode("utf-8-sig", "replace").rstrip("\r"), separator, path)
+    if absent := [name for name in columns if name not in types]:
+        raise UserError(f"{path} has no column {absent[0]}; it has {', '.join(types)}.")
+    return types, read_rows(blocks, list(types), separator, skip_blank_lines=True)
+
+
+def faulty_lines(
+    path: Path, ids: Sequence[str], numbers: Sequence[str], separator: str = "\t"
+) -> dict[str, list[int]]:
+    """The lines of an atomic file that pandas and RecBole would lose, misread or stop at, by reason.
+
+    Every row must have a name in the columns `ids` and a number in `numbers`. A line stands under the first reason
+    that holds.
+    A file that cannot be read, has no header of an atomic file or lacks a column is a ``UserError``.
+    """
+    faults: dict[str, list[int]] = defaultdict(list)
+    missing = pa.array(sorted(MISSING_WORDS))
+    for lines, table, unread in read_atomic(path, [*ids, *numbers], separator)[1]:
+        checks = {f"no {name}": pc.is_in(table[name], missing) for name in ids}
+        for name in numbers:
+            found = numbers_in(table[name])
+            checks[f"no {name}"] = pc.is_null(found)
+            checks[f"{name} is no number"] = pc.invert(pc.is_finite(found))
+        checks |= {f'{name} begins with "': pc.starts_with(table[name], '"') for name in table.column_names}
+        said: set[int] = set()
+        for reason, marks in checks.items():
+            rows = set(pc.indices_nonzero(marks).to_pylist()) - said
+            unread[reason] = lines[sorted(rows)].tolist()
+            said |= rows
+        for reason, found in unread.items():
+            faults[reason] += found
+    return {reason: found for reason, found in faults.items() if found}
+
+
+def read_interactions(path: Path, counts: Counter[str]) -> Interactions:
+    """Read a ``.inter`` file with ``user_id`` and ``item_id``, and ``timestamp`` and ``rating`` where it has them.
+
+    The counter gets ``lines`` and, by reason, rows that cannot be used.
+    A file that cannot be read or lacks a column is a ``UserError``.
+    """
+    types, read = read_atomic(path, ("user_id", "item_id"))
+    collector = InteractionCollector(counts, timed="timestamp" in types)
+    faults = Counter[str]()
+    for lines, table, unread in read:
+        users, items = (
+            pc.if_else(pc.equal(table[name], ""), None, table[name]) for name in ("user_id", "item_id")
+        )
+        times, ratings = (
+            numbers_in(table[name]) if name in types else None for name in ("timestamp", "rating")
+        )
+        collector.add(users, items, times, ratings)
+        counts["lines"] += len(lines)
+        faults.update({reason: len(found) for reason, found in unread.items()})
+    counts.update(faults)
+    return collector.collected()

@@ -7,6 +7,7 @@ readers split at tabs. What is written here reads the same either way.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from recbole_unisid.errors import UserError
@@ -86,10 +87,7 @@ COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
 def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
     """Name and type of every column, of the first line of an atomic file.
 
-    Raises
-    ------
-    UserError
-        When a column is not ``name:type`` with a type that RecBole has, or stands twice.
+    A column that is not ``name:type`` with a type that RecBole has, or stands twice, is a ``UserError``.
 
     Examples
     --------
@@ -108,3 +106,22 @@ def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
             raise UserError(f"{path}, line 1: column {name!r} stands twice; rename one.")
         columns[name] = kind
     return columns
+
+
+def form_of(name: str) -> str:
+    """What is left of a name without zeros before a number, ``.0`` after it, case and blanks."""
+    return re.sub(r"^0+(?=\d)|\.0+$|\s", "", name).casefold()
+
+
+def alike(names: Iterable[str], table: Iterable[str]) -> list[tuple[str, str]]:
+    """Names that a table lacks and has in another form, each with the table's.
+
+    Examples
+    --------
+    >>> alike(["18.0", "19", "21"], ["18", "19", "20"])
+    [('18.0', '18')]
+    """
+    listed, used = dict.fromkeys(table), dict.fromkeys(names)
+    forms = {form_of(name): name for name in listed if name not in used}
+    missing = [name for name in used if name not in listed]
+    return [(name, forms[form_of(name)]) for name in missing if forms and form_of(name) in forms]

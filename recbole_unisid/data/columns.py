@@ -65,10 +65,7 @@ def check_roles(columns: Mapping[str, str]) -> None:
 def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | None:
     """The column of a table that plays a role; None where nobody said and no usual name is there.
 
-    Raises
-    ------
-    UserError
-        When the person named a column that is not there.
+    A column that the person named and that is not there is a ``UserError``.
     """
     if role in columns:
         return existing_column(table, columns[role])
@@ -134,12 +131,8 @@ def rating_in(cell: object, decimal_comma: bool = False) -> float | None:
 def day_first_in(table: Table, column: str, said: str | None) -> bool | None:
     """Whether the day comes first in a column's dates such as ``18/09/2025``; None where it has none.
 
-    A day above 12 tells it, and so do points between the numbers.
-
-    Raises
-    ------
-    UserError
-        When nothing tells it, or dates of both kinds stand in the column.
+    It is `said` (``day-first`` or ``month-first``), or a day above 12 tells it, or points between the numbers. Where
+    nothing tells it, or dates of both kinds stand in the column, it is a ``UserError``.
     """
     if said is not None:
         if said not in ("day-first", "month-first"):

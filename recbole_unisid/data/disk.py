@@ -44,13 +44,7 @@ def dataset_folder(name: str, data_path: str | Path) -> Path:
 
 
 def folder_in_recbole() -> Path:
-    """Where RecBole's package keeps :data:`IN_RECBOLE`; the package is found, not imported.
-
-    Raises
-    ------
-    UserError
-        When RecBole is not installed.
-    """
+    """Where RecBole's package keeps :data:`IN_RECBOLE`; the package is found, not imported."""
     spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
         raise UserError(f"{IN_RECBOLE} comes with RecBole, which is not installed: pip install recbole.")

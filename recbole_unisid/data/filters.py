@@ -34,11 +34,7 @@ class Policy:
 
         How many each step leaves out is counted in `dropped`. `skipped` (rows that could not be read, by reason) and
         `notes` are told where nothing is left.
-
-        Raises
-        ------
-        UserError
-            When nothing is left.
+        A ``UserError`` says so.
         """
         rows_read = len(log)
         steps: dict[str, Callable[[Interactions], NDArray[np.bool_]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.atomic_reader import read_interactions
+from recbole_unisid.data.atomic_files import read_atomic, read_interactions
+from recbole_unisid.data.atomic_text import MISSING_WORDS
 from recbole_unisid.data.interactions import Interactions
-from recbole_unisid.data.item_fields import ItemFacts, item_facts
 from recbole_unisid.data.leaks import LeakControls, leak_controls
 from recbole_unisid.data.prepare import find_dataset
 from recbole_unisid.data.sequences import UserSequences, group_by_user
@@ -69,13 +69,7 @@ class Inspection:
 
 
 def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
-    """Read a data set and describe it.
-
-    Raises
-    ------
-    UserError
-        When it is not there or cannot be read.
-    """
+    """Read a data set and describe it. ``UserError`` where it is not there or cannot be read."""
     folder = find_dataset(name, data_path)
     skipped = Counter[str]()
     log = read_interactions(folder / f"{name}.inter", skipped)
@@ -99,7 +93,7 @@ def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
         interactions=len(ordered),
         lengths=_spread(sequences.lengths),
         popularity=_spread(item_counts),
-        length_histogram=_histogram(sequences.lengths),
+        length_histogram=np.stack(np.unique(sequences.lengths, return_counts=True), 1).astype(float).tolist(),
         popularity_curve=_concentration(item_counts),
         times=times,
         duplicates=_duplicates(ordered),
@@ -150,12 +144,6 @@ def _spread(counts: NDArray[np.int64]) -> dict[str, float]:
     }
 
 
-def _histogram(lengths: NDArray[np.int64]) -> list[list[float]]:
-    """Pairs of a number of interactions and how many users have it."""
-    values, users = np.unique(lengths, return_counts=True)
-    return [[float(value), float(number)] for value, number in zip(values, users, strict=True)]
-
-
 def _concentration(counts: NDArray[np.int64]) -> list[list[float]]:
     """Share of the interactions that the most popular items have, at every 5 % of the items."""
     descending = np.sort(counts)[::-1]
@@ -202,10 +190,6 @@ def _warnings(
             f"{controls.next_higher:.0%} of the test items have the higher name: the order of ties leaks, "
             "and a model may learn it"
         )
-    yield from _text_warnings(text)
-
-
-def _text_warnings(text: ItemFacts | None) -> Iterator[str]:
     if text is None:
         yield "no .item file: models that need text will not run"
         return
@@ -225,7 +209,7 @@ def _screen_rows(facts: Inspection) -> Iterator[tuple[str, str]]:
         f"({facts.interactions / facts.users / facts.items:.4%} of all pairs)",
     )
     for label, spread in (("per user", facts.lengths), ("per item", facts.popularity)):
-        yield label, ", ".join(f"{what} {value:,.10g}" for what, value in _rounded(spread).items())
+        yield label, ", ".join(f"{what} {round(value, 1):,.10g}" for what, value in spread.items())
     times = facts.times
     if times.kind == "order only":
         yield "times", "order only"
@@ -246,5 +230,73 @@ def _screen_rows(facts: Inspection) -> Iterator[tuple[str, str]]:
         yield "warning", warning
 
 
-def _rounded(spread: dict[str, float]) -> dict[str, float]:
-    return {what: round(value, 1) for what, value in spread.items()}
+_LONGEST_CELL = 131_072  # the csv module's limit, which pandas' python engine has
+
+
+@dataclass(frozen=True)
+class FieldFacts:
+    """One column of the ``.item`` file."""
+
+    name: str
+    type: str  # of RecBole
+    coverage: float  # share of the items in the interactions with a value that is not blank
+    words: float  # mean number of words of those values
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """The ``.item`` file as a whole, beside the items of the interactions."""
+
+    fields: tuple[FieldFacts, ...]
+    missing: int  # items of the interactions that are not in the file
+    surplus: int  # items of the file that are not in the interactions
+    without_text: int  # items of the interactions with no text in any column of type token or token_seq
+    troubles: dict[str, int]  # rows and cells that RecBole would misread, by reason
+
+
+def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
+    """Describe an ``.item`` file beside the `n_items` items that occur in the interactions.
+
+    A file that cannot be read, or has no item_id column, is a ``UserError``.
+    """
+    troubles, faults, filled, words = (Counter[str]() for _ in range(4))
+    seen: set[str] = set()
+    surplus = with_text = 0
+    types, read = read_atomic(path, ["item_id"])
+    for rows in read:
+        faults.update({reason: len(lines) for reason, lines in rows.faults.items()})
+        for row in rows.cells.to_pylist():
+            _count_troubles(list(row.values()), troubles)
+            item = row.pop("item_id")
+            if item in seen:
+                troubles["item met twice"] += 1
+                continue
+            seen.add(item)
+            if item not in items:
+                surplus += 1
+                continue
+            with_text += any(cell.strip() for name, cell in row.items() if types[name].startswith("token"))
+            filled.update(name for name, cell in row.items() if cell.strip())
+            words.update({name: len(cell.split()) for name, cell in row.items()})
+    return ItemFacts(
+        fields=tuple(
+            FieldFacts(name, kind, filled[name] / max(n_items, 1), words[name] / max(filled[name], 1))
+            for name, kind in types.items()
+            if name != "item_id"
+        ),
+        missing=n_items - (len(seen) - surplus),
+        surplus=surplus,
+        without_text=n_items - with_text,
+        troubles=dict(troubles + faults),
+    )
+
+
+def _count_troubles(cells: list[str], troubles: Counter[str]) -> None:
+    """Count the cells of one row that pandas' reader takes for something else."""
+    for cell in cells:
+        if cell.startswith('"'):
+            troubles['field beginning with " (swallows lines)'] += 1
+        elif cell and cell in MISSING_WORDS:
+            troubles["text such as NA or None (read as missing)"] += 1
+        elif len(cell) > _LONGEST_CELL:
+            troubles["field longer than 131,072 characters (stops the reader)"] += 1

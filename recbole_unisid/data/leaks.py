@@ -1,18 +1,21 @@
-"""Rules without any content that should recommend nothing well: where they do, the data leaks its targets."""
+"""Rules without content that should recommend nothing well: where they do, the data leaks its targets."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
 
 #: Length of the lists that the rules recommend.
 LIST_LENGTH = 10
+#: Share of new items that must be named above all earlier ones for the names to be a numbering.
+#: Names that come from elsewhere set records with a frequency that falls to 0 (1 / n at item n).
+_RENUMBERED = 0.9
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,48 @@ def at_least_as_popular(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _share(marks: NDArray[np.bool_]) -> float:
     return float(marks.mean()) if len(marks) else 0.0
+
+
+def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Place 1 .. n_items of each item in the order of their names, 0 for padding; both shapes are [n_items + 1].
+
+    Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number,
+    all others as text.
+
+    Examples
+    --------
+    >>> identifier_places(np.array(["[PAD]", "i10", "i9", "i11"]))
+    array([0, 2, 1, 3])
+    """
+    names = item_ids[1:].tolist()
+    parts = [re.fullmatch(r"(\D*)(\d+)", name) for name in names]
+    numbered = [(part[1], int(part[2])) for part in parts if part is not None]
+    if len(numbered) == len(names) and len({prefix for prefix, _ in numbered}) == 1:
+        order = np.argsort(np.array([number for _, number in numbered]), kind="stable")
+    else:
+        order = np.argsort(item_ids[1:], kind="stable")
+    places = np.zeros(len(item_ids), dtype=np.int64)
+    places[order + 1] = np.arange(1, len(item_ids))
+    return places
+
+
+def numbered_by_appearance(sequences: UserSequences) -> str | None:
+    """Why next-by-ID and previous-by-ID mean nothing here: the names only repeat the order in which items appear.
+
+    None where the names come from the source, so that these controls can show a leak.
+    """
+    places = identifier_places(sequences.item_ids)
+    orders = [sequences.items]
+    if sequences.times is not None:
+        orders.append(sequences.items[np.argsort(sequences.times, kind="stable")])
+    for items in orders:
+        first = np.full(len(places), len(items))
+        first[items[::-1]] = np.arange(len(items))[::-1]  # of equal indices the last one written stays
+        appearing = places[items[np.sort(first[first < len(items)])]]  # [items that occur]
+        records = appearing == np.maximum.accumulate(appearing)
+        if len(records) > 1 and records.mean() > _RENUMBERED:
+            return (
+                "the items were numbered by first appearance, so next-by-ID and previous-by-ID "
+                "say nothing about this data set's order"
+            )
+    return None

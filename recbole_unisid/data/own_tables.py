@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from recbole_unisid.data.atomic_files import ItemTexts, measure_coverage, write_dataset
+from recbole_unisid.data.atomic_text import form_of
 from recbole_unisid.data.columns import (
     FIELDS,
     check_roles,
@@ -27,7 +28,6 @@ from recbole_unisid.data.columns import (
 )
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder
 from recbole_unisid.data.filters import Policy, checked_duplicates
-from recbole_unisid.data.identifiers import form_of
 from recbole_unisid.data.interactions import (
     InteractionCollector,
     Interactions,
@@ -57,27 +57,17 @@ def prepare_from_tables(
 ) -> Summary:
     """Prepare a data set from a table of interactions and, if there is one, a table of items.
 
+    Without `items` there is no text, or it stands in the interactions. A dry run reads and counts everything and writes
+    nothing. The `core` is the k of a k-core; 1 keeps every user and item. For the others see :data:`.Duplicates`,
+    :func:`.open_table` (`encoding`, `quotes`) and :func:`.day_first_in` (`dates`).
+
     Parameters
     ----------
-    items : str or Path or None
-        None where there is no text, or where it stands in the interactions.
     columns : mapping of str to str
         Column by role (:func:`.parse_columns`); `USUAL_NAMES` are tried for what is not given. Where no role of
         text is given, every other column of the items is text. Times are numbers, kept as they are, or dates,
         which become seconds since 1970 (UTC where they name no zone); without a time column the order of
         the rows is the order in time.
-    dry_run : bool
-        Read and count everything, write nothing.
-    core : int
-        k of the k-core; 1 keeps every user and item.
-    duplicates : str
-        Policy for repeats (:data:`.Duplicates`).
-    encoding : str, optional
-        Of CSV; None finds it out.
-    dates : str, optional
-        ``day-first`` or ``month-first``, where the dates themselves do not tell.
-    quotes : str, optional
-        Of CSV; see :func:`.open_table`.
 
     Raises
     ------
@@ -91,12 +81,13 @@ def prepare_from_tables(
     policy = Policy(checked_duplicates(duplicates), core)
     table = open_table(Path(interactions), encoding, quotes)
     item_table = None if items is None else open_table(Path(items), encoding, quotes)
-    log_columns = _LogColumns.of(table, columns, dates)
-    text_columns = _TextColumns.of(table, item_table, log_columns.item, columns)
+    found = _log_columns(table, columns)
+    day_first = day_first_in(table, found["time"], dates) if "time" in found else None
+    text_columns = _TextColumns.of(table, item_table, found["item"], columns)
 
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
     notes = [table.note] if table.note else []
-    collected = log_columns.collect(table, skipped, notes, progress)
+    collected = _collect(table, found, day_first, skipped, notes, progress)
     read = {"rows of interactions": skipped.pop("lines", 0)}
     log = policy.apply(collected, dropped, skipped, notes)
     texts = None if text_columns is None else text_columns.texts_of(log.items_met, of_items, progress)
@@ -112,59 +103,56 @@ def prepare_from_tables(
         else:
             read["rows of items"] = of_items.pop("lines", 0)
             read["items without interactions"] = of_items.pop("without interactions", 0)
-    elif unused := [column for column in table.columns if column and column not in log_columns.used]:
+    elif unused := [column for column in table.columns if column and column not in found.values()]:
         shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
         notes.append(
             f"no item text: {shown} of the interactions are not used; name them with --columns=text=COLUMN"
         )
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    tallies = {"read": read, "skipped": skipped, "dropped": dropped}
-    return Summary.of(folder, log, **tallies, coverage=coverage, dry_run=dry_run, notes=notes)
+    tallies: dict[str, Mapping[str, Any]] = {
+        "read": read,
+        "skipped": skipped,
+        "dropped": dropped,
+        "coverage": coverage,
+    }
+    return Summary.of(folder, log, tallies, notes, dry_run)
 
 
-class _LogColumns(NamedTuple):
-    """The columns of the table of interactions; None for what it does not have."""
+def _log_columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns of the interactions by role; of time and rating where there are any."""
+    needed = {role: needed_column(table, columns, role) for role in ("user", "item")}
+    others = {role: column_for(table, columns, role) for role in ("time", "rating")}
+    return needed | {role: column for role, column in others.items() if column is not None}
 
-    user: str
-    item: str
-    time: str | None
-    rating: str | None
-    day_first: bool | None
 
-    @classmethod
-    def of(cls, table: Table, columns: Mapping[str, str], dates: str | None) -> _LogColumns:
-        """Find them."""
-        user, item = (needed_column(table, columns, role) for role in ("user", "item"))
-        time = column_for(table, columns, "time")
-        day_first = None if time is None else day_first_in(table, time, dates)
-        return cls(user, item, time, column_for(table, columns, "rating"), day_first)
-
-    @property
-    def used(self) -> list[str]:
-        """The columns that the table has."""
-        return [column for column in (self.user, self.item, self.time, self.rating) if column is not None]
-
-    def collect(self, table: Table, counts: Counter[str], notes: list[str], progress: bool) -> Interactions:
-        """Read the interactions; say where the first time stands that is none."""
-        collector = InteractionCollector(counts, timed=self.time is not None)
-        comma = table.decimal_comma
-        name = _remembered(lambda cell: storable_name(name_in(cell)), pa.string())
-        moment = _remembered(lambda cell: storable_number(time_in(cell, self.day_first, comma)), pa.float64())
-        rating = _remembered(lambda cell: rating_in(cell, comma), pa.float64())
-        noted = False
-        measured = [column for column in (self.time, self.rating) if column is not None]
-        for batch in table.batches(counts, self.used, measured, progress):
-            cells = batch.columns
-            times = None if self.time is None else moment(cells[self.time])
-            if self.time is not None and times is not None and not noted:
-                wrong = np.flatnonzero(np.isnan(times.fill_null(0.0)))
-                if len(wrong):
-                    row, noted = int(wrong[0]), True
-                    cell = str(cells[self.time][row])[:40]
-                    notes.append(f"{table.path.name}, line {batch.lines[row]:,}: {cell!r} is no time")
-            ratings = None if self.rating is None else rating(cells[self.rating])
-            collector.add(name(cells[self.user]), name(cells[self.item]), times, ratings)
-        return collector.collected()
+def _collect(
+    table: Table,
+    found: Mapping[str, str],
+    day_first: bool | None,
+    counts: Counter[str],
+    notes: list[str],
+    progress: bool,
+) -> Interactions:
+    """Read the interactions; note where the first time stands that is none."""
+    collector, comma = InteractionCollector(counts, timed="time" in found), table.decimal_comma
+    name = _remembered(lambda cell: storable_name(name_in(cell)), pa.string())
+    make = {
+        "user": name,
+        "item": name,
+        "time": _remembered(lambda cell: storable_number(time_in(cell, day_first, comma)), pa.float64()),
+        "rating": _remembered(lambda cell: rating_in(cell, comma), pa.float64()),
+    }
+    measured = [column for role, column in found.items() if role in ("time", "rating")]
+    noted = False
+    for batch in table.batches(counts, list(found.values()), measured, progress):
+        made = {role: make[role](batch.columns[column]) for role, column in found.items()}
+        if "time" in made and not noted:
+            wrong = np.flatnonzero(np.isnan(made["time"].fill_null(0.0)))
+            for row in wrong[:1].tolist():
+                cell, noted = str(batch.columns[found["time"]][row])[:40], True
+                notes.append(f"{table.path.name}, line {batch.lines[row]:,}: {cell!r} is no time")
+        collector.add(made["user"], made["item"], made.get("time"), made.get("rating"))
+    return collector.collected()
 
 
 def _remembered(make: Callable[[Any], Any], kind: pa.DataType) -> Callable[[list[Any]], pa.Array]:

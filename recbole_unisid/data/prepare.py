@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, write_dataset
-from recbole_unisid.data.atomic_reader import read_interactions
+from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, read_interactions, write_dataset
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder, folder_in_recbole, writing_to
 from recbole_unisid.data.filters import Policy, checked_duplicates
 from recbole_unisid.data.interactions import InteractionCollector
@@ -33,25 +33,12 @@ def prepare(
     check_counts: bool = True,
     progress: bool = True,
 ) -> Summary:
-    """Prepare a public data set from its originals.
+    """Prepare a public data set, by RecBole's name of it, from its originals in ``data_path/name``.
 
-    Parameters
-    ----------
-    name : str
-        RecBole's, such as ``amazon-beauty``, ``amazon-video-games-18`` or ``ml-1m``. ``yelp`` needs the person's own
-        download.
-    data_path : str or Path
-        Folder of all data sets; this one gets ``data_path/name``, its originals ``originals`` in there.
-    raw : str or Path or None
-        A folder that has the originals already; then nothing is fetched.
-    mirrors : sequence of str
-        Addresses of folders with the originals, tried before the known ones.
-    core : int or None
-        Another k for the k-core than the one that the set was published with.
-    duplicates : str or None
-        Another policy for repeats (:data:`.Duplicates`).
-    check_counts : bool
-        Whether the published numbers must come out; never asked of another `core` or `duplicates`.
+    The names are those of the catalogue, such as ``amazon-beauty``, ``amazon-video-games-18`` or ``ml-1m``; ``yelp``
+    needs the person's own download. With `raw`, a folder that has the originals already, nothing is fetched; otherwise
+    the `mirrors`, addresses of folders, are tried before the known ones. Another `core` (the k of the k-core) or policy
+    for `duplicates` (:data:`.Duplicates`) than the published set's is not checked against the published counts.
 
     Raises
     ------
@@ -123,16 +110,20 @@ def _build(
     missing = of_items.pop("not in the table", 0)
     notes = [f"{missing:,} of the items have no line in {originals[1].path.name}: no text"] if missing else []
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    return Summary.of(
-        folder, log, read=read, skipped=skipped, dropped=dropped, coverage=coverage, notes=notes
-    )
+    tallies: dict[str, Mapping[str, Any]] = {
+        "read": read,
+        "skipped": skipped,
+        "dropped": dropped,
+        "coverage": coverage,
+    }
+    return Summary.of(folder, log, tallies, notes)
 
 
 def _known(name: str, data_path: str | Path) -> KnownDataset:
     """The catalogue's entry, or the nearest names."""
     if name in CATALOGUE:
         return CATALOGUE[name]
-    there = data_sets_in(data_path)
+    there = sorted(path.stem for path in Path(data_path).glob("*/*.inter") if path.stem == path.parent.name)
     raise UserError(
         f"Unknown data set {name!r}.{did_you_mean(name, [*CATALOGUE, IN_RECBOLE, *there])} "
         f"In {data_path} there {'are ' + ', '.join(there) if there else 'is no data set'}; "
@@ -140,22 +131,11 @@ def _known(name: str, data_path: str | Path) -> KnownDataset:
     )
 
 
-def data_sets_in(data_path: str | Path) -> list[str]:
-    """Names of the data sets in a folder: folders that hold an ``.inter`` file of their own name."""
-    root = Path(data_path)
-    if not root.is_dir():
-        return []
-    return sorted(path.parent.name for path in root.glob("*/*.inter") if path.stem == path.parent.name)
-
-
 def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -> Path:
     """Return a data set's folder, preparing the set first where it is missing.
 
-    Raises
-    ------
-    UserError
-        For an unknown name that is not in `data_path` either (with the nearest names), for one that cannot
-        be had (with the files to put where), for files that changed since they were prepared.
+    ``UserError`` for an unknown name that is not in `data_path` either (with the nearest names), for one that cannot be
+    had (with the files to put where), for files that changed since they were prepared.
     """
     folder = _existing(name, data_path)
     if folder is not None:
@@ -170,10 +150,7 @@ def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -
 def find_dataset(name: str, data_path: str | Path) -> Path:
     """Return a data set's folder; unlike :func:`ensure_dataset` it fetches nothing.
 
-    Raises
-    ------
-    UserError
-        When it is not there, with the nearest names that are; for files that changed.
+    ``UserError`` where it is not there (with the nearest names that are), or files have changed.
     """
     folder = _existing(name, data_path)
     if folder is None:
@@ -202,4 +179,4 @@ def _copy_from_recbole(folder: Path) -> Summary:
     counts = Counter[str]()
     log = read_interactions(folder / f"{IN_RECBOLE}.inter", counts).in_order()
     read = {"lines of interactions": counts.pop("lines")}
-    return Summary.of(folder, log, read=read, skipped=counts, dropped={}, coverage={})
+    return Summary.of(folder, log, {"read": read, "skipped": counts, "dropped": {}, "coverage": {}})

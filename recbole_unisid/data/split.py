@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.data.ties import require_times
+from recbole_unisid.data.sequences import UserSequences, require_times
 from recbole_unisid.errors import UserError
 
 #: What an interaction is for. CONTEXT is seen in training but is no target (a user's first item);
@@ -66,10 +65,7 @@ def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> S
     cut by them, otherwise the targets of all users in the order of their times. A user's first interaction is never a
     target.
 
-    Raises
-    ------
-    UserError
-        When nothing is left to train or to test on, or an order of all users is asked for and there are no times.
+    Nothing left to train or to test on, or no times for an order of all users, is a ``UserError``.
 
     Notes
     -----
@@ -116,14 +112,9 @@ def random_order(
     """Split interactions that are drawn at random instead of taken in time.
 
     `cut` gets sequences in random order, with random numbers for times. The seed of the draw belongs to the protocol.
-
-    Returns
-    -------
-    order : ndarray of int64, shape [interactions]
-        Where each interaction stood: a user's training comes first, in time, then what is held out, so that every
-        history is what was trained on, as it is for a model without order.
-    split : Split
-        Of the interactions in that order.
+    The split is of the interactions in the order that is given with it, shape [interactions]: a user's training comes
+    first, in time, then what is held out, so that every history is what was trained on, as it is for a model without
+    order.
     """
     drawn = np.random.default_rng(seed).random(len(sequences.items))
     shuffled = np.lexsort((drawn, sequences.users))
@@ -142,11 +133,7 @@ def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: 
     The moments are the same for all users, so that no model has seen the future of others. Every interaction of a
     period with something before it in its user's sequence is a target. Interactions of one time are in one period, so
     coarse times make the two later periods somewhat longer than their shares.
-
-    Raises
-    ------
-    UserError
-        The data gives an order alone, or a period has no target.
+    Data that gives an order alone, or a period without a target, is a ``UserError``.
     """
     if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
         raise UserError(
@@ -183,16 +170,10 @@ def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) 
     cold choose the model, so that nothing is known of cold items before the test. Cold items stand in histories,
     where a model may know them by their text alone. They are those with a training count of 0 (an item that
     leave-one-out never trains either may be among them). The seed of the draw belongs to the protocol.
+    A share that leaves nothing to train or to test on is a ``UserError``.
 
-    Raises
-    ------
-    UserError
-        The share leaves nothing to train or to test on.
-
-    References
-    ----------
-    TIGER's study of unseen items (Rajput et al., NeurIPS 2023, section 4.3) takes 5 % of the test
-    items out of training.
+    TIGER's study of unseen items (Rajput et al., NeurIPS 2023, section 4.3) takes 5 % of the test items out of
+    training.
     """
     if not 0 < share < 1:
         raise UserError(f"split cold_items cannot have share {share}: it must be between 0 and 1")

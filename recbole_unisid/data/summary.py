@@ -38,30 +38,24 @@ class Summary:
         cls,
         folder: Path,
         log: Interactions,
-        *,
-        read: Mapping[str, int],
-        skipped: Mapping[str, int],
-        dropped: Mapping[str, int],
-        coverage: Mapping[str, float],
-        dry_run: bool = False,
+        tallies: Mapping[str, Mapping[str, Any]],
         notes: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> Summary:
-        """The account of these finished interactions."""
+        """The account of finished interactions; the tallies are read, skipped, dropped and coverage."""
         users, items, interactions = log.counts
+        account: dict[str, Any] = {kind: dict(tally) for kind, tally in tallies.items()}
         return cls(
             name=folder.name,
             folder=folder,
             dry_run=dry_run,
-            read=dict(read),
-            skipped=dict(skipped),
-            dropped=dict(dropped),
             users=users,
             items=items,
             interactions=interactions,
             tied=log.tied_share,
             timed=log.timed,
-            coverage=dict(coverage),
             notes=(*notes, *_notes_on(log)),
+            **account,
         )
 
     def as_table(self) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recbole_unisid.data.identifiers import identifier_places, numbered_by_appearance
-from recbole_unisid.data.leaks import at_least_as_popular
+from recbole_unisid.data.leaks import at_least_as_popular, identifier_places, numbered_by_appearance
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
 from recbole_unisid.evaluation.candidates import seen_pairs

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 
-from recbole_unisid.data.identifiers import alike
+from recbole_unisid.data.atomic_text import alike
 from recbole_unisid.data.sequences import UserSequences, group_by_user
 from recbole_unisid.data.split import TEST, TRAIN, VALID, Split
 from recbole_unisid.errors import UserError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.config.settings import as_list
-from recbole_unisid.data.identifiers import alike
+from recbole_unisid.data.atomic_text import alike
 from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.sequences import UserSequences, shuffle_ties
 from recbole_unisid.data.split import (
     Split,
     cold_items,
@@ -19,7 +19,6 @@ from recbole_unisid.data.split import (
     random_order,
     ratio,
 )
-from recbole_unisid.data.ties import shuffle_ties
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.recbole_adapter.registry import ChosenModel
 

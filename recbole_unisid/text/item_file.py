@@ -29,11 +29,8 @@ def read_item_file(
     end at ``\n`` or ``\r\n`` only: ``str.splitlines`` would also cut at U+2028, U+0085 and others, which real
     titles hold. Empty lines are skipped.
 
-    Raises
-    ------
-    UserError
-        When the file is missing, empty, wrongly encoded, has a bad header, a line with the wrong number of
-        columns, an item twice, or no item at all.
+    A missing, empty or wrongly encoded file, a bad header, a line with the wrong number of columns, an item twice and a
+    file without items are each a ``UserError``.
     """
     path = Path(path)
     lines = _lines(path, encoding)
@@ -42,8 +39,7 @@ def read_item_file(
     if id_field not in names:
         hint = did_you_mean(id_field, names) or " Name it with ITEM_ID_FIELD."
         raise UserError(f"{path}: no column {id_field!r}; it has {', '.join(names)}.{hint}")
-    rows: list[list[str]] = []
-    seen: dict[str, int] = {}
+    rows: dict[str, tuple[int, list[str]]] = {}  # by item: the number of the line, its cells
     id_column = names.index(id_field)
     for number, line in enumerate(lines[1:], start=2):
         if not line:
@@ -55,21 +51,18 @@ def read_item_file(
                 "a text must not hold the separator or a line break."
             )
         item = cells[id_column]
-        if item in seen:
+        if item in rows:
             raise UserError(
-                f"{path}: item {item!r} stands twice (lines {seen[item]} and {number}); keep one."
+                f"{path}: item {item!r} stands twice (lines {rows[item][0]} and {number}); keep one."
             )
-        seen[item] = number
-        rows.append(cells)
+        rows[item] = number, cells
     if not rows:
         raise UserError(f"{path} has a header but no item; add one line an item.")
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    others = [index for index in range(len(names)) if index != id_column]
-    return ItemTable(
-        ids=columns[id_column],
-        columns={names[index]: columns[index] for index in others},
-        types={names[index]: types[names[index]] for index in others},
+    columns = dict(
+        zip(names, map(list, zip(*(cells for _, cells in rows.values()), strict=True)), strict=True)
     )
+    types.pop(id_field)
+    return ItemTable(columns.pop(id_field), columns, types)
 
 
 def _lines(path: Path, encoding: str) -> list[str]:

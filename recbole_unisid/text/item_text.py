@@ -29,11 +29,7 @@ def default_fields(table: ItemTable) -> list[str]:
     Title, price, brand, categories, release year, whichever of them the table has. A description joins only
     where there is no title, since it is long and the encoders read a few hundred tokens. A table with
     none of the common names gives all its text columns (``token_seq``), failing these its tokens.
-
-    Raises
-    ------
-    UserError
-        When the table has no column that could be text.
+    A table without a column that could be text is a ``UserError``.
     """
     fields = _fields_found(table)
     if not fields:
@@ -60,18 +56,10 @@ def item_texts(
 ) -> list[str]:
     """The text of each item; '' for one that the table lacks or whose fields are all empty.
 
-    Categories are written ``a; b; c`` without the root that nearly all items share (method: the text of an
-    item is title; price; brand; category; category; ...).
-
-    Parameters
-    ----------
-    fields : sequence of str, optional
-        Columns to use, joined by ``"; "``, empty ones left out. By default :func:`default_fields`.
-    template : str, optional
-        Instead of the join: a text with ``{column}`` in it, such as ``"{title} by {brand}"``.
-        With `fields` too, it may name only these.
-    roots : mapping of str, optional
-        The root to leave out of each column of categories (:func:`category_roots`), by default this table's.
+    It is the `fields` (:func:`default_fields`), joined by ``"; "``, empty ones left out; or the `template`, a text with
+    ``{column}`` in it, such as ``"{title} by {brand}"``, which may name only the `fields` where both are given.
+    Categories are written ``a; b; c`` without the root that nearly all items share (method: the text of an item is
+    title; price; brand; category; category; ...): this table's, or that in `roots` (:func:`category_roots`).
 
     Raises
     ------
@@ -89,7 +77,9 @@ def item_texts(
     if template is not None and fields is not None and not set(names) <= set(fields):
         extra = sorted(set(names) - set(fields))[0]
         raise UserError(f"The text template names {extra!r}, which text_fields leaves out; add it there.")
-    columns = {name: _readable(name, table.columns[name], (roots or {}).get(name)) for name in names}
+    columns = {name: [cell.strip() for cell in table.columns[name]] for name in names}
+    for name in set(names) & set(CATEGORY_FIELDS):
+        columns[name] = ["; ".join(path) for path in _paths(columns[name], (roots or {}).get(name))]
     texts = {}
     for row, item in enumerate(table.ids):
         cells = [columns[name][row] for name in names]
@@ -133,13 +123,6 @@ def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
         for item, path in zip(table.ids, _paths(table.columns[field]), strict=True)
     }
     return [first.get(item, "") for item in item_ids]
-
-
-def _readable(name: str, column: list[str], root: str | None) -> list[str]:
-    """A column as it goes into a text."""
-    if name not in CATEGORY_FIELDS:
-        return [cell.strip() for cell in column]
-    return ["; ".join(path) for path in _paths(column, root)]
 
 
 def _paths(column: list[str], root: str | None = None) -> list[list[str]]:

@@ -34,12 +34,8 @@ def download(
     """Fetch a file from the first of these addresses that delivers it whole, and return that address.
 
     Until the file is whole and checked, ``<target>.part`` holds what has come; a later call, or the next mirror,
-    goes on from there. Without a checksum, gzip and zip files prove themselves by their own.
-
-    Raises
-    ------
-    UserError
-        With every mirror's failure in one line, or when the disk refuses.
+    goes on from there. Without a checksum, gzip and zip files prove themselves by their own. Where all mirrors fail, a
+    ``UserError`` names every failure.
     """
     part = target.with_name(target.name + ".part")
     failures: list[str] = []

@@ -58,10 +58,7 @@ def bar_of_bytes(total: int | None, name: str, progress: bool, initial: int = 0)
 def unpacked(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
     """A file as a stream of bytes, gzip unpacked, and a function that moves the bar to where it is read.
 
-    Raises
-    ------
-    UserError
-        When the file cannot be read, or its gzip data is cut off or damaged.
+    A file that cannot be read, or whose gzip data is cut off or damaged, is a ``UserError``.
     """
     unpack: Any = igzip.IGzipFile
     try:
@@ -96,11 +93,6 @@ def read_blocks(
     """Yield a text file in blocks of whole lines, unpacked in a thread of its own.
 
     ``lines`` is counted up for every line, ``line too long`` for what is skipped.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be read, or its gzip data is cut off or damaged.
     """
     rest, too_long = b"", False  # the beginning of a line whose end is still to come
     size = min(_BLOCK, LONGEST_LINE)
@@ -167,9 +159,14 @@ class Rows(NamedTuple):
     faults: dict[str, list[int]]
 
 
-def read_rows(blocks: Iterable[Block], names: Sequence[str], separator: str) -> Iterator[Rows]:
-    """Cut lines at a separator, whatever quotes they hold; every block gives a table with all `names`."""
-    return in_threads(lambda block: _rows_of(block, names, separator), blocks)
+def read_rows(
+    blocks: Iterable[Block], names: Sequence[str], separator: str, skip_blank_lines: bool = False
+) -> Iterator[Rows]:
+    """Cut lines at a separator, whatever quotes they hold; blank ones are faults, or skipped as RecBole does."""
+    for rows in in_threads(lambda block: _rows_of(block, names, separator), blocks):
+        if skip_blank_lines:
+            rows.faults.pop("blank line", None)
+        yield rows
 
 
 def _rows_of(block: Block, names: Sequence[str], separator: str) -> Rows:

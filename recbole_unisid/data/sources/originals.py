@@ -55,11 +55,8 @@ def find_originals(
 
     Fetched originals are kept in `folder`, with their checksums. In `raw`, a person's own folder, they must be,
     packed or unpacked; nothing is written there. `mirrors` are addresses of folders to try before the known ones.
-
-    Raises
-    ------
-    UserError
-        When a file is missing and cannot be fetched (saying which file to put where), or is not what was first seen.
+    A file that is missing and cannot be fetched (saying which to put where), or is not what was first seen, is a
+    ``UserError``.
     """
     originals = known.interactions, known.items
     if raw is not None:

@@ -66,21 +66,17 @@ class Table:
 def open_table(path: Path, encoding: str | None = None, quotes: str | None = None) -> Table:
     """Open a table by the ending of its name.
 
+    It is ``.csv``, ``.tsv``, ``.txt`` (first line: column names; the delimiter is found out), ``.jsonl``, ``.json``,
+    ``.ndjson`` (one object a line) or ``.parquet``; all but Parquet also with ``.gz``. Another ending, and a file that
+    cannot be read or is empty, is a ``UserError``.
+
     Parameters
     ----------
-    path : Path
-        ``.csv``, ``.tsv``, ``.txt`` (first line: column names; the delimiter is found out), ``.jsonl``,
-        ``.json``, ``.ndjson`` (one object a line), ``.parquet``; all but Parquet also with ``.gz``.
     encoding : str, optional
         Of CSV; None finds it out.
     quotes : str, optional
         ``none`` where a ``"`` in CSV is an ordinary character, ``csv`` where it quotes. None takes it for a
         quotation mark, but refuses a quoted cell over lines that look like rows.
-
-    Raises
-    ------
-    UserError
-        For another ending, a file that cannot be read or is empty.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
@@ -259,7 +255,9 @@ def _open_parquet(path: Path) -> Table:
     try:
         columns = parquet.ParquetFile(path).schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is no Parquet file that can be read ({_first_line(error)}).") from error
+        raise UserError(
+            f"{path} is no Parquet file that can be read ({str(error).splitlines()[0]})."
+        ) from error
 
     def batches(
         counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
@@ -271,11 +269,7 @@ def _open_parquet(path: Path) -> Table:
                 yield Batch({name: batch[name].to_pylist() for name in columns}, lines)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
-                f"{path} is damaged after {counts['lines']:,} rows ({_first_line(error)})."
+                f"{path} is damaged after {counts['lines']:,} rows ({str(error).splitlines()[0]})."
             ) from error
 
     return Table(path, columns, batches)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
