@@ -23,16 +23,9 @@ class DamagedFileError(ValueError):
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = None) -> None:
-    """Write arrays and what is to be known about them, atomically.
+    """Write arrays, their types and shapes, and what is to be known `about` them (JSON-like), atomically.
 
-    Parameters
-    ----------
-    path : Path
-        A safetensors file.
-    arrays : mapping of str to ndarray
-        The arrays; their types and shapes are kept.
-    about : JSON-like
-        Kept in the file's metadata with a SHA-256 of everything, which :func:`load_arrays` checks.
+    A SHA-256 of everything stands in the file's metadata; :func:`load_arrays` checks it.
     """
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(about, ensure_ascii=False)
@@ -41,19 +34,12 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = Non
 
 
 def load_arrays(path: Path) -> tuple[Arrays, Any]:
-    """Read what :func:`save_arrays` wrote.
-
-    Returns
-    -------
-    arrays : dict of str to ndarray
-    about : JSON-like
+    """Read the arrays that :func:`save_arrays` wrote, and what it was told about them.
 
     Raises
     ------
     DamagedFileError
         When the file is not exactly what was written.
-    FileNotFoundError
-        When there is none.
     """
     content = Path(path).read_bytes()
     try:

@@ -27,13 +27,7 @@ _PATIENCE = datetime.timedelta(hours=12)
 
 
 def join() -> None:
-    """Join the processes that torchrun started; alone, do nothing.
-
-    Raises
-    ------
-    UserError
-        When the environment speaks of several processes and they cannot be reached.
-    """
+    """Join the processes that torchrun started; alone, do nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
     try:
@@ -70,13 +64,7 @@ def is_writer() -> bool:
 
 @contextmanager
 def lost_process_explained() -> Iterator[None]:
-    """Turn the error of a broken connection into one line that says what to do.
-
-    Raises
-    ------
-    UserError
-        When another process of the run has died.
-    """
+    """Turn the error of a broken connection into a UserError that says what to do."""
     try:
         yield
     except RuntimeError as error:
@@ -90,13 +78,7 @@ def lost_process_explained() -> Iterator[None]:
 
 
 def wait_for_all() -> None:
-    """Wait until every process is here.
-
-    Raises
-    ------
-    UserError
-        When another process has died instead.
-    """
+    """Wait until every process is here; one that has died is a UserError."""
     if world() > 1:
         with lost_process_explained():
             dist.barrier()
@@ -120,35 +102,21 @@ class _Loss(torch.nn.Module):
         self.model, self.compute = model, compute
 
     def forward(self, interaction: Any) -> Any:
-        """Compute the loss of one batch."""
         return self.compute(interaction)
 
 
 def synchronised(
     model: torch.nn.Module, compute: Callable[[Any], Any], every_parameter: bool
 ) -> Callable[[Any], Any]:
-    """Wrap a loss so that its backward pass averages the gradients over all processes.
+    """Wrap a model's loss of a batch's share so that its backward pass averages gradients over all processes.
 
-    Parameters
-    ----------
-    model : Module
-        Whose parameters are trained.
-    compute : callable
-        Loss of one batch, on this process's share of it.
-    every_parameter : bool
-        Whether every parameter gets a gradient in every batch (saves a walk over the graph).
-
-    Returns
-    -------
-    callable
-        `compute` itself where there is one process only.
+    `every_parameter`: all get a gradient in every batch, which saves a walk over the graph.
     """
     if world() == 1:
         return compute
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # the option's new name is not in older versions of torch
+        # The option's new name is not in older versions of torch.
+        warnings.simplefilter("ignore", FutureWarning)
         wrapped: Callable[[Any], Any] = DistributedDataParallel(
             _Loss(model, compute), broadcast_buffers=False, find_unused_parameters=not every_parameter
         )
@@ -156,24 +124,12 @@ def synchronised(
 
 
 def share(interaction: Any, target_field: str) -> tuple[Any, float]:
-    """This process's rows of a batch that every process has drawn.
+    """This process's rows of a batch that every process has drawn, every `world`-th, and their weight.
 
-    Parameters
-    ----------
-    interaction : Interaction
-        The whole batch.
-    target_field : str
-        Column of targets, shape [batch, length], 0 where there is none; without such a column each row
-        has one target.
-
-    Returns
-    -------
-    rows : Interaction
-        Every `world`-th row. A process for which none is left gets one, with weight 0: it takes part in
-        the step with a gradient of zeros.
-    weight : float
-        What to multiply the mean loss over the rows with, so that the mean of all processes' gradients is
-        the gradient of the mean loss over the batch.
+    The weight multiplies the mean loss over the rows, so that the mean of all processes' gradients is the gradient
+    of the mean loss over the batch. A process for which no row is left gets one of weight 0: it takes part in the
+    step with a gradient of zeros. `target_field` is a column of targets [batch, length], 0 where there is none;
+    without it each row has one target.
     """
     if world() == 1:
         return interaction, 1.0
@@ -197,17 +153,7 @@ def mean_over_processes(values: list[float]) -> list[float]:
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """Join all processes' rows, in the order of the processes.
-
-    Parameters
-    ----------
-    rows : Tensor, shape [own rows, ...]
-        Any number of rows a process, the same further dimensions everywhere.
-
-    Returns
-    -------
-    Tensor on the CPU, shape [all rows, ...]
-    """
+    """Join all processes' rows [own rows, ...], on the CPU and in the order of the processes: [all rows, ...]."""
     rows = rows.detach().cpu()
     if world() == 1:
         return rows

@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterable
 
 
 class UserError(ValueError):
-    """Bad input from a person or a file.
+    """Bad input from a person or a file, as one line: what is wrong, where, and how to mend it.
 
-    The command line prints the message alone, without a traceback, and exits with status 2.
-    Write it as one line: what is wrong, where, and how to mend it.
+    The command line prints the message alone and exits with status 2.
     """
 
 
@@ -48,19 +47,7 @@ def shown(value: object) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the known names nearest to a misspelt one.
-
-    Parameters
-    ----------
-    name : str
-        What was asked for.
-    known : iterable of str
-        Every name that would have been right.
-
-    Returns
-    -------
-    str
-        `` Did you mean X or Y?`` with a leading blank, or an empty string where nothing is near.
+    """Suggest the known names nearest to a misspelt one, a sentence with a leading blank; empty where none is near.
 
     Examples
     --------
@@ -73,11 +60,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def check_choice(setting: str, value: str, known: Collection[str]) -> None:
-    """Refuse a value that is none of those a setting may have.
-
-    Raises
-    ------
-    UserError
-    """
+    """Refuse a value that is none of those a setting may have."""
     if value not in known:
         raise UserError(f"{setting}={value!r} is none of {', '.join(known)}.{did_you_mean(value, known)}")

@@ -79,13 +79,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically; NaN and infinities are refused.
-
-    Raises
-    ------
-    ValueError
-        When `value` holds a float that JSON has no name for.
-    """
+    """Write `value` as indented JSON, atomically; NaN and infinities are a ValueError."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -99,17 +93,7 @@ def sha256_of(path: Path) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Hash values and arrays to 16 hexadecimal digits, the same in every process.
-
-    Parameters
-    ----------
-    *parts : bytes, str, numpy.ndarray or JSON-like values
-        What the hash must depend on. Every part is delimited, so ("ab", "c") differs from ("a", "bc").
-
-    Returns
-    -------
-    str
-        The first 16 hexadecimal digits of a SHA-256.
+    """The first 16 hexadecimal digits of a SHA-256 of bytes, arrays and JSON-like values, each part delimited.
 
     Examples
     --------

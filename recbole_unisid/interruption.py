@@ -16,10 +16,7 @@ _asked = False
 def listen() -> None:
     """From now on SIGINT and SIGTERM raise KeyboardInterrupt and are remembered; an earlier wish is forgotten.
 
-    Raises
-    ------
-    ValueError
-        Outside the main thread, where Python takes no signal handlers.
+    For the main thread, where alone Python takes signal handlers.
     """
     global _asked
     _asked = False
@@ -28,13 +25,7 @@ def listen() -> None:
 
 
 def heed() -> None:
-    """Stop here where a signal has asked for it.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After a signal since :func:`listen`.
-    """
+    """Raise KeyboardInterrupt where a signal has asked for it since :func:`listen`."""
     if _asked:
         raise KeyboardInterrupt
 

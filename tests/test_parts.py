@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import recbole_unisid
+from recbole_unisid.config.settings import settings
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 
@@ -94,3 +95,20 @@ def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folde
     assert "backbone" not in UniSIDConfig("UniSID", "ml-mini", given).hashed()
     other = UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini, backbone="own_parts:Sum"))
     assert other.hashed()["backbone"] == "own_parts:Sum"
+
+
+def test_a_registered_part_has_defaults_and_is_tried(
+    ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of the user's own: its ``defaults`` stand below what is given, and one that looks ahead is refused."""
+    given = settings_of(ml_mini)
+    Path("registered_parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(in_empty_folder)
+    for name in ("Sum", "Backwards"):
+        monkeypatch.setitem(settings()["backbone"].known, name, f"registered_parts:{name}")  # type: ignore[arg-type]
+    assert UniSIDConfig("UniSID", "ml-mini", given | {"backbone": "Sum"})["fade"] == 0.5
+    assert UniSIDConfig("UniSID", "ml-mini", given | {"backbone": "Sum", "fade": 0.25})["fade"] == 0.25
+    with pytest.raises(UserError, match="its transformer looks ahead"):
+        recbole_unisid.run(
+            "UniSID", "ml-mini", given | {"backbone": "Backwards", "fade": 0.25}, verbose=False
+        )

@@ -43,7 +43,7 @@ def test_stopping_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     def stop(_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("recbole_unisid.commands.inspect"), "parse_options", stop)
+    monkeypatch.setattr(options, "parse_options", stop)
     assert main(["inspect"]) == 130
     assert "goes on" in capsys.readouterr().err
 

@@ -295,5 +295,5 @@ def test_rates_follow_the_steps_and_go_on_after_a_restart() -> None:
     follow_schedule(second, "inverse_sqrt", 1.0, 2)
     second.load_state_dict(first.state_dict())
     assert steps(second, 1) == pytest.approx([2**-0.5])
-    with pytest.raises(UserError, match="schedule=cosine"):
+    with pytest.raises(UserError, match="schedule='cosine'"):
         follow_schedule(first, "cosine", 1.0, 2)

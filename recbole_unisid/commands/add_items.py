@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.commands.options import known_options
 from recbole_unisid.errors import UserError
 
 HELP = """\
@@ -25,11 +25,7 @@ trained, and the versions before stay as they are.
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    options = parse_options(arguments)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, {"run", "items", "columns", "vectors", "show_progress"}, "add-items")
+    options = known_options("add-items", HELP, arguments)
     for key in ("run", "items"):
         if key not in options:
             raise UserError(f"add-items needs --{key}=... (see add-items --help).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
+from recbole_unisid.commands.options import known_options, whole_number
 from recbole_unisid.errors import UserError
 
 HELP = """\
@@ -22,15 +22,11 @@ recommender.py, which reads them with numpy, onnxruntime, faiss and safetensors 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    options = parse_options(arguments)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, {"run", "to", "index", "catalogue"}, "export")
+    options = known_options("export", HELP, arguments)
     for key, what in (("run", "a run's folder"), ("to", "the folder to make")):
         if key not in options:
             raise UserError(f"export needs --{key}=..., {what} (see export --help).")
-    catalogue = whole_number(options, "catalogue", 1) if "catalogue" in options else None
+    catalogue = whole_number(options, "catalogue", 1)
     # The heavy imports come after --help.
     from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.export import export

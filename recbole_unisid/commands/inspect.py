@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from recbole_unisid.commands.options import parse_options, positional, refuse_unknown
+from recbole_unisid.commands.options import known_options, positional
 from recbole_unisid.data.inspection import inspect_dataset
 from recbole_unisid.errors import UserError
 
 HELP = """\
-usage: recbole-unisid inspect NAME [--data_path=dataset] [--format=table]
+usage: recbole-unisid inspect NAME [--data_path=dataset] [--format=table]     (or --dataset=NAME)
 
 Count users, items, lengths, ties and duplicates; measure the text of every field; test the leak controls;
 say what will break.
@@ -22,11 +22,7 @@ say what will break.
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     name, rest = positional(arguments)
-    options = parse_options(rest)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, {"data_path", "dataset", "format"}, "inspect")
+    options = known_options("inspect", HELP, rest)
     name = name or options.get("dataset")
     if name is None:
         raise UserError("inspect needs a data set's name (see inspect --help).")

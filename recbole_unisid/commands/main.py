@@ -28,19 +28,16 @@ SUBCOMMANDS = {
 
 def usage() -> str:
     """The text of ``recbole-unisid --help``."""
-    lines = [f"  {name:<10} {about}" for name, (_, about) in SUBCOMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: recbole-unisid SUBCOMMAND [--key=value ...]",
-            "",
-            "ID, semantic, unified or generative? Sequential recommenders side by side in RecBole.",
-            "",
-            *lines,
-            "",
-            "recbole-unisid SUBCOMMAND --help says more. Each takes --use=module:Class too: a class of your own that a",
-            "config file or a run folder names, and that is not imported without your word.",
-        ]
-    )
+    commands = "\n".join(f"  {name:<10} {about}" for name, (_, about) in SUBCOMMANDS.items())
+    return f"""\
+usage: recbole-unisid SUBCOMMAND [--key=value ...]
+
+ID, semantic, unified or generative? Sequential recommenders side by side in RecBole.
+
+{commands}
+
+recbole-unisid SUBCOMMAND --help says more. Each takes --use=module:Class too: a class of your own that a
+config file or a run folder names, and that is not imported without your word."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in SUBCOMMANDS:
             raise UserError(f"There is no subcommand '{name}'.{did_you_mean(name, SUBCOMMANDS)} See --help.")
         module = importlib.import_module(f"recbole_unisid.commands.{SUBCOMMANDS[name][0]}")
+        if {"-h", "--help"} & set(given) and name != "run":  # which says more of a --model
+            print(module.HELP, end="")
+            return 0
         status: int = module.main(given[1:])
         return status
     except UserError as error:

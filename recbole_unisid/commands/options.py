@@ -24,13 +24,7 @@ def positional(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:
 
 
 def take_extensions(arguments: Sequence[str]) -> list[str]:
-    """Use the classes of ``--use=module:Class[,module:Class...]`` and return the other arguments.
-
-    Raises
-    ------
-    UserError
-        When one cannot be imported, or none is named.
-    """
+    """Use the classes of ``--use=module:Class[,module:Class...]`` and return the other arguments."""
     others, rest = [], iter(arguments)
     for argument in rest:
         key, equals, value = argument.partition("=")
@@ -47,11 +41,6 @@ def take_extensions(arguments: Sequence[str]) -> list[str]:
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:
     """Read ``--key=value`` or ``--key value``; hyphens in keys are underscores, flags have the text ``True``.
-
-    Raises
-    ------
-    UserError
-        For anything else, or a key given twice with different values.
 
     Examples
     --------
@@ -103,14 +92,16 @@ def take_config_files(options: dict[str, str]) -> list[str]:
     return names
 
 
-def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: str) -> None:
-    """Refuse an option that a subcommand does not have.
+def known_options(command: str, usage: str, arguments: Sequence[str]) -> dict[str, str]:
+    """Options of a subcommand, all of which its `usage` names."""
+    options = parse_options(arguments)
+    names = re.findall(r"(?<!\w)--?([a-z][\w-]*)", usage)
+    refuse_unknown(options, {name.replace("-", "_") for name in names}, command)
+    return options
 
-    Raises
-    ------
-    UserError
-        For the first one, with the nearest that it has.
-    """
+
+def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: str) -> None:
+    """Refuse an option that a subcommand does not have."""
     for key in options:
         if key not in known:
             raise UserError(
@@ -118,15 +109,11 @@ def refuse_unknown(options: Mapping[str, str], known: Collection[str], command: 
             )
 
 
-def whole_number(options: Mapping[str, str], key: str, least: int, default: int = 0) -> int:
-    """An option that is a whole number.
-
-    Raises
-    ------
-    UserError
-        When it is none, or below `least`.
-    """
-    text = options.get(key, str(default))
+def whole_number(options: Mapping[str, str], key: str, least: int) -> int | None:
+    """An option that is a whole number from `least` on; None where it is not given."""
+    if key not in options:
+        return None
+    text = options[key]
     if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < least:
         raise UserError(f"--{key}={text} is no whole number from {least} on.")
     return int(text)

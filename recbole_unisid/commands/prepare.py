@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import parse_options, positional, refuse_unknown, whole_number
+from recbole_unisid.commands.options import known_options, positional, whole_number
 from recbole_unisid.data.atomic_files import is_prepared
 from recbole_unisid.data.columns import parse_columns
 from recbole_unisid.data.disk import dataset_folder
@@ -42,27 +42,12 @@ Your own tables (CSV, TSV, JSON lines, Parquet):
 """
 
 _OF_TABLES = ("dry_run", "items", "columns", "dates", "encoding", "quotes")
-_KEYS = {
-    "data_path",
-    "raw",
-    "mirror",
-    "core",
-    "duplicates",
-    "check_counts",
-    "from_csv",
-    "overwrite",
-    *_OF_TABLES,
-}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     name, rest = positional(arguments)
-    options = parse_options(rest)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, _KEYS, "prepare")
+    options = known_options("prepare", HELP, rest)
     summary = _from_tables(name, options) if "from_csv" in options else _from_originals(name, options)
     print(summary.as_table())
     return 0
@@ -116,7 +101,7 @@ def _from_originals(name: str | None, options: Mapping[str, str]) -> Summary:
         options.get("data_path", "dataset"),
         raw=options.get("raw"),
         mirrors=mirrors,
-        core=whole_number(options, "core", 0) if "core" in options else None,
+        core=whole_number(options, "core", 0),
         duplicates=options.get("duplicates"),
         check_counts=options.get("check_counts", "true").lower() != "false",
     )

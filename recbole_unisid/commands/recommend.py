@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
+from recbole_unisid.commands.options import known_options, whole_number
 from recbole_unisid.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,19 +36,6 @@ Recommend the next items, with titles, scores and the items of the history that 
   --device=cpu            or cuda
 """
 
-_KEYS = {
-    "run",
-    "user",
-    "history",
-    "file",
-    "k",
-    "seen",
-    "format",
-    "catalogue",
-    "leave_out",
-    "data_path",
-    "device",
-}
 #: Scores (histories x items) that are held at once.
 _SCORES = 1 << 24
 _ROWS = 256
@@ -56,11 +43,7 @@ _ROWS = 256
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    options = parse_options(arguments)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, _KEYS, "recommend")
+    options = known_options("recommend", HELP, arguments)
     asked = [key for key in ("user", "history", "file") if key in options]
     if "run" not in options or len(asked) != 1:
         raise UserError("recommend needs --run=R and one of --user, --history and --file (see --help).")
@@ -70,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.loaded import load
 
-    catalogue = whole_number(options, "catalogue", 1) if "catalogue" in options else None
+    catalogue = whole_number(options, "catalogue", 1)
     run = load(newest_run(options["run"]), catalogue, options.get("device", "cpu"), options.get("data_path"))
     try:
         _answer(run, options, kind)
@@ -83,7 +66,7 @@ def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
     """Print the recommendations of each request as soon as its batch is scored."""
     from recbole_unisid.serving.recommend import as_json_line, as_table, recommend
 
-    k, seen = whole_number(options, "k", 1, default=10), options.get("seen", "filter")
+    k, seen = whole_number(options, "k", 1) or 10, options.get("seen", "filter")
     write = as_table if kind == "table" else as_json_line
     size = max(1, min(_ROWS, _SCORES // (run.n_items + 1)))
     for batch in _batches(_requests(run, options), size):
@@ -96,7 +79,7 @@ def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
 def _requests(run: LoadedRun, options: Mapping[str, str]) -> Iterator[Request]:
     from recbole_unisid.serving.requests import Requests
 
-    requests = Requests(run, whole_number(options, "leave_out", 0, default=0))
+    requests = Requests(run, whole_number(options, "leave_out", 0) or 0)
     if "user" in options:
         yield requests.of_user(options["user"])
     elif "history" in options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown
+from recbole_unisid.commands.options import known_options
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_text
 from recbole_unisid.report.gather import gather_report
@@ -29,11 +29,7 @@ Write report.html, leaderboard.md and leaderboard.csv about finished runs of one
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     folders = [argument for argument in arguments if not argument.startswith("-")]
-    options = parse_options([argument for argument in arguments if argument.startswith("-")])
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, {"to", "reference", "item_file", "latex"}, "report")
+    options = known_options("report", HELP, [argument for argument in arguments if argument.startswith("-")])
     runs = find_runs(folders)
     if not runs:
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from recbole_unisid.commands.options import parse_options, refuse_unknown, whole_number
+from recbole_unisid.commands.options import known_options, whole_number
 from recbole_unisid.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,18 +27,12 @@ extra: pip install 'recbole_unisid[serve]'.
   --workers=1             processes that answer; those of an export share its vectors in memory
 """
 
-_KEYS = {"run", "export", "host", "port", "allowed_hosts", "workers"}
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    options = parse_options(arguments)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
-    refuse_unknown(options, _KEYS, "serve")
-    host, port = options.get("host", "127.0.0.1"), whole_number(options, "port", 0, default=8000)
-    workers = whole_number(options, "workers", 1, default=1)
+    options = known_options("serve", HELP, arguments)
+    host, port = options.get("host", "127.0.0.1"), whole_number(options, "port", 0)
+    port, workers = 8000 if port is None else port, whole_number(options, "workers", 1) or 1
     if port > 65535:
         raise UserError(f"--port={port} is no port; give a number up to 65535.")
     if workers > 256:

@@ -35,9 +35,6 @@ The settings are those of UniSID (properties/model/UniSID.yaml), or of --model=M
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     options = parse_options(arguments)
-    if options.pop("help", None):
-        print(HELP, end="")
-        return 0
     from recbole_unisid.config.given import DEFAULT_MODEL, given_settings
     from recbole_unisid.plugins.loading import short_name, use_named
 

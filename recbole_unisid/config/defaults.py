@@ -18,13 +18,7 @@ _MOST_PARTS = 10_000
 
 @cache
 def properties_folder() -> Path:
-    """The folder of defaults: inside the package when installed, beside it in a checkout.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the installation lost its data files.
-    """
+    """The folder of defaults: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "properties", package.parent / "properties"):
         if (folder / "overall.yaml").is_file():
@@ -62,13 +56,7 @@ _SafeLoader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping with numbers such as ``1e-3`` understood as floats.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, is not YAML or holds something else than settings.
-    """
+    """Read a file of settings; numbers such as ``1e-3`` are floats."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_SafeLoader)
     except FileNotFoundError:
@@ -136,13 +124,7 @@ def overall_defaults() -> dict[str, Any]:
 
 
 def model_defaults(model: str, recipe: str = "default") -> dict[str, Any]:
-    """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's.
-
-    Raises
-    ------
-    UserError
-        When the model has no such recipe.
-    """
+    """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's."""
     path = properties_folder() / "model" / f"{model}.yaml"
     defaults = read_yaml(path) if path.is_file() else {}
     recipes: dict[str, dict[str, Any]] = {"default": {}} | defaults.pop("recipes", {})

@@ -54,13 +54,7 @@ def parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_settings(config_files: Iterable[str | Path], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge files, later ones over earlier ones, and `settings` over all of them.
-
-    Raises
-    ------
-    UserError
-        For a file that cannot be read, or one that names further files.
-    """
+    """Merge files, later ones over earlier ones, and `settings` over all of them."""
     merged: dict[str, Any] = {}
     for file in config_files:
         content = read_yaml(Path(file).expanduser())
@@ -77,13 +71,7 @@ def given_settings(config_files: Iterable[str | Path], settings: Mapping[str, An
 
 
 def take_dataset(settings: dict[str, Any], named: str | None = None) -> str:
-    """Take the data set's name out of `settings`; what was `named` in the call goes before it.
-
-    Raises
-    ------
-    UserError
-        When it is no name.
-    """
+    """Take the data set's name out of `settings`; what was `named` in the call goes before it."""
     found = settings.pop("dataset", DEFAULT_DATASET)
     dataset = found if named is None else named
     if not isinstance(dataset, str) or not dataset:
@@ -95,11 +83,6 @@ def take_models(settings: dict[str, Any], named: Any = None) -> list[str]:
     """Take the models' names out of `settings`; what was `named` in the call goes before them.
 
     Names stand in a text with commas between, or in a list; a class of one's own is put to use.
-
-    Raises
-    ------
-    UserError
-        When there is none, or something is neither.
 
     Examples
     --------

@@ -218,11 +218,6 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: s
     Of RecBole's settings without a description, a number must stay a number and true or false must stay so; `where`
     begins the message.
 
-    Raises
-    ------
-    UserError
-        For the first value that does not fit, with what would.
-
     Examples
     --------
     >>> check_values({"n_heads": 0}, {"n_heads": 2})

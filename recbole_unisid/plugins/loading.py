@@ -1,20 +1,20 @@
-"""Tokenizers, models and text encoders of the user's own, named ``module:Class``.
+"""Classes of the user's own, named ``module:Class``.
 
-Importing a module runs it. So a class is imported only for who asks for it by name: on the command line, in a
-call from Python, or by :func:`use`. A config file, a saved tokenizer or a run folder may name a class, but that
-alone never imports it.
+Importing a module runs it. So a class is imported only for who asks for it by name: on the command line, in a call
+from Python, or by :func:`use`. A config file, a tokenizer or a run folder that names a class never imports it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import inspect
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from recbole_unisid.plugins.source_code import is_edited, source_of
 
 #: Set in the environment, it keeps the traceback of an error in a module of one's own.
 TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
+#: Keys of the run itself, read before there is a Config.
+RUN_KEYS = frozenset({"model", "dataset", "seeds", "tune", "config_files", "verbose"})
 #: Settings that may name a class of a model's part, and all that may name a class.
 PART_SETTINGS = ("semantics", "backbone", "loss")
 CLASS_SETTINGS = ("tokenizer", "text_encoder", *PART_SETTINGS)
@@ -48,7 +50,7 @@ def use(extension: str | type[Any]) -> str:
     if isinstance(extension, type):
         reference, found = f"{extension.__module__}:{extension.__name__}", extension
     elif isinstance(extension, str) and is_reference(extension):
-        reference, found = extension, _as_it_is_now(extension)
+        reference, found = extension, _class_of(extension)
     else:
         raise UserError(
             f"{extension!r} names no class; write module:Class, such as my_module:MyModel.{own_class(extension)}"
@@ -85,9 +87,9 @@ def named_class(setting: str, name: str, known: Mapping[str, str]) -> type[Any]:
     if is_reference(name):
         return find(name, setting)
     if name not in known:
+        near = own_class(name) or did_you_mean(str(name), known)
         raise UserError(
-            f"{setting}={name!r} is none of {', '.join(known)}, nor module:Class of your own."
-            f"{own_class(name) or did_you_mean(str(name), known)}"
+            f"{setting}={name!r} is none of {', '.join(known)}, nor module:Class of your own.{near}"
         )
     module, _, kind = known[name].partition(":")
     found: type[Any] = getattr(importlib.import_module(module), kind)
@@ -101,16 +103,12 @@ def short_name(name: str) -> str:
 
 def class_of_file(name: str) -> str:
     """Suggest ``NAME:Class`` where a name is that of a module in the current folder; else an empty string."""
-    if not name.isidentifier() or not Path(f"{name}.py").is_file():
-        return ""
-    return f" {name}.py is a module: name its class, {name}:Class."
+    there = name.isidentifier() and Path(f"{name}.py").is_file()
+    return f" {name}.py is a module: name its class, {name}:Class." if there else ""
 
 
 def own_class(name: Any) -> str:
-    """Suggest ``module:Class`` for the bare name of a class in use, or of a module or class in the current folder.
-
-    A sentence with a leading blank; an empty string where nothing is like it.
-    """
+    """Suggest ``module:Class`` for the bare name of a class in use or of the current folder; else an empty string."""
     if not isinstance(name, str) or not name.replace(".", "").isidentifier():
         return ""
     module, _, last = name.rpartition(".")
@@ -122,9 +120,9 @@ def own_class(name: Any) -> str:
 
 
 def failed_in(error: BaseException) -> str | None:
-    """One line for an error that arose in a file of a class in use, or in calling its methods, with the place there.
+    """One line for an error of a class in use, with the place in its file or the method that was called.
 
-    None where it did not arise there, and where :data:`TRACEBACK` asks for the whole.
+    None for any other error, and where :data:`TRACEBACK` asks for the whole.
     """
     if os.environ.get(TRACEBACK):
         return None
@@ -153,25 +151,19 @@ def one_line(error: BaseException) -> str:
 
 
 def code_fingerprint(extension: type[Any]) -> str:
-    """Hash the source of a class and of those it is derived from, but for the packages underneath.
-
-    What else a module imports is not part of it.
-    """
-    parts = []
-    for base in extension.__mro__:
-        if _is_own(base):
-            parts.append([f"{base.__module__}:{base.__name__}", source_of(base)])
-    return fingerprint(parts)
+    """Hash the source of a class and of its own ancestors; what else a module imports is not part of it."""
+    return fingerprint(sources_of(extension))
 
 
-def sources_of(extension: type[Any]) -> list[Any]:
-    """What a class and those that it is derived from say (:func:`source_of`), but for the packages underneath."""
-    return [source_of(base) for base in extension.__mro__ if _is_own(base)]
+def sources_of(extension: type[Any]) -> list[tuple[str, Any]]:
+    """What a class and those it is derived from say (:func:`source_of`), by name, but for the packages underneath."""
+    own = [base for base in extension.__mro__ if base.__module__.partition(".")[0] not in _KNOWN_PACKAGES]
+    return [(f"{base.__module__}:{base.__name__}", source_of(base)) for base in own]
 
 
 def code_of(names: Iterable[Any]) -> dict[str, str]:
     """The hashes of those names that are classes in use, reference -> hash; for hashes of runs."""
-    found = {name for name in names if isinstance(name, str) and name in _in_use}
+    found = {name for name in names if isinstance(name, str)} & _in_use.keys()
     return {name: code_fingerprint(_in_use[name]) for name in sorted(found)}
 
 
@@ -193,18 +185,37 @@ def keys_in_use() -> frozenset[str]:
     return frozenset(key for extension in _in_use.values() for key in class_defaults(extension))
 
 
-def _as_it_is_now(reference: str) -> type[Any]:
-    """The class of a reference; a notebook may have defined it anew since it was named, or reloaded its module."""
+def check_class_defaults(
+    defaults: Mapping[str, object], model: str, known: Collection[str], read: Callable[[], Collection[str]]
+) -> None:
+    """Refuse a key that no class can set, one so like a `known` one that it is misspelt, and values no file can hold.
+
+    `read` finds, slowly, what RecBole's code reads beside these. Other new keys are the class's own.
+    """
+    for key, value in defaults.items():
+        if not isinstance(key, str) or key in RUN_KEYS | {"recipe"}:
+            raise UserError(
+                f"'{model}': defaults has {key!r}, which is no setting that a class can bring along."
+            )
+        if not _is_plain(value):
+            raise UserError(
+                f"'{model}': defaults has {key}={value!r}; a setting is a number, text, true, false, None, or a list "
+                "or mapping of such."
+            )
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
+        if near and key not in known and key not in read():
+            raise UserError(
+                f"'{model}': defaults has '{key}', which nothing reads. Did you mean {near[0]}? A setting of its own "
+                "needs a name less like that one."
+            )
+
+
+def _class_of(reference: str) -> type[Any]:
+    """Import a class; a notebook may have defined one in use anew since it was named, or reloaded its module."""
     module_name, _, class_name = reference.partition(":")
-    known = _in_use.get(reference)
-    if known is None:
-        return _import(module_name, class_name)
-    now = getattr(sys.modules.get(module_name), class_name, None)
-    return now if isinstance(now, type) and now.__qualname__ == known.__qualname__ else known
-
-
-def _import(module_name: str, class_name: str) -> type[Any]:
-    reference = f"{module_name}:{class_name}"
+    if known := _in_use.get(reference):
+        now = getattr(sys.modules.get(module_name), class_name, None)
+        return now if isinstance(now, type) and now.__qualname__ == known.__qualname__ else known
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a file of the folder shadows no installed module
     importlib.invalidate_caches()
@@ -223,12 +234,17 @@ def _import(module_name: str, class_name: str) -> type[Any]:
         raise UserError(f"'{module_name}' cannot be imported: {one_line(error)}{place}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise UserError(
-            f"Module '{module_name}' has no class '{class_name}'.{did_you_mean(class_name, classes)}"
+        near = did_you_mean(
+            class_name, [key for key, value in vars(module).items() if isinstance(value, type)]
         )
+        raise UserError(f"Module '{module_name}' has no class '{class_name}'.{near}")
     return found
 
 
-def _is_own(kind: type[Any]) -> bool:
-    return kind.__module__.partition(".")[0] not in _KNOWN_PACKAGES
+def _is_plain(value: object) -> bool:
+    """Whether a value comes back from a YAML file as it was."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

@@ -6,7 +6,7 @@ import copy
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -33,13 +33,15 @@ def check_transformer(name: str, transformer: Any, width: int, max_len: int) -> 
         raise UserError(f"{said} is {_kind(transformer)}; a torch.nn.Module is wanted.")
     # A generator of its own, and the process's put back: the run's numbers do not know of this trial.
     shape, generator = (2, 3, min(_LENGTH, max_len), width), torch.Generator().manual_seed(0)
-    items, others = torch.randn(shape, generator=generator).to(_device(transformer))
+    device = next(transformer.parameters(), torch.empty(0)).device
+    items, others = torch.randn(shape, generator=generator).to(device)
     with draws_put_back():
-        copied = _copied(transformer)
-        if copied is not None:
-            _check_gradient(said, copied.train(), items)
-            _check_independence(said, copied, items, others)
-        mode, tried = transformer.training, transformer if copied is None else copied
+        mode, tried = transformer.training, transformer
+        with suppress(Exception):  # whatever a module of somebody's own may hold that cannot be copied
+            tried = copy.deepcopy(transformer)  # its running means and the like may change
+        if tried is not transformer:
+            _check_gradient(said, tried.train(), items)
+            _check_independence(said, tried, items, others)
         try:
             _check_independence(said, tried.eval(), items, others)
         finally:
@@ -63,11 +65,13 @@ def check_loss(name: str, loss: Any) -> None:
 def check_scores(name: str, model: Any, batch: Any, flat: bool, sampled: bool) -> None:
     """Check the scores of the first two histories of an evaluation batch, which is on the model's device.
 
-    `sampled`: ``predict`` is asked for a score a row, not ``full_sort_predict`` for one of every item. `flat`:
-    RecBole's form, one row of all items after the other, will do.
+    `sampled`: of ``predict``, a score a row. `flat`: RecBole's form, one row of all items after the other, will do.
     """
-    method = "predict" if sampled or not _has(type(model), "full_sort_predict") else "full_sort_predict"
-    if not _has(type(model), method):
+    asked = ("predict",) if sampled else ("full_sort_predict", "predict")
+    # The base class's own only raise.
+    raises = "recbole.model.abstract_recommender"
+    method = next((one for one in asked if getattr(type(model), one).__module__ != raises), None)
+    if method is None:
         raise UserError(
             f"'{name}' has neither full_sort_predict nor predict(interaction), which this evaluation asks."
         )
@@ -98,14 +102,6 @@ def draws_put_back() -> Iterator[None]:
     finally:
         random.setstate(plain)
         np.random.set_state(arrays)  # noqa: NPY002
-
-
-def _copied(module: nn.Module) -> nn.Module | None:
-    """A copy, whose running means and the like may change; None of what cannot be copied."""
-    try:
-        return copy.deepcopy(module)
-    except Exception:  # whatever a module of somebody's own may hold
-        return None
 
 
 def _check_gradient(said: str, transformer: nn.Module, items: torch.Tensor) -> None:
@@ -172,8 +168,18 @@ def _states(said: str, transformer: nn.Module, items: torch.Tensor, seed: int = 
     torch.manual_seed(seed)
     of = f"[batch, length, width] = {list(items.shape)}"
     # A copy: it may write into what it is given.
-    states = _tried(f"{said} cannot read {of}", transformer, items.clone())
-    return _checked_states(said, states, items)
+    found = _tried(f"{said} cannot read {of}", transformer, items.clone())
+    if not isinstance(found, torch.Tensor) or found.shape != items.shape or found.dtype != torch.float32:
+        hint = " (of what a recurrent layer gives, take the first)" if isinstance(found, tuple) else ""
+        raise UserError(
+            f"{said} makes {_kind(found)}{hint} of {of}; a tensor of float32 and that shape is wanted, a state a "
+            "position."
+        )
+    if not torch.isfinite(found).all():
+        raise UserError(
+            f"{said} makes NaN or infinity before any training: a division by zero, or a row masked as a whole?"
+        )
+    return found
 
 
 def _tried(said: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -187,31 +193,7 @@ def _tried(said: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise UserError(f"{said}: {failed_in(error) or one_line(error)}") from error
 
 
-def _checked_states(said: str, found: Any, items: torch.Tensor) -> torch.Tensor:
-    if not isinstance(found, torch.Tensor) or found.shape != items.shape or found.dtype != torch.float32:
-        hint = " (of what a recurrent layer gives, take the first)" if isinstance(found, tuple) else ""
-        raise UserError(
-            f"{said} makes {_kind(found)}{hint} of [batch, length, width] = {list(items.shape)}; a tensor of float32 "
-            "and that shape is wanted, a state a position."
-        )
-    if not torch.isfinite(found).all():
-        raise UserError(
-            f"{said} makes NaN or infinity before any training: a division by zero, or a row masked as a whole?"
-        )
-    return found
-
-
-def _has(model: type[Any], method: str) -> bool:
-    """Whether a class has a method of its own in the place of the base class's that only raises."""
-    defined: str = getattr(model, method).__module__
-    return defined != "recbole.model.abstract_recommender"
-
-
 def _kind(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of {str(value.dtype).removeprefix('torch.')} and shape {list(value.shape)}"
     return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

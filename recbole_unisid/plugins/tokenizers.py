@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.plugins.arrays import returned_array
 
 if TYPE_CHECKING:
     from recbole_unisid.tokens.tokenizer import Tokenizer
@@ -25,11 +24,7 @@ _ROUNDED = 0.2
 def check_made(
     tokenizer: Tokenizer, settings: Mapping[str, inspect.Parameter], given: Mapping[str, Any], seed: int
 ) -> None:
-    """Check a tokenizer that has been made and not fitted yet.
-
-    Its `options` must be the `settings` of its constructor (beside the three of every tokenizer), no more and no
-    less, with the values `given`: codes are cached by them. Its seed must be `seed`.
-    """
+    """Check that `options`, which codes are cached by, are the constructor's `settings` with the values `given`."""
     owner = f"Tokenizer '{tokenizer.name}'"
     if getattr(tokenizer, "seed", None) != seed or not hasattr(tokenizer, "codebooks"):
         raise UserError(
@@ -49,11 +44,9 @@ def check_made(
         value = given.get(setting, parameter.default)
         # A value that was given, and the default in its stead: codes of one value would be served for another.
         if setting not in kept or kept[setting] == parameter.default != value:
-            wrong = (
-                f"{setting}={kept[setting]!r} where {value!r} was given"
-                if setting in kept
-                else f"no {setting!r}"
-            )
+            wrong = f"no {setting!r}"
+            if setting in kept:
+                wrong = f"{setting}={kept[setting]!r} where {value!r} was given"
             raise UserError(
                 f"{owner}: options() holds {wrong}, a setting of its constructor; codes are cached by what options() "
                 f"returns, so return {{'{setting}': self.{setting}}}, the value that was given, among them."
@@ -109,10 +102,7 @@ def check_codes(owner: str, codes: Any, n_items: int, sizes: Sequence[int]) -> N
 
 
 def check_copy(tokenizer: Tokenizer, copy: Tokenizer, vectors: NDArray[np.float32]) -> None:
-    """Check that a tokenizer made anew from `options` and `state` gives the codes of the fitted one.
-
-    `copy`, of the same settings and not fitted, is restored here; the first of `vectors` are compared.
-    """
+    """Check that `copy`, of the same settings, gives the codes of the fitted tokenizer once restored from its state."""
     some, state = vectors[:_COMPARED], tokenizer.state()
     codes = tokenizer.encode(some)
     try:
@@ -137,9 +127,8 @@ def check_copy(tokenizer: Tokenizer, copy: Tokenizer, vectors: NDArray[np.float3
 def check_each_by_itself(tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> None:
     """Check that a vector's codes depend neither on the vectors beside it nor on its place among them.
 
-    New items, encoded alone, would get codes of another meaning. The first vectors are encoded twice, the second
-    time with one of them in the place of half the others. Of those that stay in their place even the rounding is the
-    same; of the copies a few may differ by it.
+    The first vectors are encoded twice, the second time with one of them in the place of half the others. Of those
+    that stay in their place even the rounding is the same; of the copies a few may differ by it.
     """
     some = vectors[:_COMPARED]
     half = len(some) // 2
@@ -151,3 +140,29 @@ def check_each_by_itself(tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> 
             f"Tokenizer '{tokenizer.name}' gives a vector other codes among other vectors; choose_codes must choose "
             "each by itself (what depends on all items is computed in _fit and kept in state())."
         )
+
+
+def returned_array(value: Any) -> tuple[NDArray[Any], str]:
+    """An array of an array, a tensor of any device and type, or a list of numbers or rows, and words of what came.
+
+    An array of type object stands for nothing like an array.
+    """
+    nothing, kind = np.empty((), dtype=object), f"a {type(value).__name__}"
+    if value is None:
+        return nothing, "None (is its return missing?)"
+    try:
+        rows = [_plain(row) for row in value] if isinstance(value, (list, tuple)) else _plain(value)
+        array = np.asarray(rows)
+    except (ValueError, TypeError, RuntimeError) as error:
+        return nothing, f"{kind} that is no array ({error})"
+    if array.dtype.kind == "O":
+        return nothing, f"{kind} that is no array of numbers"
+    return array, f"{array.dtype} of shape {list(array.shape)}"
+
+
+def _plain(value: Any) -> Any:
+    """Of a tensor its numbers, of types that numpy knows."""
+    if not hasattr(value, "detach"):
+        return value
+    tensor = value.detach().cpu()
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor

@@ -19,13 +19,7 @@ from recbole_unisid.files import write_atomically
 def save_state(path: Path, state: Any) -> None:
     """Write nested dicts, lists and tuples of tensors, arrays, sparse matrices and scalars, atomically.
 
-    Parameters
-    ----------
-    path : Path
-        File to write.
-    state : nested containers
-        Keys of dicts may be strings or integers. Modules are left out (None): their weights belong to
-        the ``state_dict`` beside them.
+    Keys of dicts are strings or integers. Modules are left out: their weights stand in the ``state_dict`` beside them.
     """
     tensors: dict[str, torch.Tensor] = {}
     structure = json.dumps(_pack(state, tensors))

@@ -14,6 +14,7 @@ from recbole.evaluator import Collector
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.distributed import gather_rows
 from recbole_unisid.evaluation.candidates import sample_negatives, seen_pairs
+from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_among_sampled, ranks_from_scores
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
 
@@ -32,18 +33,9 @@ class Lister(Protocol):
 class RankRecorder:
     """Ranks of every target of one phase, under all candidate sets, from one pass of scores.
 
-    Parameters
-    ----------
-    sequences : UserSequences
-        All interactions.
-    targets : ndarray of int64, shape [cases]
-        Flat positions of the targets, ascending.
-    negatives : ndarray of int64, shape [users, count]
-        The fixed sampled candidates of each user (0 = none).
-    user_field : str
-        Column of a batch with the user number (from 1).
-    masked : bool
-        Whether the scores come with seen items at minus infinity (RecBole's general models).
+    `targets` are flat positions [cases], ascending; `negatives` the sampled candidates of each user [users, count]
+    (0: none); `user_field` is a batch's column of user numbers (from 1); `masked` whether the scores come with seen
+    items at minus infinity (RecBole's general models).
     """
 
     sequences: UserSequences
@@ -94,14 +86,17 @@ class RankRecorder:
         rows = row_of[self.sequences.owners(self.targets)]
         return self.targets[rows >= 0], rows[rows >= 0]
 
+    def _joined(self) -> dict[str, NDArray[np.int64]]:
+        return {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
+
     def gather(self) -> None:
         """Join the cases of all processes, each of which has scored its share."""
-        joined = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
-        self._parts = [{key: gather_rows(torch.from_numpy(joined[key])).numpy() for key in sorted(joined)}]
+        own = sorted(self._joined().items())
+        self._parts = [{key: gather_rows(torch.from_numpy(values)).numpy() for key, values in own}]
 
     def result(self) -> dict[str, NDArray[np.int64]]:
         """All ranks in the order of `targets`, one array a candidate set, shape [cases] each."""
-        joined = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
+        joined = self._joined()
         order = np.argsort(joined["position"])
         if not np.array_equal(joined["position"][order], self.targets):
             raise RuntimeError(f"{len(joined['position'])} of {len(self.targets)} test cases were scored")
@@ -125,32 +120,12 @@ class RankCollector(Collector):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.own_model: bool = config.is_own_model
+        # Of one evaluation: what takes our ranks from the same scores, whether this process has a share of the users
+        # only, the model where it lists its best items only, and counts [n_items + 1] that are to be the scores.
         self.recorder: RankRecorder | None = None
         self.gather = False
         self.lister: Lister | None = None
         self.popularity: torch.Tensor | None = None
-
-    def begin(
-        self,
-        recorder: RankRecorder | None,
-        gather: bool,
-        lister: Lister | None = None,
-        popularity: torch.Tensor | None = None,
-    ) -> None:
-        """Begin an evaluation.
-
-        Parameters
-        ----------
-        recorder : RankRecorder, optional
-            Takes our ranks from the same scores.
-        gather : bool
-            Whether this process evaluates a share of the users only.
-        lister : Lister, optional
-            The model, where it lists its best items only.
-        popularity : Tensor, shape [n_items + 1], optional
-            Training counts that our ranks are taken from, of a model that is to be popularity.
-        """
-        self.recorder, self.gather, self.lister, self.popularity = recorder, gather, lister, popularity
 
     def eval_batch_collect(
         self,
@@ -166,11 +141,9 @@ class RankCollector(Collector):
             if self.popularity is not None:  # what is masked stays so
                 scores = torch.where(torch.isinf(scores), scores, self.popularity.to(scores))
             found = self.recorder.record(scores, interaction, self.lister)
-        one_each = len(positive_u) == len(scores_tensor) and bool(
-            (positive_u == torch.arange(len(positive_u))).all()
-        )
-        others = {"rec.meanrank", "rec.score", "data.label"}
-        if not one_each or any(self.register.need(resource) for resource in others):
+        one_each = torch.equal(positive_u, torch.arange(len(scores_tensor)))
+        others = ("rec.meanrank", "rec.score", "data.label")
+        if not one_each or any(map(self.register.need, others)):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         if self.own_model and not self.register.need("rec.items"):
@@ -179,7 +152,11 @@ class RankCollector(Collector):
                 listed = None if self.lister is None else self.lister.listed
                 targets = positive_i.to(scores_tensor.device)
                 ranks = ranks_from_scores(scores_tensor, targets, listed=listed)["full_unfiltered"]
-            self._collect_ranks(torch.from_numpy(ranks))
+            # Hits from ranks by comparison: no top-k, and ties count against the model.
+            hit = (
+                torch.from_numpy(ranks)[:, None] == torch.arange(1, max(self.topk) + 1)
+            ).int()  # [batch, k]
+            self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
             return
         listed = min(max(self.topk), scores_tensor.shape[1])
         _, top = torch.topk(scores_tensor, listed, dim=-1)  # [batch, k]
@@ -189,13 +166,7 @@ class RankCollector(Collector):
             self.data_struct.update_tensor("rec.items", top)
         if self.register.need("rec.topk"):
             hit = (top == positive_i.to(top.device)[:, None]).int()
-            count = torch.ones(len(top), 1, dtype=torch.int, device=top.device)
-            self.data_struct.update_tensor("rec.topk", torch.cat((hit, count), dim=1))
-
-    def _collect_ranks(self, ranks: torch.Tensor) -> None:
-        """RecBole's matrix of hits from ranks by comparison: no top-k, and ties count against the model."""
-        hit = (ranks[:, None] == torch.arange(1, max(self.topk) + 1)).int()  # [batch, k]
-        self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
+            self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
 
     def get_data_struct(self) -> Any:
         """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""
@@ -213,3 +184,23 @@ class RankCollector(Collector):
             if key in self.data_struct:
                 del self.data_struct[key]
         return returned
+
+
+def protocol_score(ranks: NDArray[np.int64], metric: str) -> float:
+    """Mean of a metric over the validation targets' ranks, in which any letter case goes."""
+    return float(per_user_metric(ranks, metric.lower()).mean())
+
+
+@torch.no_grad()
+def sampled_ranks(model: Any, valid_data: Any, negatives: torch.Tensor) -> NDArray[np.int64]:
+    """Ranks of the validation targets among their fixed `negatives` [users, 99], scoring these alone."""
+    user_field = valid_data._dataset.uid_field
+    model.eval()
+    ranks: list[NDArray[np.int64]] = []
+    for interaction, _, _, targets in valid_data:
+        candidates = torch.cat([targets[:, None], negatives[interaction[user_field] - 1]], dim=1)
+        candidates = candidates.to(model.device)  # [batch, 1 + 99]
+        scores = model.score_candidates(interaction.to(model.device), candidates)
+        found = ranks_among_sampled(scores[:, 0], scores[:, 1:], candidates[:, 0], candidates[:, 1:])
+        ranks.extend(found.values())
+    return np.concatenate(ranks)

@@ -21,13 +21,12 @@ from recbole_unisid.config.settings import as_list, check_values, place_keys  # 
 from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
+from recbole_unisid.evaluation.metrics import FULL_CUTOFFS  # noqa: E402
 from recbole_unisid.plugins.loading import (  # noqa: E402
     CLASS_SETTINGS,
-    PART_SETTINGS,
+    check_class_defaults,
     class_defaults,
     code_of,
-    find,
-    is_reference,
 )
 from recbole_unisid.recbole_adapter.features import (  # noqa: E402
     feature_settings,
@@ -35,10 +34,9 @@ from recbole_unisid.recbole_adapter.features import (  # noqa: E402
     header,
     inter_columns,
 )
-from recbole_unisid.recbole_adapter.keys import check_class_defaults, check_known  # noqa: E402
-from recbole_unisid.recbole_adapter.protocol import check_protocol  # noqa: E402
-from recbole_unisid.recbole_adapter.registry import resolve  # noqa: E402
-from recbole_unisid.recbole_adapter.validation import check_list_length, check_metrics, check_protocol_metric  # noqa: E402
+from recbole_unisid.recbole_adapter.keys import check_known, documented_keys, recbole_code_keys  # noqa: E402
+from recbole_unisid.recbole_adapter.protocol import check_metrics, check_protocol, check_valid_metric  # noqa: E402
+from recbole_unisid.recbole_adapter.registry import part_classes, resolve  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(
@@ -57,36 +55,19 @@ LATER_SETTINGS = {
     "score_terms": [],
 }
 #: Lists that RecBole's code reads.
-LISTS = {
-    "metrics",
-    "topk",
-    "benchmark_filename",
-    "additional_feat_suffix",
-    "alias_of_user_id",
-    "alias_of_item_id",
-    "selected_features",
-    "score_terms",
-}
+LISTS = frozenset(
+    """
+    metrics topk benchmark_filename additional_feat_suffix alias_of_user_id alias_of_item_id selected_features
+    score_terms
+    """.split()  # noqa: SIM905
+)
 
 
 class UniSIDConfig(Config):
     """A run's settings, resolved.
 
-    From weak to strong: RecBole's defaults, ours (overall, data set, model, recipe), `settings`.
-
-    Parameters
-    ----------
-    model : str
-        A model of ours or of RecBole, or ``module:Class`` in use (:func:`recbole_unisid.use`).
-    dataset : str
-        Name of the data set (its folder under `data_path`).
-    settings : mapping, optional
-        What was given (:func:`~recbole_unisid.config.given.given_settings`); strings are parsed as literals.
-
-    Raises
-    ------
-    UserError
-        For an unknown model, recipe or key, or a value that cannot be used.
+    From weak to strong: RecBole's defaults, ours (overall, data set, model, recipe), a class's own, `settings`, of
+    which texts are parsed as literals. An unknown model, recipe or key, or a value that cannot be used, is a UserError.
     """
 
     def __init__(self, model: str, dataset: str, settings: Mapping[str, Any] | None = None) -> None:
@@ -127,11 +108,9 @@ class UniSIDConfig(Config):
         super()._load_internal_config_dict(kin, model_class, dataset)
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
         brought = class_defaults(model_class)
-        chosen = self.internal_config_dict | own | brought | self.external_config_dict
-        for setting in PART_SETTINGS:
-            if is_reference(str(chosen.get(setting))):
-                brought = class_defaults(find(chosen[setting], setting)) | brought
-        check_class_defaults(brought, model)
+        for part in part_classes(own | brought | self.external_config_dict):
+            brought = class_defaults(part) | brought
+        check_class_defaults(brought, model, documented_keys(), recbole_code_keys)
         check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")
         self.internal_config_dict.update(own | brought)
         check_values(self.external_config_dict, self.internal_config_dict)
@@ -159,18 +138,15 @@ class UniSIDConfig(Config):
             given = "negatives" in self.external_config_dict
             settings = self.external_config_dict if given else self.internal_config_dict
             settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
-        self._set_negatives(merged, model_class)
+        # A full softmax needs no sampled negatives; RecBole raises where its own default has them.
+        full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
+        if self.chosen.sequential and full_softmax:
+            self.internal_config_dict["train_neg_sample_args"] = None
 
     def _load_filtered(
         self, columns: dict[str, list[str]], settings: Mapping[str, Any], folder: Path
     ) -> None:
-        """Have the columns loaded that ``val_interval`` filters by, beside those that are read or named.
-
-        Raises
-        ------
-        UserError
-            When there is no such column, or one that is always read is left out of ``load_col``.
-        """
+        """Have the columns loaded that ``val_interval`` filters by, beside those that are read or named."""
         if settings.get("unload_col"):
             raise UserError(
                 "unload_col has no effect: only columns that are read are loaded; load_col names others."
@@ -186,23 +162,14 @@ class UniSIDConfig(Config):
             self.external_config_dict["load_col"] = columns
         for field in () if settings.get("benchmark_filename") else settings.get("val_interval") or ():
             suffixes = {"inter": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "user": "USER_ID_FIELD"}
-            held = {
-                s
-                for s in suffixes
-                if field in header(folder / f"{folder.name}.{s}", settings["field_separator"])
-            }
+            separator = settings["field_separator"]
+            held = [s for s in suffixes if field in header(folder / f"{folder.name}.{s}", separator)]
             if not held:
                 raise UserError(f"val_interval: no file of '{folder.name}' has a column '{field}'.")
             for suffix in held:
                 loaded = columns.setdefault(suffix, [settings[suffixes[suffix]]])
                 if isinstance(loaded, list) and field not in loaded:
                     loaded.append(field)
-
-    def _set_negatives(self, merged: dict[str, Any], model_class: type[Any]) -> None:
-        """A full softmax needs no sampled negatives; RecBole raises where its own default has them."""
-        full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
-        if self.chosen.sequential and full_softmax:
-            self.internal_config_dict["train_neg_sample_args"] = None
 
     def _init_device(self) -> None:
         """Choose the device without hiding GPUs from the rest of the process, as RecBole does."""
@@ -239,26 +206,11 @@ class UniSIDConfig(Config):
         super()._set_default_parameters()
         settings, usual = self.final_config_dict, overall_defaults()["eval_args"]
         check_protocol(settings, usual, self.chosen)
-        self._check_valid_metric()
+        check_valid_metric(settings, self.is_sequential)
         if settings["log_wandb"] and importlib.util.find_spec("wandb") is None:
             raise UserError("log_wandb=True needs the package wandb: pip install wandb.")
         self.final_config_dict["data_path"] = str(folder_to_read(self.dataset, data_path))
         self.data_root = data_path
-
-    def _check_valid_metric(self) -> None:
-        """RecBole finds out after the first epoch that it does not compute the metric it is to stop by."""
-        settings = self.final_config_dict
-        if settings["valid_candidates"] != "full_unfiltered":
-            check_protocol_metric(settings["valid_candidates"], settings["valid_metric"], self.is_sequential)
-            return
-        metric, _, cutoff = str(settings["valid_metric"]).partition("@")
-        # Of GAUC there is one figure for all cutoffs.
-        cutoffs = [""] if metric.lower() == "gauc" else [str(k) for k in settings["topk"]]
-        if metric.lower() not in [name.lower() for name in settings["metrics"]] or cutoff not in cutoffs:
-            raise UserError(
-                f"valid_metric={settings['valid_metric']} is none of the metrics {settings['metrics']} at "
-                f"topk={settings['topk']}; add it there or choose another."
-            )
 
     @property
     def is_own_model(self) -> bool:
@@ -273,7 +225,9 @@ class UniSIDConfig(Config):
     def make_model(self, dataset: Any) -> Any:
         """The model, on the run's device; it reads its sizes from the dataset."""
         model = self.model_class(self, dataset).to(self.final_config_dict["device"])
-        check_list_length(model)
+        listed, least = getattr(model, "listed", None), FULL_CUTOFFS[-1]
+        if listed and listed < least:
+            raise UserError(f"beams={listed} cannot be measured at {least} items: set beams to that or more.")
         return model
 
     def resolved(self) -> dict[str, Any]:
@@ -290,12 +244,8 @@ class UniSIDConfig(Config):
         # TIGER, which has no setting `loss`, had label_smoothing from the start.
         later = LATER_SETTINGS | ({"label_smoothing": 0.0} if "loss" in settings else {})
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
-        named = [
-            self.model,
-            *(settings.get(key) for key in CLASS_SETTINGS),
-            *(settings.get("score_terms") or []),
-        ]
-        code = code_of(named)
+        named = [settings.get(key) for key in CLASS_SETTINGS] + list(settings.get("score_terms") or [])
+        code = code_of([self.model, *named])
         return settings | {"code": code} if code else settings
 
 

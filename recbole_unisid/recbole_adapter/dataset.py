@@ -33,25 +33,17 @@ LOG = logging.getLogger("recbole_unisid")
 TARGET_POSITION = "target_position"
 
 
-class _AtomicFiles:
+class _AtomicFiles(Dataset):
     """What both kinds of dataset change about reading: text, times, and what to do without files."""
 
     config: UniSIDConfig
+    #: Every user's interactions, once the dataset has been built.
     sequences: UserSequences
+    inter_feat: Any
     #: Of an order or files that are their own split; None where :func:`.protocol.split_of` makes it.
     _split: Split | None = None
-    # What RecBole's Dataset sets.
-    inter_feat: Any
     item_feat: Any
     user_feat: Any
-    uid_field: str
-    iid_field: str
-    time_field: str
-    sort: Any
-    copy: Any
-    _drop_unused_col: Any
-    _del_col: Any
-    _change_feat_format: Any
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
         usual = self.config["encoding"]
@@ -59,7 +51,7 @@ class _AtomicFiles:
             if str(usual or "utf-8").lower() in ("utf-8", "utf8"):
                 self.config["encoding"] = "utf-8-sig"  # a spreadsheet's byte order mark is no part of a name
             try:
-                table: pd.DataFrame | None = super()._load_feat(filepath, source)  # type: ignore[misc]
+                table: pd.DataFrame | None = super()._load_feat(filepath, source)
             except (ValueError, pd.errors.ParserError) as error:
                 raise UserError(f"{filepath} cannot be read: {' '.join(str(error).split())}") from error
             finally:
@@ -88,23 +80,25 @@ class _AtomicFiles:
         return table
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
-        super()._load_inter_feat(token, dataset_path)  # type: ignore[misc]
+        super()._load_inter_feat(token, dataset_path)
+        if self.time_field not in self.inter_feat:
+            return
         keys = [f for f in (self.uid_field, self.iid_field, self.time_field) if f in self.inter_feat]
-        doubled = int(self.inter_feat.duplicated(keys).sum()) if self.time_field in self.inter_feat else 0
-        if doubled:
+        if doubled := int(self.inter_feat.duplicated(keys).sum()):
             LOG.warning(
                 "%s.inter: %d rows repeat another's user, item and time; rm_dup_inter=first keeps one of each user "
                 "and item", token, doubled,
             )  # fmt: skip
-        times = self.inter_feat.get(self.time_field)
-        if times is not None and not np.isfinite(times.to_numpy(np.float64)).all():
-            row = int(np.flatnonzero(~np.isfinite(times.to_numpy(np.float64)))[0]) + 2
-            raise UserError(f"{dataset_path}/{token}.inter, line {row}: the time is missing or not finite.")
+        wrong = np.flatnonzero(~np.isfinite(self.inter_feat[self.time_field].to_numpy(np.float64)))
+        if len(wrong):
+            raise UserError(
+                f"{dataset_path}/{token}.inter, line {wrong[0] + 2}: the time is missing or not finite."
+            )
 
     def _filter_inter_by_user_or_item(self) -> None:
         """Leave out what the user and item files lack, as RecBole does, and say so."""
         items, rows = self.inter_feat[self.iid_field].unique().tolist(), len(self.inter_feat)
-        super()._filter_inter_by_user_or_item()  # type: ignore[misc]
+        super()._filter_inter_by_user_or_item()
         if len(self.inter_feat) == rows:
             return
         twins = alike(items, self.item_feat[self.iid_field]) if self.item_feat is not None else []
@@ -129,18 +123,15 @@ class _AtomicFiles:
     def _filter_by_field_value(self) -> None:
         """Filter as RecBole does, and drop the interactions' columns that were loaded for it alone."""
         with self._leaving_something("val_interval"):
-            super()._filter_by_field_value()  # type: ignore[misc]
-        for field in {*(self.config["val_interval"] or ())} - {
-            self.uid_field,
-            self.iid_field,
-            self.time_field,
-        }:
+            super()._filter_by_field_value()
+        kept = {self.uid_field, self.iid_field, self.time_field}
+        for field in {*(self.config["val_interval"] or ())} - kept:
             if field in self.inter_feat:
                 self._del_col(self.inter_feat, field)
 
     def _filter_by_inter_num(self) -> None:
         with self._leaving_something("user_inter_num_interval", "item_inter_num_interval"):
-            super()._filter_by_inter_num()  # type: ignore[misc]
+            super()._filter_by_inter_num()
 
     @contextmanager
     def _leaving_something(self, *settings: str) -> Iterator[None]:
@@ -166,7 +157,7 @@ class _AtomicFiles:
         return held
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
-        interaction = super()._dataframe_to_interaction(data)  # type: ignore[misc]
+        interaction = super()._dataframe_to_interaction(data)
         time_field = self.config["TIME_FIELD"]
         if self.config["exact_times"] and time_field in data:
             # RecBole's float32 has 24 bits: seconds since 1970 need 31 (#2204).
@@ -182,7 +173,12 @@ class _AtomicFiles:
 
     def _find_sequences(self) -> NDArray[np.int64] | None:
         """Make :attr:`sequences` in the order of the protocol; how that reorders the rows by time, if it does."""
-        self.sequences, order, self._split = ordered(self.config, self._sequences_of(self.inter_feat))
+        users, items, times = (
+            self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field, self.time_field)
+        )
+        names = [np.asarray(self.field2id_token[f], np.str_) for f in (self.uid_field, self.iid_field)]
+        grouped = group_by_user(users - 1, items, times.astype(np.float64), names[0][1:], names[1])
+        self.sequences, order, self._split = ordered(self.config, grouped)
         return order
 
     @cached_property
@@ -204,7 +200,7 @@ class _AtomicFiles:
         """
         parts: list[Any] = []
         if self.config["split"] == "leave_one_out" and self.config["eval_args"]["order"] == "TO":
-            parts = super().build()  # type: ignore[misc]
+            parts = super().build()
             if self.config["benchmark_filename"]:
                 return parts
         else:
@@ -220,30 +216,9 @@ class _AtomicFiles:
             parts = [self.copy(self.inter_feat[np.flatnonzero(mask)]) for mask in masks]
         return parts
 
-    def _sequences_of(self, interactions: Interaction) -> UserSequences:
-        """Group the interactions, which stand in file order, by user."""
-        times = interactions[self.time_field].numpy().astype(np.float64)
-        return group_by_user(
-            interactions[self.uid_field].numpy() - 1,
-            interactions[self.iid_field].numpy(),
-            times,
-            _names(self, self.uid_field)[1:],
-            _names(self, self.iid_field),
-        )
-
-
-def _names(dataset: Any, field: str) -> NDArray[np.str_]:
-    return np.asarray(dataset.field2id_token[field], dtype=np.str_)
-
 
 class PrefixRowDataset(_AtomicFiles, SequentialDataset):
-    """A sequential dataset; :attr:`sequences` holds what the prefix rows were made from.
-
-    Attributes
-    ----------
-    sequences : UserSequences
-        Every user's interactions, once the dataset has been built.
-    """
+    """A sequential dataset; :attr:`sequences` holds what the prefix rows were made from."""
 
     def __init__(self, config: UniSIDConfig) -> None:
         self._whole_sequences = False
@@ -274,7 +249,7 @@ class PrefixRowDataset(_AtomicFiles, SequentialDataset):
         self.inter_feat = prefix_rows(self, TARGET_POSITION)
 
 
-class InteractionDataset(_AtomicFiles, Dataset):
+class InteractionDataset(_AtomicFiles):
     """A dataset of loose interactions for general models, with the same :attr:`sequences` and split."""
 
     def _change_feat_format(self) -> None:

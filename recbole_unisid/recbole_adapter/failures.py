@@ -30,11 +30,13 @@ def failures_explained(config: Any) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # whatever RecBole's models raise: their bounds are their own
-        name, compiler = (
-            config["model"],
-            type(error).__module__.startswith(("torch._dynamo", "torch._inductor")),
-        )
-        frame = _innermost(error)
+        name = config["model"]
+        compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        # The last place of RecBole's code or of ours on the way to the error.
+        frame = None
+        for step in traceback.extract_tb(error.__traceback__):
+            if any(Path(step.filename).is_relative_to(home) for home in (_RECBOLE, _OURS)):
+                frame = step
         theirs = frame is not None and Path(frame.filename).is_relative_to(_RECBOLE)
         if os.environ.get(TRACEBACK) or not (theirs or compiler or is_reference(name)):
             raise
@@ -45,17 +47,7 @@ def failures_explained(config: Any) -> Iterator[None]:
                 f"compile=True failed ({reason.strip()}); it needs a working C++ compiler (on CUDA Triton too). "
                 "Leave compile off to run without."
             ) from error
-        place = (
-            "" if frame is None else f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
-        )
+        place = f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" if frame else ""
         whose = f"'{name}'" if is_reference(name) else f"RecBole ({name})"
         line = failed_in(error) or f"{one_line(error)}{place}"
         raise UserError(f"{whose} fails on these settings and files: {line}") from error
-
-
-def _innermost(error: Exception) -> traceback.FrameSummary | None:
-    """The last place of RecBole's code or of ours on the way to an error."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if any(Path(frame.filename).is_relative_to(home) for home in (_RECBOLE, _OURS)):
-            return frame
-    return None

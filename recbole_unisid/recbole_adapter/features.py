@@ -37,11 +37,6 @@ def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
     """Columns to load from the interactions: user, item and time, nothing else.
 
     Every further column is copied into each prefix row of a sequential model and used by none.
-
-    Raises
-    ------
-    UserError
-        When the file lacks one of the three.
     """
     wanted = [settings["USER_ID_FIELD"], settings["ITEM_ID_FIELD"], settings["TIME_FIELD"]]
     if settings.get("benchmark_filename"):
@@ -53,32 +48,31 @@ def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
         columns = header(folder / name, settings["field_separator"])
         for field in wanted if columns else []:
             if field not in columns:
+                keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+                key = next((key for key in keys if settings[key] == field), "LIST_SUFFIX")
                 raise UserError(
                     f"{folder / name} has no column '{shown(field)}' (it has: {', '.join(columns)}); add it, or name "
-                    f"yours with --{_field_key(settings, field)}=..."
+                    f"yours with --{key}=..."
                 )
     return wanted
 
 
-def _field_key(settings: Mapping[str, Any], field: str) -> str:
-    keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
-    return next((key for key in keys if settings[key] == field), "LIST_SUFFIX")
-
-
 def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The key of the item features that a RecBole model reads, with the names that the file has for them.
-
-    Raises
-    ------
-    UserError
-        When the model wants features and the item file has none that fit.
-    """
+    """The key of the item features that a RecBole model reads, with the names that the file has for them."""
     if model not in FEATURE_KEYS:
         return {}
     key = FEATURE_KEYS[model]
-    names = settings[key] if isinstance(settings[key], list) else [settings[key]]
-    available = header(folder / f"{folder.name}.item", settings["field_separator"])
-    chosen = [_available_name(name, available, model, folder) for name in names]
+    file, chosen = folder / f"{folder.name}.item", []
+    available = header(file, settings["field_separator"])
+    for name in settings[key] if isinstance(settings[key], list) else [settings[key]]:
+        others = (name, *(CATEGORY_NAMES if name == "class" else ()))
+        found = next((other for other in others if other in available), None)
+        if found is None:
+            raise UserError(
+                f"{model} reads the item feature '{name}', but {file} has {', '.join(available) or 'no columns'}; set "
+                f"--{key} to one of them."
+            )
+        chosen.append(found)
     embedded = [] if model == "S3Rec" else settings["numerical_features"]
     for name in chosen:
         if not available[name].startswith("token") and name not in embedded:
@@ -91,26 +85,12 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
     return {key: chosen if isinstance(settings[key], list) else chosen[0]}
 
 
-def _available_name(name: str, available: Mapping[str, str], model: str, folder: Path) -> str:
-    if name in available:
-        return name
-    for other in CATEGORY_NAMES:
-        if name == "class" and other in available:
-            return other
-    raise UserError(
-        f"{model} reads the item feature '{name}', but {folder / (folder.name + '.item')} has "
-        f"{', '.join(available) or 'no columns'}; set --{FEATURE_KEYS[model]} to one of them."
-    )
-
-
 def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:
     """Default codebook sizes for a small catalogue, in powers of two.
 
-    With 256 codes a level, 300 items hardly share any, and a token says no more than an ID. Where an ID tells items
-    apart, three levels of one code for sixteen items do; tokens alone need all levels, of one code for four items
-    (validation on 300 items of ml-100k, three seeds).
-
-    Catalogues of `SMALL` items or more, by the rows of the file `items` below its header, keep the defaults.
+    With 256 codes a level, 300 items hardly share any. Where an ID tells items apart, three levels of one code for
+    sixteen items do; tokens alone need all levels, of one code for four (validation on 300 items of ml-100k, three
+    seeds). Catalogues of `SMALL` items or more, by the rows of the file `items`, keep the defaults.
     """
     if not items.is_file():
         return sizes

@@ -25,30 +25,23 @@ class StoredConfig(UniSIDConfig):
     """The settings of ``config.yaml``, read where the data set may not be."""
 
     def __init__(self, settings: Mapping[str, Any], device: str = "cpu") -> None:
-        place = self._place(device)
-        # A run that is older than a setting has the value that stood for it then.
-        known = model_defaults(resolve(str(settings["model"])).family)
-        then = {key: value for key, value in LATER_SETTINGS.items() if key in known}
-        given = then | dict(settings) | {"use_gpu": False}
-        if "table_init" in given:
-            given["table_init"] = (
-                "normal"  # the trained weights follow: nothing is to be computed for a start
-            )
-        super().__init__(str(given["model"]), str(given["dataset"]), given)
-        self["device"] = place
-
-    def _make_ready(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Nothing is read from the data set, so nothing is prepared or downloaded."""
-
-    @staticmethod
-    def _place(device: str) -> torch.device:
         try:
             place = torch.device(device)
         except RuntimeError:
             raise UserError(f"There is no device '{device}'; name cpu, cuda or cuda:1.") from None
         if place.type == "cuda" and not torch.cuda.is_available():
             raise UserError(f"There is no GPU here for device '{device}'; leave it out to use the CPU.")
-        return place
+        # A run that is older than a setting has the value that stood for it then.
+        known = model_defaults(resolve(str(settings["model"])).family)
+        then = {key: value for key, value in LATER_SETTINGS.items() if key in known}
+        given = then | dict(settings) | {"use_gpu": False}
+        if "table_init" in given:  # the trained weights follow: nothing is to be computed for a start
+            given["table_init"] = "normal"
+        super().__init__(str(given["model"]), str(given["dataset"]), given)
+        self["device"] = place
+
+    def _make_ready(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Nothing is read from the data set, so nothing is prepared or downloaded."""
 
 
 class StoredDataset:
@@ -99,22 +92,18 @@ def build_stored_model(
         line = " ".join(str(error).split())[:200]
         raise UserError(f"The weights are not those of this {name}: {line}") from None
     if config.chosen.family == "BERT4Rec":
-        _refuse_single_items(name, model)
+        score = model.full_sort_predict
+
+        def checked(interaction: Any) -> Any:
+            """All histories of one item would get one list."""
+            if bool((interaction[model.ITEM_SEQ_LEN] < 2).any()):
+                raise UserError(
+                    f"RecBole's {name} leaves out the first item of a history; give it two items or more."
+                )
+            return score(interaction)
+
+        model.full_sort_predict = checked
     return model.to(config["device"]).eval()
-
-
-def _refuse_single_items(name: str, model: Any) -> None:
-    """RecBole's BERT4Rec leaves out the first item of every history: all histories of one item would get one list."""
-    score = model.full_sort_predict
-
-    def checked(interaction: Any) -> Any:
-        if bool((interaction[model.ITEM_SEQ_LEN] < 2).any()):
-            raise UserError(
-                f"RecBole's {name} leaves out the first item of a history; give it two items or more."
-            )
-        return score(interaction)
-
-    model.full_sort_predict = checked
 
 
 def stored_sequences(

@@ -66,15 +66,9 @@ def shown_items(table: ItemTable | None, item_ids: list[str]) -> tuple[list[str]
 def encode_items(
     config: UniSIDConfig, dataset: Any, table: ItemTable | None, item_ids: list[str]
 ) -> tuple[list[str], NDArray[np.float32], TextRecipe]:
-    """Texts and vectors of every item.
+    """Texts and vectors [n_items, width] of every item, and how further items become vectors.
 
-    Returns
-    -------
-    texts : list of str
-        A line each, as they were encoded; empty where the vectors come from elsewhere.
-    vectors : ndarray of float32, shape [n_items, width]
-    recipe : TextRecipe
-        How further items become vectors.
+    Texts are a line each, as they were encoded; empty where the vectors come from elsewhere.
     """
     encoder, cache = str(config["text_encoder"]), cache_folder(config) / "embeddings"
     if encoder == "preload" or is_vector_file(encoder):
@@ -92,12 +86,8 @@ def encode_items(
         **limits,
     )
     vectors = encode_with(model, texts, cache, bool(config["show_progress"]))
-    template = config["text_template"]
-    return (
-        texts,
-        vectors,
-        TextRecipe(encoder, model.key, vectors.shape[1], columns, template, roots, **limits),
-    )
+    width, template = vectors.shape[1], config["text_template"]
+    return texts, vectors, TextRecipe(encoder, model.key, width, columns, template, roots, **limits)
 
 
 def _texts(

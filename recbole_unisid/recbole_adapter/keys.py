@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,40 +10,40 @@ from typing import Any
 from recbole_unisid.config.defaults import model_defaults, overall_defaults, properties_folder, read_yaml
 from recbole_unisid.config.settings import SAME, settings
 from recbole_unisid.errors import UserError, did_you_mean, shown
-from recbole_unisid.plugins.loading import class_defaults, keys_in_use, sources_of
-from recbole_unisid.recbole_adapter.registry import OWN_MODELS, ChosenModel, known_models, recbole_folder
+from recbole_unisid.plugins.loading import RUN_KEYS, class_defaults, keys_in_use, sources_of
+from recbole_unisid.recbole_adapter.registry import (
+    OWN_MODELS,
+    ChosenModel,
+    known_models,
+    part_classes,
+    recbole_folder,
+)
 
-#: Keys of the run itself, read before there is a Config.
-RUN_KEYS = frozenset({"model", "dataset", "seeds", "tune", "config_files", "verbose"})
 _READS = re.compile(r"""(?:config|settings)(?:\.get\(|\[)\s*f?["'](\w+)["']""")
-
-
-def _keys_in_code(text: str) -> set[str]:
-    return set(_READS.findall(text))
-
-
-def _top_keys(text: str) -> set[str]:
-    return set(re.findall(r"^(\w+):", text, re.MULTILINE))
 
 
 @cache
 def _recbole_yaml_keys() -> frozenset[str]:
     files = (recbole_folder() / "properties").rglob("*.yaml")
-    return frozenset().union(
-        *(_top_keys(file.read_text("utf-8")) for file in files if "url" not in file.stem)
-    )
+    texts = [file.read_text("utf-8") for file in files if "url" not in file.stem]
+    return frozenset(re.findall(r"^(\w+):", "\n".join(texts), re.MULTILINE))
 
 
 @cache
-def _recbole_code_keys() -> frozenset[str]:
-    return frozenset().union(
-        *(_keys_in_code(file.read_text("utf-8")) for file in recbole_folder().rglob("*.py"))
-    )
+def recbole_code_keys() -> frozenset[str]:
+    """Every key that RecBole's code reads, found without importing it (a fraction of a second)."""
+    texts = [file.read_text("utf-8") for file in recbole_folder().rglob("*.py")]
+    return frozenset(_READS.findall("\n".join(texts)))
 
 
 def recbole_keys() -> frozenset[str]:
-    """Every key that RecBole has a default for or reads, found without importing it."""
-    return _recbole_yaml_keys() | _recbole_code_keys()
+    """Every key that RecBole has a default for or reads."""
+    return _recbole_yaml_keys() | recbole_code_keys()
+
+
+def documented_keys() -> frozenset[str]:
+    """Every key that ``settings.yaml`` describes or RecBole has a default for."""
+    return _recbole_yaml_keys() | settings().keys()
 
 
 @cache
@@ -65,8 +64,10 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
         read |= set(class_defaults(model.cls))
         groups = {"vectors": ("Text",), "tokens": ("Text", "Tokens")}.get(str(model.needs), ())
         read |= {name for name, setting in settings().items() if setting.group in groups}
-        for source in sources_of(model.cls):  # of a notebook's class, all its words
-            read |= _keys_in_code(source) if isinstance(source, str) else set(re.findall(r"\w+", str(source)))
+        for _, source in sources_of(model.cls):  # of a notebook's class, all its words
+            read.update(
+                _READS.findall(source) if isinstance(source, str) else re.findall(r"\w+", str(source))
+            )
     nobody = {name for name, setting in settings().items() if setting.by == "nobody"}
     return (frozenset(read) | _keys_of_family(model.family)) - nobody
 
@@ -81,10 +82,9 @@ def _keys_of_family(family: str) -> frozenset[str]:
         module = (modules - seen).pop()
         seen.add(module)
         source = recbole_folder().joinpath(*module.split(".")[1:]).with_suffix(".py").read_text("utf-8")
-        read |= _keys_in_code(source)
-        modules |= set(
-            re.findall(r"^from (recbole\.model\.\w+_recommender\.\w+) import", source, re.MULTILINE)
-        )
+        read |= set(_READS.findall(source))
+        imports = r"^from (recbole\.model\.\w+_recommender\.\w+) import"
+        modules |= set(re.findall(imports, source, re.MULTILINE))
     return frozenset(read)
 
 
@@ -95,32 +95,24 @@ def defaults_of(model: ChosenModel) -> dict[str, Any]:
     return {key: merged[key] for key in merged.keys() & keys_read(model)}
 
 
-def check_known(given: Mapping[str, object], model: str) -> None:
-    """Refuse settings that nothing reads, in any model; for the first one, the nearest known names are said.
+def _keys_of_parts(given: Mapping[str, object]) -> set[str]:
+    return set().union(*map(class_defaults, part_classes(given)))
 
-    Raises
-    ------
-    UserError
-        For an unknown key.
-    """
-    known = settings().keys() | _recbole_yaml_keys() | keys_in_use()
+
+def check_known(given: Mapping[str, object], model: str) -> None:
+    """Refuse settings that nothing reads, in any model; for the first one, the nearest known names are said."""
+    known = documented_keys() | keys_in_use()
     for key in given:
-        # The code is searched (a fraction of a second) only where the documented keys do not have it.
-        if key not in known and key not in _recbole_code_keys():
+        # What takes a while is asked only where the documented keys do not have it.
+        if key not in known and key not in recbole_code_keys() and key not in _keys_of_parts(given):
             raise UserError(
-                f"There is no setting '{shown(key)}' for {model}.{did_you_mean(key, known | recbole_keys())} "
+                f"There is no setting '{shown(key)}' for {model}.{did_you_mean(key, known | recbole_code_keys())} "
                 "recbole-unisid run --help --model=... lists what a model reads, docs/settings.md all of them."
             )
 
 
 def check_read(given: Mapping[str, object], models: Sequence[ChosenModel]) -> None:
-    """Refuse settings that none of the models reads; those that repeat a default for every model ask for nothing.
-
-    Raises
-    ------
-    UserError
-        For the first one, with what the models read in its stead or why none reads it.
-    """
+    """Refuse settings that none of the models reads; those that repeat a default for every model ask for nothing."""
     names = ", ".join(model.name for model in models)
     check_known(given, names)
     read = frozenset(RUN_KEYS).union(*map(keys_read, models), keys_in_use())
@@ -128,7 +120,8 @@ def check_read(given: Mapping[str, object], models: Sequence[ChosenModel]) -> No
     files = ("overall", "dataset/sample", "dataset/ml-100k", "quick_start_config/sequential")
     defaults_for_all = (overall_defaults(), *map(_recbole_defaults, files))
     for key, value in given.items():
-        if key in read or any(key in defaults and defaults[key] == value for defaults in defaults_for_all):
+        repeated = any(key in defaults and defaults[key] == value for defaults in defaults_for_all)
+        if key in read or repeated or key in _keys_of_parts(given):
             continue
         about = settings().get(key)
         if about is not None and about.by == "nobody":
@@ -140,40 +133,3 @@ def check_read(given: Mapping[str, object], models: Sequence[ChosenModel]) -> No
             f"effect{mend}.{'' if instead else did_you_mean(key, read)} Leave it out (recbole-unisid run --help "
             f"--model={models[0].name} lists what is read)."
         )
-
-
-def check_class_defaults(defaults: Mapping[str, object], model: str) -> None:
-    """Refuse a key of a class's ``defaults`` that is a known setting misspelt; other new keys are its own.
-
-    Raises
-    ------
-    UserError
-        For the first one, with the setting that it is so like; for a key that no class can set, or a value that
-        no file of settings can hold.
-    """
-    known = settings().keys() | _recbole_yaml_keys()
-    for key, value in defaults.items():
-        if not isinstance(key, str) or key in RUN_KEYS | {"recipe"}:
-            raise UserError(
-                f"'{model}': defaults has {key!r}, which is no setting that a class can bring along."
-            )
-        if not _is_plain(value):
-            raise UserError(
-                f"'{model}': defaults has {key}={value!r}; a setting is a number, text, true, false, None, or a list "
-                "or mapping of such."
-            )
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
-        if near and key not in known and key not in _recbole_code_keys():
-            raise UserError(
-                f"'{model}': defaults has '{key}', which nothing reads. Did you mean {near[0]}? A setting of its own "
-                "needs a name less like that one."
-            )
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value comes back from a YAML file as it was."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or type(value) in (bool, int, float, str)

@@ -46,8 +46,7 @@ class WholeSequenceLoader:
                 "(the last one is held out)."
             )
         self.generator = np.random.default_rng(config["seed"])
-        self.item_list, self.length = dataset.item_id_list_field, dataset.item_list_length_field
-        self.user = dataset.uid_field
+        self.fields = (dataset.uid_field, dataset.item_id_list_field, dataset.item_list_length_field)
         # What RecBole's collector counts popularity in: the training targets.
         targets = Interaction({dataset.iid_field: torch.from_numpy(sequences.items[split.targets(TRAIN)])})
         self.dataset = self._dataset = dataset.copy(targets)
@@ -62,8 +61,8 @@ class WholeSequenceLoader:
             inputs, targets = self.windows.batch(index)
             lengths = torch.from_numpy(self.windows.lengths[index])
             users = torch.from_numpy(self.windows.user[index] + 1)
-            columns = {self.user: users, self.item_list: inputs, self.length: lengths, TARGET_LIST: targets}
-            yield Interaction(columns)
+            columns = zip((*self.fields, TARGET_LIST), (users, inputs, lengths, targets), strict=True)
+            yield Interaction(dict(columns))
 
 
 class HistoryLoader(FullSortEvalDataLoader):
@@ -97,16 +96,10 @@ class HistoryLoader(FullSortEvalDataLoader):
         """Build one batch: longest histories first, so that a too large batch fails at once."""
         chosen = self.order[np.asarray(index)]
         inputs, _ = self.windows.batch(chosen)
-        users, items, length = self.fields
         targets = self.targets[chosen]
-        interaction = Interaction(
-            {
-                users: torch.from_numpy(self.windows.user[chosen] + 1),
-                items: inputs,
-                length: torch.from_numpy(self.windows.lengths[chosen]),
-                TARGET_POSITION: torch.from_numpy(targets),
-            }
-        )
+        users, lengths = self.windows.user[chosen] + 1, self.windows.lengths[chosen]
+        columns = (torch.from_numpy(users), inputs, torch.from_numpy(lengths), torch.from_numpy(targets))
+        interaction = Interaction(dict(zip((*self.fields, TARGET_POSITION), columns, strict=True)))
         answer = torch.from_numpy(self.windows.items[targets])
         return interaction, None, torch.arange(len(chosen)), answer
 
@@ -116,28 +109,24 @@ def make_loaders(config: UniSIDConfig, dataset: PrefixRowDataset | InteractionDa
     if config.is_own_model:
         assert isinstance(dataset, PrefixRowDataset)
         dataset.build_sequences()
-        asked = {phase: dataset.split.targets(phase) for phase in (VALID, TEST)}
-        if not len(asked[TEST]):
-            raise UserError(
-                f"Data set '{config['dataset']}' has no user with 3 items or more: nothing to test on."
+        asked = [dataset.split.targets(phase) for phase in (VALID, TEST)]
+        valid, test = (HistoryLoader(config, dataset, cases) if len(cases) else None for cases in asked)
+        train = WholeSequenceLoader(config, dataset) if test else None
+    else:
+        parts = dataset.build()
+        samplers = create_samplers(config, dataset, parts)
+        train, valid, test = (
+            get_dataloader(config, phase)(
+                config, part, sampler, shuffle=phase == "train" and config["shuffle"]
             )
-        return Loaders(
-            WholeSequenceLoader(config, dataset),
-            HistoryLoader(config, dataset, asked[VALID]) if len(asked[VALID]) else None,
-            HistoryLoader(config, dataset, asked[TEST]),
+            if len(part)
+            else None
+            for phase, part, sampler in zip(("train", "valid", "test"), parts, samplers, strict=True)
         )
-    parts = dataset.build()
-    samplers = create_samplers(config, dataset, parts)
-    if not len(parts[2]):
+    if test is None:
         raise UserError(
             f"Data set '{config['dataset']}' has no user with 3 items or more: nothing to test on."
         )
-    train, valid, test = (
-        get_dataloader(config, phase)(config, part, sampler, shuffle=phase == "train" and config["shuffle"])
-        if len(part)
-        else None
-        for phase, part, sampler in zip(("train", "valid", "test"), parts, samplers, strict=True)
-    )
     if train is None:
         raise UserError(f"Data set '{config['dataset']}' leaves nothing to train on.")
     return Loaders(train, valid, test)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recbole_unisid.errors import UserError
+from recbole_unisid.errors import check_choice
 
 
 class WeightAverage:
@@ -23,8 +23,6 @@ class WeightAverage:
     """
 
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"weight_average={decay} must be at least 0 (none) and below 1, such as 0.998.")
         self.decay = decay
         self.steps = 0
         self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
@@ -86,10 +84,7 @@ def follow_schedule(optimizer: torch.optim.Optimizer, schedule: str, rate: float
 
     Its count is a part of its state, so a resumed run goes on with the rate where it was. Adam and AdamW count.
     """
-    if schedule not in SCHEDULES or int(warmup) < 1:
-        raise UserError(
-            f"schedule={schedule} with warmup_steps={warmup} is none of {', '.join(SCHEDULES)} with 1 step or more."
-        )
+    check_choice("schedule", schedule, SCHEDULES)
 
     def set_rate(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:

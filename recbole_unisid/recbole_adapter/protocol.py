@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from recbole.evaluator.register import metric_types, metrics_dict
+from recbole.utils import EvaluatorType
 
 from recbole_unisid.data.sequences import UserSequences, shuffle_ties
 from recbole_unisid.data.split import (
@@ -20,6 +22,7 @@ from recbole_unisid.data.split import (
     ratio,
 )
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.recbole_adapter.registry import ChosenModel
 
 #: RecBole's splits, and how each is said here where RecBole's own is not kept.
@@ -107,6 +110,40 @@ def _check_parts(settings: Mapping[str, Any], changed: list[str]) -> None:
         )
 
 
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Refuse metrics of RecBole that are not of rankings, and names that are no metric."""
+    rankings = [name for name, kind in metric_types.items() if kind == EvaluatorType.RANKING]
+    known = [metrics_dict[name].__name__ for name in rankings]
+    for name in metrics:
+        if name.lower() not in map(str.lower, known):
+            raise UserError(
+                f"metrics: {name} is no metric of rankings, and nothing else is evaluated here; RecBole has "
+                f"{', '.join(known)}.{did_you_mean(name, known)}"
+            )
+
+
+def check_valid_metric(settings: Mapping[str, Any], sequential: bool) -> None:
+    """Refuse a metric to stop by that is not computed; RecBole finds out after the first epoch."""
+    candidates, named = settings["valid_candidates"], str(settings["valid_metric"])
+    if candidates == "full_unfiltered":
+        metric, _, cutoff = named.lower().partition("@")
+        known = [name.lower() for name in settings["metrics"]]
+        # Of GAUC there is one figure for all cutoffs.
+        cutoffs = [""] if metric == "gauc" else [str(k) for k in settings["topk"]]
+        if metric not in known or cutoff not in cutoffs:
+            raise UserError(
+                f"valid_metric={named} is none of the metrics {settings['metrics']} at topk={settings['topk']}; add it "
+                "there or choose another."
+            )
+        return
+    if candidates == "sampled99" and not sequential:
+        raise UserError("valid_candidates=sampled99 is for sequential models; use full or full_unfiltered.")
+    try:
+        per_user_metric(np.ones(1, dtype=np.int64), named.lower())
+    except UserError as error:
+        raise UserError(f"valid_metric={named} with valid_candidates={candidates}: {error}") from None
+
+
 def _are_shares(value: Any) -> bool:
     if not isinstance(value, (list, tuple)) or len(value) != 3:
         return False
@@ -119,19 +156,14 @@ def _are_shares(value: Any) -> bool:
 def ordered(
     config: Any, sequences: UserSequences
 ) -> tuple[UserSequences, NDArray[np.int64] | None, Split | None]:
-    """Sequences in the order of the protocol.
+    """Sequences in the order of the protocol, where each interaction stood before, and a random order's split.
 
-    Returns
-    -------
-    sequences : UserSequences
-    order : ndarray of int64, shape [interactions], or None
-        Where each interaction stood; None where all stand as before.
-    split : Split or None
-        Of a random order, which is what it is for.
+    The second is None where all stand as before, the third where the order is by time.
     """
     if config["eval_args"]["order"] == "RO":
         order, phase = random_order(sequences, config["protocol_seed"], lambda drawn: split_of(config, drawn))
-        return _permuted(sequences, order), order, phase
+        times = None if sequences.times is None else sequences.times[order]
+        return replace(sequences, items=sequences.items[order], times=times), order, phase
     seed = tie_seed(config["ties"])
     if seed is None:
         return sequences, None, None
@@ -139,11 +171,6 @@ def ordered(
     places = replace(sequences, items=np.arange(len(sequences.items)))
     order = shuffle_ties(places, seed).items
     return replace(sequences, items=sequences.items[order]), order, None
-
-
-def _permuted(sequences: UserSequences, order: NDArray[np.int64]) -> UserSequences:
-    times = None if sequences.times is None else sequences.times[order]
-    return replace(sequences, items=sequences.items[order], times=times)
 
 
 def split_of(config: Any, sequences: UserSequences) -> Split:
@@ -156,14 +183,12 @@ def split_of(config: Any, sequences: UserSequences) -> Split:
         return leave_one_out(sequences, validate=value == "valid_and_test")
     if name == "global_time":
         return global_time(sequences, config["valid_share"], config["test_share"])
-    if name == "cold_items" and config.is_own_model:
+    if config.is_own_model:
         return cold_items(sequences, config["cold_share"], config["protocol_seed"])
-    if name == "cold_items":
-        raise UserError(
-            f"split=cold_items ranks items by their text; {config['model']} of RecBole knows items by number only "
-            "(use UniSID, SemanticID or DenseText)."
-        )
-    raise UserError(f"There is no split '{name}'; choose leave_one_out, global_time or cold_items.")
+    raise UserError(
+        f"split=cold_items ranks items by their text; {config['model']} of RecBole knows items by number only (use "
+        "UniSID, SemanticID or DenseText)."
+    )
 
 
 def tie_seed(ties: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.config.defaults import model_defaults
+from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.plugins.loading import find, is_reference, own_class
+from recbole_unisid.plugins.loading import PART_SETTINGS, find, is_reference, named_class, own_class
 
 #: Our models and the modules that hold them.
 OWN_MODELS = {
@@ -76,13 +78,7 @@ class ChosenModel:
 
 
 def recbole_folder() -> Path:
-    """Where RecBole is installed, found without importing it.
-
-    Raises
-    ------
-    UserError
-        When it is not.
-    """
+    """Where RecBole is installed, found without importing it."""
     found = find_spec("recbole")
     if found is None or found.origin is None:
         raise UserError("RecBole is not installed: pip install recbole.")
@@ -93,12 +89,9 @@ def recbole_folder() -> Path:
 def sequential_models() -> dict[str, str]:
     """RecBole's sequential models, name -> module."""
     text = (recbole_folder() / "model" / "sequential_recommender" / "__init__.py").read_text(encoding="utf-8")
-    found = re.findall(
-        r"^from (recbole\.model\.sequential_recommender\.\w+) import (\w+)", text, re.MULTILINE
-    )
-    return {
-        name: module for module, name in sorted(found, key=lambda pair: pair[1]) if name not in NOT_SUPPORTED
-    }
+    imports = r"^from (recbole\.model\.sequential_recommender\.\w+) import (\w+)"
+    found = {name: module for module, name in re.findall(imports, text, re.MULTILINE)}
+    return {name: found[name] for name in sorted(found.keys() - NOT_SUPPORTED)}
 
 
 def known_models() -> dict[str, str]:
@@ -107,14 +100,7 @@ def known_models() -> dict[str, str]:
 
 
 def resolve(name: str) -> ChosenModel:
-    """Find the model of a name of :func:`known_models`, or of ``module:Class`` in use (:func:`recbole_unisid.use`).
-
-    Raises
-    ------
-    UserError
-        When no model has that name, with the nearest; for a class of the user's that no file may import, or that is
-        no model.
-    """
+    """Find the model of a name of :func:`known_models`, or of ``module:Class`` in use (:func:`recbole_unisid.use`)."""
     if is_reference(name):
         return _users_own(name)
     if name in NOT_SUPPORTED:
@@ -127,6 +113,13 @@ def resolve(name: str) -> ChosenModel:
         )
     sequential = name not in GENERAL_BASELINES
     return ChosenModel(name, name, models[name], users=False, ours=name in OWN_MODELS, sequential=sequential)
+
+
+def part_classes(settings: Mapping[str, Any]) -> list[type[Any]]:
+    """The classes of the parts that settings name: registered ones, and the user's own in use."""
+    known = {setting: registered(setting) for setting in PART_SETTINGS}
+    named = [(setting, str(settings.get(setting))) for setting in known]
+    return [named_class(s, name, known[s]) for s, name in named if name in known[s] or is_reference(name)]
 
 
 def _users_own(name: str) -> ChosenModel:

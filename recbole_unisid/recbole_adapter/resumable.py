@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.trainer import Trainer
 
 from recbole_unisid import distributed
 from recbole_unisid.errors import UserError
@@ -31,18 +32,10 @@ _PROGRESS = ("cur_step", "best_valid_score", "best_epoch", "history", "train_los
 
 @dataclass
 class Place:
-    """Where training stands: `batch` batches of `epoch` are done.
+    """Where training stands: `batch` batches of `epoch` are done, or all is `finished`.
 
-    Attributes
-    ----------
-    epoch, batch : int
-        The next batch to train.
-    loss : list of float
-        Sum of the losses of the epoch's batches so far, one number a part of the loss.
-    seconds, cpu_seconds : float
-        Time that they took, by the clock and of this process's cores.
-    finished : bool
-        Nothing is left to train.
+    `loss` is the sum over these batches, one number a part of the loss; `seconds` and `cpu_seconds` are the time that
+    they took, by the clock and of this process's cores.
     """
 
     epoch: int = 0
@@ -57,55 +50,40 @@ class Place:
         parts = [part.item() for part in (losses if isinstance(losses, tuple) else (losses,))]
         self.loss = [old + new for old, new in zip(self.loss, parts, strict=True)] if self.loss else parts
 
+    def go_on(self) -> None:
+        """Count the time from here on, after what earlier calls spent."""
+        self._begun = time.perf_counter() - self.seconds, time.process_time() - self.cpu_seconds
 
-class Watch:
-    """Time of an epoch, counted on from what an earlier call spent on it."""
-
-    def __init__(self, place: Place) -> None:
-        self.wall = time.perf_counter() - place.seconds
-        self.cpu = time.process_time() - place.cpu_seconds
-
-    def note(self, place: Place) -> None:
-        """Write the time so far into `place`."""
-        place.seconds, place.cpu_seconds = time.perf_counter() - self.wall, time.process_time() - self.cpu
+    def note_time(self) -> None:
+        """Keep the time so far."""
+        self.seconds, self.cpu_seconds = (
+            time.perf_counter() - self._begun[0],
+            time.process_time() - self._begun[1],
+        )
 
 
-class Resumable:
-    """The part of a trainer that keeps and loads its state.
+class Resumable(Trainer):
+    """The part of a trainer that keeps and loads its state."""
 
-    Attributes
-    ----------
-    best_file, last_file : Path
-        Checkpoints: the weights of the best epoch, and everything that going on needs.
-    history : list of dict
-        One entry an epoch: ``epoch``, ``loss``, ``valid`` (None: not validated), ``seconds``, ``cpu_seconds``.
-    best_epoch : int or None
-        The epoch kept.
-    best_valid_result : dict or None
-        RecBole's metrics at it.
-    averaged : WeightAverage or None
-        What is evaluated and kept instead of the last weights, where `weight_average` asks for it.
-    resumed : dict or None
-        What was loaded to go on from, until the first batch is drawn.
-    """
-
-    # What RecBole's Trainer sets.
     config: UniSIDConfig
-    model: Any
     optimizer: torch.optim.Optimizer
-    start_epoch: int
 
     def __init__(self, config: UniSIDConfig, *others: Any) -> None:
-        super().__init__(config, *others)  # type: ignore[call-arg]
+        super().__init__(config, *others)
+        #: The weights of the best epoch, and everything that going on needs.
         self.best_file = Path(config["checkpoint_dir"]) / "best.safetensors"
         self.last_file = Path(config["checkpoint_dir"]) / "last.safetensors"
+        #: An entry an epoch: ``epoch``, ``loss``, ``valid`` (None: not validated), ``seconds``, ``cpu_seconds``.
         self.history: list[dict[str, Any]] = []
+        #: The epoch kept, and RecBole's metrics at it.
         self.best_epoch: int | None = None
         self.best_valid_result: Any = None
+        #: What was loaded to go on from, until the first batch is drawn.
         self.resumed: dict[str, Any] | None = None
+        #: What is evaluated and kept instead of the last weights, where `weight_average` asks for it.
         self.averaged: WeightAverage | None = None
 
-    def resumable_batches(self, train_data: Any, place: Place, watch: Watch) -> Iterator[Any]:
+    def resumable_batches(self, train_data: Any, place: Place) -> Iterator[Any]:
         """Yield the batches of an epoch from `place` on, keeping a checkpoint before it and now and then.
 
         Control comes back here when a batch has been trained and the next one is not drawn yet: what is
@@ -129,7 +107,7 @@ class Resumable:
             yield batch
             place.batch += 1
             if time.monotonic() - saved_at >= 60 * self.config["checkpoint_minutes"]:
-                watch.note(place)
+                place.note_time()
                 self.save_last(place, loader)
                 saved_at = time.monotonic()
 

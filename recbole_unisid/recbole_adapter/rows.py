@@ -20,13 +20,8 @@ _PHASES = {"train": TRAIN, "valid": VALID, "validation": VALID, "dev": VALID, "t
 def prefix_rows(dataset: Any, position_column: str) -> Interaction:
     """One row per target, its history in padded ``*_list`` columns.
 
-    Equal, tensor for tensor, to what ``SequentialDataset.data_augmentation`` leaves in ``inter_feat``
-    (33,000 rows a second there, millions here), plus one column of ours.
-
-    Returns
-    -------
-    Interaction
-        Columns of shape [rows] for targets and [rows, max_len, ...] for histories.
+    Equal, tensor for tensor, to what ``SequentialDataset.data_augmentation`` leaves in ``inter_feat`` (33,000 rows a
+    second there, millions here), plus one column of ours: [rows] for targets, [rows, max_len, ...] for histories.
     """
     interactions = dataset.inter_feat
     length_limit = dataset.config["MAX_ITEM_LIST_LENGTH"]
@@ -65,16 +60,10 @@ def _history(dataset: Any, field: str, source: torch.Tensor, inside: torch.Tenso
 def sequences_from_rows(
     dataset: Any, part_names: list[str], part_sizes: list[int]
 ) -> tuple[NDArray[np.int64], UserSequences, Split]:
-    """Put together each user's sequence from rows ``user, history, target``.
+    """Put together each user's sequence, the longest row, from rows ``user, history, target``.
 
-    Returns
-    -------
-    positions : ndarray of int64, shape [rows]
-        Where each row's target stands in the sequences.
-    sequences : UserSequences
-        The longest row of each user; times are None, the rows are an order.
-    split : Split
-        Phases of the rows; interactions that are no row's target are context.
+    Beside it, where each row's target stands in it [rows], and the phases of the rows; interactions that are no row's
+    target are context. Times are None: the rows are an order.
     """
     rows = dataset.inter_feat
     lengths = rows[dataset.item_list_length_field].numpy()
@@ -122,6 +111,5 @@ def _before_last_training(
     last = offsets[:-1].copy()
     trained = kinds == TRAIN
     np.maximum.at(last, users[trained], positions[trained])
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    marked: NDArray[np.bool_] = np.arange(offsets[-1]) < last[owner]
+    marked: NDArray[np.bool_] = np.arange(offsets[-1]) < np.repeat(last, np.diff(offsets))
     return marked

@@ -21,24 +21,10 @@ from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, to
 
 @dataclass
 class ItemSemantics:
-    """Text vectors and tokens of every item, in the order of item numbers (padding not counted).
+    """Text vectors [n_items, width] and tokens of every item, in the order of item numbers (padding not counted).
 
-    Attributes
-    ----------
-    vectors : ndarray of float32, shape [n_items, d]
-        Text embeddings.
-    titles : list of str
-        A line to show for each item.
-    tokenization : Tokenization or None
-        Codes, for the models that read tokens.
-    seconds : dict of float
-        ``text_encoding`` and ``tokenizer``.
-    item_ids, categories : list of str
-        The items' tokens, and what each is filed under, where tokens are still to be learned.
-    texts : list of str
-        What was encoded; empty texts where the vectors come from elsewhere.
-    recipe : TextRecipe or None
-        The way from an item's columns to its vector.
+    `titles` are shown, `texts` were encoded (empty where the vectors come from elsewhere) by `recipe`; `seconds` are
+    of ``text_encoding`` and ``tokenizer``. `tokenization` is for models that read tokens.
     """
 
     vectors: NDArray[np.float32]
@@ -74,13 +60,6 @@ class ItemSemantics:
         return self.tokenization
 
 
-def tokenizer_options(config: UniSIDConfig) -> dict[str, Any]:
-    """Further settings of the tokenizer; ``tokens_file`` is the path of tokenizer ``file``."""
-    given = config["tokens_file"]
-    check_option_names(config["tokenizer_options"] or ())
-    return dict(config["tokenizer_options"] or {}) | ({"path": str(given)} if given else {})
-
-
 def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
     """Encode a data set's items, and tokenize them where the model reads tokens; None where it reads neither."""
     needs = config.chosen.reads(config)
@@ -102,6 +81,10 @@ def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
     encoded = time.perf_counter()
     tokenization = None
     if needs == "tokens":
+        options = dict(config["tokenizer_options"] or {})
+        check_option_names(options)
+        if config["tokens_file"]:
+            options["path"] = str(config["tokens_file"])
         tokenization = tokenize_items(
             vectors,
             item_ids,
@@ -114,7 +97,7 @@ def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
             titles=titles,
             categories=categories,
             show_progress=bool(config["show_progress"]),
-            **tokenizer_options(config),
+            **options,
         )
     seconds = {"text_encoding": encoded - started, "tokenizer": time.perf_counter() - encoded}
     return ItemSemantics(vectors, titles, tokenization, seconds, item_ids, categories, texts, recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.utils import get_trainer
+from recbole.utils import get_trainer, init_seed
 
 from recbole_unisid import distributed
 from recbole_unisid.data.split import VALID
@@ -19,32 +20,29 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sample_negatives
 from recbole_unisid.interruption import heed
 from recbole_unisid.plugins.models import check_loss
-from recbole_unisid.recbole_adapter.collector import RankCollector, RankRecorder, phase_recorder
+from recbole_unisid.recbole_adapter.collector import (
+    RankCollector,
+    RankRecorder,
+    phase_recorder,
+    protocol_score,
+    sampled_ranks,
+)
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
 from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state
-from recbole_unisid.recbole_adapter.resumable import Place, Resumable, Watch
+from recbole_unisid.recbole_adapter.resumable import Place, Resumable
 from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
-from recbole_unisid.recbole_adapter.validation import protocol_score, sampled_ranks
+
+LOG = logging.getLogger("recbole_unisid")
 
 
 class RunTrainer(Resumable):
     """What every trainer of ours adds to the RecBole trainer that stands behind it."""
 
-    # What RecBole's Trainer sets.
-    epochs: int
-    cur_step: int
-    stopping_step: int
-    best_valid_score: float
-    train_loss_dict: dict[int, float]
-    evaluator: Any
-    tensorboard: Any
-    wandblogger: Any
     item_tensor: Any
-    device: torch.device
-    _neg_sample_batch_eval: Any
-    _full_sort_batch_eval: Any
 
     def __init__(self, config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> None:
         with tensorboard_in(run_folder / "tensorboard" if distributed.is_writer() else None):
@@ -67,7 +65,7 @@ class RunTrainer(Resumable):
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         kind = kinds.get(str(self.config["learner"]).lower())
         if kind is None or not self.config.is_own_model:
-            optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)  # type: ignore[misc]
+            optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
         fused: torch.optim.Optimizer = kind(self.model.parameters(), lr=rate, weight_decay=decay, fused=True)
@@ -103,7 +101,7 @@ class RunTrainer(Resumable):
         show = show_progress and distributed.is_writer()
         self._progress = Progress(title, self.epochs, self.start_epoch, show)
         with self._progress.bar, distributed.lost_process_explained():
-            fitted: tuple[float, dict[str, float] | None] = super().fit(  # type: ignore[misc]
+            fitted: tuple[float, dict[str, float] | None] = super().fit(
                 train_data, valid_data, verbose, saved, False, after_evaluation
             )
             self.save_last(Place(self.epochs, finished=True), loader_state(train_data))
@@ -113,11 +111,10 @@ class RunTrainer(Resumable):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
-        place = Place(epoch_idx)
-        if self.resumed is not None:
-            place = Place(**self.resumed["place"])
+        place = Place(epoch_idx) if self.resumed is None else Place(**self.resumed["place"])
+        place.go_on()
         compute_loss = loss_func or self._compute_loss
-        step, watch, own = 1 / len(train_data), Watch(place), self.config.chosen.users
+        step, own = 1 / len(train_data), self.config.is_own_model or self.config.chosen.users
 
         def counted(interaction: Any) -> Any:
             heed()
@@ -132,10 +129,10 @@ class RunTrainer(Resumable):
                 self._progress.step(epoch_idx + step * (place.batch + 1))
             return losses
 
-        batches = self.resumable_batches(train_data, place, watch)
-        super()._train_epoch(batches, epoch_idx, counted, show_progress=False)  # type: ignore[misc]
+        batches = self.resumable_batches(train_data, place)
+        super()._train_epoch(batches, epoch_idx, counted, show_progress=False)
         losses = distributed.mean_over_processes(place.loss)
-        watch.note(place)
+        place.note_time()
         times = {"seconds": round(place.seconds, 3), "cpu_seconds": round(place.cpu_seconds, 3)}
         self.history.append({"epoch": epoch_idx, "loss": sum(losses), "valid": None, **times})
         release_freed_memory()
@@ -165,14 +162,14 @@ class RunTrainer(Resumable):
     # --- evaluation -------------------------------------------------------------------------------
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
         with self.averaged.in_place() if self.averaged else nullcontext():
             return self._validate(valid_data, show_progress)
 
     def _validate(self, valid_data: Any, show_progress: bool) -> tuple[float, dict[str, float]]:
-        """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
         candidates, metric = self.config["valid_candidates"], self.config["valid_metric"]
         if candidates == "full_unfiltered":
-            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
+            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)
             return scored
         if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
             if self._negatives is None:
@@ -203,17 +200,18 @@ class RunTrainer(Resumable):
             if self.item_tensor is None:
                 self.item_tensor = eval_data._dataset.get_item_feature().to(self.device)
         self.tot_item_num = eval_data._dataset.item_num
-        lister = self.model if getattr(self.model, "listed", None) else None
-        popularity = None
+        collector = self.eval_collector
+        collector.recorder, collector.gather = recorder, getattr(eval_data, "is_share", False)
+        collector.lister = self.model if getattr(self.model, "listed", None) else None
+        collector.popularity = None
         if recorder is not None and self.config["model"] == "Pop":
             # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
             dataset = eval_data._dataset
-            popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
-        self.eval_collector.begin(recorder, getattr(eval_data, "is_share", False), lister, popularity)
+            collector.popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
         for batch in eval_data:
             interaction, scores, rows, items = score_batch(batch)
-            self.eval_collector.eval_batch_collect(scores, interaction, rows, items)
-        result = self.evaluator.evaluate(self.eval_collector.get_data_struct())
+            collector.eval_batch_collect(scores, interaction, rows, items)
+        result = self.evaluator.evaluate(collector.get_data_struct())
         self.wandblogger.log_eval_metrics(result, head="eval")
         release_freed_memory()
         return {key: float(value) for key, value in result.items()}
@@ -244,3 +242,36 @@ def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path)
     """Build the trainer that RecBole has for the model, with :class:`RunTrainer` in front."""
     base = get_trainer(config["MODEL_TYPE"], config.chosen.family)
     return type(f"Run{base.__name__}", (RunTrainer, base), {})(config, model, run_folder)
+
+
+def pretrain_if_needed(config: UniSIDConfig, run_folder: Path) -> None:
+    """Run the pretraining stage of S3Rec, of no other model, and point the settings at what it saved.
+
+    A ``pre_model_path`` that was given is used as it is.
+    """
+    if config["model"] != "S3Rec":
+        return
+    if config["train_stage"] == "pretrain" or not config["pre_model_path"]:
+        config["pre_model_path"] = str(_pretrain(config, run_folder))
+    config["train_stage"] = "finetune"
+
+
+def _pretrain(config: UniSIDConfig, run_folder: Path) -> Path:
+    folder = run_folder / "checkpoint" / "pretraining"
+    epochs = config["pretrain_epochs"]
+    config["save_step"] = min(epochs, config["save_step"])  # RecBole would pretrain and keep nothing
+    last = epochs // config["save_step"] * config["save_step"]
+    saved = folder / f"{config['model']}-{config['dataset']}-{last}.pth"
+    if saved.is_file():
+        return saved
+    LOG.info("pretraining for %d epochs", epochs)
+    finetuning_folder = config["checkpoint_dir"]
+    config["checkpoint_dir"], config["train_stage"] = str(folder), "pretrain"
+    init_seed(config["seed"], config["reproducibility"])
+    loaders = make_loaders(config, load_dataset(config))
+    init_seed(config["seed"], config["reproducibility"])
+    model: torch.nn.Module = config.make_model(loaders.train.dataset)
+    trainer = make_trainer(config, model, run_folder)
+    trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
+    config["checkpoint_dir"] = finetuning_folder
+    return saved

@@ -121,16 +121,6 @@ def unquoted_tables() -> Iterator[None]:
         module.pd = original
 
 
-class _NoEvents:
-    """A TensorBoard writer that writes nothing."""
-
-    def add_scalar(self, *_: Any, **__: Any) -> None:
-        """Forget a number."""
-
-    def add_hparams(self, *_: Any, **__: Any) -> None:
-        """Forget the settings."""
-
-
 @contextmanager
 def tensorboard_in(folder: Path | None) -> Iterator[None]:
     """Let a RecBole trainer that is made in this block write its TensorBoard events to `folder`.
@@ -140,8 +130,12 @@ def tensorboard_in(folder: Path | None) -> Iterator[None]:
     """
     from recbole.trainer import trainer as module
 
+    def forget(*_: Any, **__: Any) -> None: ...
+
     def writer(_logger: logging.Logger) -> Any:
-        return SummaryWriter(str(folder)) if folder is not None else _NoEvents()
+        if folder is None:
+            return types.SimpleNamespace(add_scalar=forget, add_hparams=forget)
+        return SummaryWriter(str(folder))
 
     original = module.get_tensorboard
     module.get_tensorboard = writer
@@ -151,14 +145,10 @@ def tensorboard_in(folder: Path | None) -> Iterator[None]:
         module.get_tensorboard = original
 
 
-def silence_future_warnings() -> None:
-    """RecBole calls pandas and torch in ways that still work; its users can do nothing about them."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
-
-
 def mend() -> None:
     """Apply the mends that hold for the whole process; calling it again does nothing more."""
-    silence_future_warnings()
+    # RecBole calls pandas and torch in ways that still work; its users can do nothing about them.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
     restore_numpy_names()
     import_general_models()
     switch_off_anomaly_mode()

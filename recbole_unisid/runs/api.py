@@ -28,23 +28,22 @@ def run(
     Parameters
     ----------
     model : str or type, or iterable of them
-        Models of ours or of RecBole, or your own, ``module:Class`` or the class itself; a string may name
-        several, separated by commas. By default what the settings name as ``model``, or UniSID.
+        Models of ours or of RecBole, or your own, ``module:Class`` or the class itself; a string may name several,
+        separated by commas. By default what the settings name as ``model``, or UniSID.
     dataset : str
-        A data set under ``data_path`` (default ``dataset/``), or ``ml-100k``. By default what the settings
-        name as ``dataset``, or ml-100k.
+        A folder under ``data_path`` (default ``dataset/``); by default what the settings name, or ml-100k.
     config_dict : mapping, optional
-        Settings, as ``--key=value`` on the command line; ``seeds`` may be a number of seeds or a list;
-        ``tune`` is a number of trials for a search of settings instead of a run.
+        Settings, as ``--key=value`` on the command line; ``seeds`` may be a number of seeds or a list; ``tune`` is a
+        number of trials for a search of settings instead of a run.
     config_files : iterable of str or Path
         YAML files of settings; later ones win, and `config_dict` over all of them.
 
     Returns
     -------
     dict or list of dict
-        ``result.json`` (see docs/) with ``run_dir``, the run's folder; a list where several models or
-        seeds were asked for, in that order: models first. With ``tune``, one dict a model: ``best``
-        settings, their validation ``score``, the ``folder`` with ``best.yaml`` and every trial.
+        ``result.json`` (see docs/) with ``run_dir``, the run's folder; a list where several models or seeds were asked
+        for, models first. With ``tune``, one dict a model: ``best`` settings, their validation ``score``, the
+        ``folder`` with ``best.yaml`` and every trial.
 
     Raises
     ------
@@ -75,7 +74,13 @@ def run(
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
     if "tune" in settings:
-        trials = _trials(settings.pop("tune"), several_seeds)
+        trials = settings.pop("tune")
+        if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
+            raise UserError(f"--tune={trials} is no number of trials, such as 20.")
+        if several_seeds:
+            raise UserError(
+                "--tune searches with one seed (--seed); give --seeds to the run of what it found."
+            )
         return [
             tune(UniSIDConfig(name, dataset, settings), settings, trials, verbose)
             | {"model": name, "dataset": dataset}
@@ -91,21 +96,8 @@ def run(
     return run_single(configs[0], verbose)
 
 
-def _trials(trials: Any, several_seeds: bool) -> int:
-    if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
-        raise UserError(f"--tune={trials} is no number of trials, such as 20.")
-    if several_seeds:
-        raise UserError("--tune searches with one seed (--seed); give --seeds to the run of what it found.")
-    return trials
-
-
 def parse_seeds(seeds: Any) -> list[int]:
     """Read ``--seeds``: a number n of seeds from 2020 on, or the seeds themselves.
-
-    Raises
-    ------
-    UserError
-        When it is neither.
 
     Examples
     --------

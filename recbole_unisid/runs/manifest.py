@@ -1,14 +1,19 @@
-"""``serving.json``: what a folder holds for serving, and that it is still what was written."""
+"""What a run leaves for serving, and ``serving.json``, which tells that it is still what was written."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of, write_json
+from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.semantics import ItemSemantics
+from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 
 MANIFEST_FILE = "serving.json"
 SCHEMA = 1
@@ -22,13 +27,7 @@ def write_manifest(folder: Path, files: Iterable[str], about: Mapping[str, Any])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a run, or of one of its catalogue versions, and check every file that it vouches for.
-
-    Raises
-    ------
-    UserError
-        When the manifest is missing, damaged or of another schema, or a file is missing or has changed.
-    """
+    """Read the manifest of a run, or of one of its catalogue versions, and check every file that it vouches for."""
     path = folder / MANIFEST_FILE
     try:
         manifest = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -44,16 +43,37 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has schema {schema}, this version of recbole_unisid reads {SCHEMA}: use the version that made it."
         )
     for name, digest in files.items():
-        _check(folder / Path(name).name, digest)
+        path = folder / Path(name).name
+        try:
+            same = sha256_of(path) == digest
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; {_MEND}") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+        if not same:
+            raise UserError(f"{path} is damaged: it has changed since it was written; {_MEND}")
     return manifest
 
 
-def _check(path: Path, digest: str) -> None:
-    try:
-        same = sha256_of(path) == digest
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; {_MEND}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
-    if not same:
-        raise UserError(f"{path} is damaged: it has changed since it was written; {_MEND}")
+def write_serving_files(
+    folder: Path, config: UniSIDConfig, dataset: Any, semantics: ItemSemantics | None, titles: list[str]
+) -> None:
+    """Write ``items.tsv``, ``tokenizer.safetensors`` and, at last, ``serving.json``, beside weights and tokens.
+
+    Titles are in the order of item numbers; an item's name stands in for an empty one.
+    """
+    item_ids = [str(item) for item in dataset.sequences.item_ids[1:]]
+    texts = [""] * len(item_ids) if semantics is None else semantics.texts
+    recipe = None if semantics is None else semantics.recipe
+    titles = [title or item for title, item in zip(titles, item_ids, strict=True)]
+    counts = dataset.split.training_counts(dataset.sequences)
+    Catalogue(["[PAD]", *item_ids], ["[PAD]", *titles], ["", *texts], counts).save(folder / CATALOGUE_FILE)
+    files, tokens = ["model.safetensors", "config.yaml", CATALOGUE_FILE], None
+    tokenization = None if semantics is None else semantics.tokenization
+    if semantics is not None and tokenization is not None:
+        tokenization.tokenizer.save(folder)
+        files += ["tokens.tsv", TOKENIZER_FILE]
+        tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
+    about = {"model": config["model"], "text": asdict(recipe) if recipe else None, "tokens": tokens}
+    code = config.hashed().get("code")  # of the user's own classes: who loads the run is told of edited ones
+    write_manifest(folder, files, about | ({"code": code} if code else {}))

@@ -24,20 +24,10 @@ from recbole_unisid.runs.single import run_single
 
 
 def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict[str, Any]]:
-    """Run what has no finished folder yet, and write the leaderboard and the report of all.
+    """Run what has no finished folder yet, write the leaderboard and the report of all, and give their results.
 
-    A run that cannot be done is said and left out; the others are done first, then it is an error. Stopped,
+    A run that cannot be done is said and left out; it is an error once the others are done and reported. Stopped,
     the table of what has finished is shown.
-
-    Returns
-    -------
-    list of dict
-        The results, in the order given.
-
-    Raises
-    ------
-    UserError
-        When a run cannot be done, after the report of the others is written.
     """
     verbose = verbose and distributed.is_writer()
     check_same_data(configs)
@@ -57,9 +47,8 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
                 with further_runs(len(missing) - new, elapsed / (new - 1) if new > 1 else None):
                     results.append(run_single(config, verbose and new > 0))
             except Exception as error:
-                line = (
-                    str(error) if isinstance(error, UserError) else failed_in(error) or machine_trouble(error)
-                )
+                ours = isinstance(error, UserError)
+                line = str(error) if ours else failed_in(error) or machine_trouble(error)
                 # A bug of ours is no line; and several processes must stay in step.
                 if line is None or len(configs) == 1 or distributed.world() > 1:
                     raise

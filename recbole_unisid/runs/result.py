@@ -30,14 +30,9 @@ CANDIDATE_SETS = ("full", "full_unfiltered", "sampled99")
 
 @dataclass
 class Measured:
-    """What a finished run hands to its result.
+    """What a finished run hands to its result: RecBole's metrics by phase, ranks by phase and candidate set, and more.
 
-    Attributes
-    ----------
-    recbole, ranks : dict
-        RecBole's metrics by phase; ranks by phase and candidate set.
-    titles : list of str
-        A line to show for each item, in the order of item numbers.
+    `titles` are in the order of item numbers.
     """
 
     dataset: Any
@@ -149,12 +144,8 @@ def _seconds(measured: Measured) -> dict[str, float | None]:
 def _ranker(config: UniSIDConfig, model: Any, dataset: Any) -> dict[str, Any] | None:
     """What ``result.json`` says of a list-making model's ranker; None for models that score all items.
 
-    Returns
-    -------
-    dict or None
-        ``name`` (``beam`` or ``exact``); for beams ``width``, and ``top10_share`` and
-        ``top10_share_unseen``: the share of the exact best 10 among all items and among unseen ones that
-        the beam holds, over ``users`` test cases that are spread evenly.
+    For beams ``top10_share`` and ``top10_share_unseen`` are the share of the exact best 10 among all items and among
+    unseen ones that the beam holds, over ``users`` test cases that are spread evenly.
     """
     if not hasattr(model, "exact_scores"):
         return None

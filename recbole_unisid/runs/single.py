@@ -14,7 +14,6 @@ from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
-from recbole_unisid.plugins.loading import PART_SETTINGS, is_reference
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
 from recbole_unisid.recbole_adapter.collector import phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -23,14 +22,13 @@ from recbole_unisid.recbole_adapter.failures import failures_explained
 from recbole_unisid.recbole_adapter.from_recbole import init_seed
 from recbole_unisid.recbole_adapter.item_text import item_table, shown_items
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader, Loaders, full_loader, make_loaders
-from recbole_unisid.recbole_adapter.pretraining import pretrain_if_needed
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
-from recbole_unisid.recbole_adapter.trainer import make_trainer
+from recbole_unisid.recbole_adapter.trainer import make_trainer, pretrain_if_needed
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
+from recbole_unisid.runs.manifest import write_serving_files
 from recbole_unisid.runs.result import Measured, build_result
-from recbole_unisid.runs.serving_files import write_serving_files
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
@@ -41,15 +39,7 @@ _FEWEST_CASES, _MOST_CASES, _FITTED_SCORES = 512, 4096, 1 << 26
 def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
     """Train and evaluate a model, or fetch the result of a finished run with the same hash.
 
-    Returns
-    -------
-    dict
-        ``result.json``, with the run's folder as ``run_dir``.
-
-    Raises
-    ------
-    UserError
-        For data or settings that cannot be used; what was trained so far is kept for the next call.
+    This is ``result.json``, with the run's folder as ``run_dir``. What an error leaves is kept for the next call.
     """
     folder = RunFolder(config)
     result = folder.result()
@@ -88,10 +78,7 @@ class Trained:
 
 
 def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
-    """Train a model to its best epoch by validation; the test set is not looked at.
-
-    The folder has begun; a run that was stopped goes on from its checkpoint.
-    """
+    """Train a model to its best epoch by validation, from its checkpoint where it was stopped, without the test set."""
     with failures_explained(config), repeatable_sums(config["reproducibility"]):
         return _train(config, folder)
 
@@ -105,11 +92,14 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
     with distributed.writer_first():  # the other processes find it in the cache
         dataset.semantics = item_semantics(config, dataset)
-    titles = _titles(config, dataset)
+    # What items are shown as is read before the training: a damaged item file costs none of it.
+    names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]
+    shown = dataset.semantics
+    titles = list(shown.titles) if shown else shown_items(item_table(config), names)[0]
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
-    if config.chosen.users or any(is_reference(str(config[setting])) for setting in PART_SETTINGS):
+    if config.chosen.users or config.is_own_model:
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
@@ -140,16 +130,8 @@ def _fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
     LOG.info("score terms: %s", weights)
 
 
-def _titles(config: UniSIDConfig, dataset: Any) -> list[str]:
-    """What items are shown as, read before the training: a damaged item file costs none of it."""
-    if dataset.semantics is not None:
-        return list(dataset.semantics.titles)
-    names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]
-    return shown_items(item_table(config), names)[0]
-
-
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
-    """Try a model, or parts of one, of the user's own before it trains."""
+    """Try a model of the user's own, and parts, the registered ones too, before they train."""
     name, sampled = config["model"], config["eval_args"]["mode"]["test"] != "full"
     if getattr(model, "reads_item_vectors", False):
         check_transformer(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])

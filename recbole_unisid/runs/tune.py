@@ -18,13 +18,7 @@ from recbole_unisid.runs.single import train
 
 
 def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is searched for a model: the keys that it has and that were not `given` by hand.
-
-    Returns
-    -------
-    dict
-        Key -> list of choices, or ``{low, high, log}``; from ``properties/search.yaml``.
-    """
+    """What ``properties/search.yaml`` has for a model's keys not `given`: choices or ``{low, high, log}``."""
     spaces = read_yaml(properties_folder() / "search.yaml")
     space = spaces["default"] | spaces.get(config.chosen.family, {})
     if config["loss"] not in ("sampled_softmax", "mixed_softmax"):
@@ -40,17 +34,7 @@ def tune(
 
     Trial k is drawn from the seed and the trials before it alone, so that a search that was stopped and
     called again ends as one that was not. Settings that were given by hand stay; `trials` counts those of
-    earlier calls.
-
-    Returns
-    -------
-    dict
-        ``folder``, ``best`` (settings), ``score`` (validation), ``trials``.
-
-    Raises
-    ------
-    UserError
-        When Optuna is missing or the model has nothing to search.
+    earlier calls. The result has ``folder``, ``best`` (settings), ``score`` (validation) and ``trials``.
     """
     optuna = _optuna()
     space = search_space(config, settings)
@@ -76,7 +60,9 @@ def tune(
             chosen = {key: _suggest(optuna, trial, key, range_, draw) for key, range_ in space.items()}
             score = _score(config, settings, chosen, folder, verbose)
             study.tell(trial, score)
-            _write_trials(study, folder)
+            done_ones = [t for t in study.trials if t.value is not None]
+            rows = [{"trial": t.number, "score": t.value, **t.params} for t in done_ones]
+            write_text(folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
             if verbose:
                 print(
                     f"[trial {done + 1}/{trials}] {config['model']} {score:.4f}, best {study.best_value:.4f}"
@@ -123,9 +109,3 @@ def _score(
         run.begin()
         with run.logging(verbose):
             return float(train(trial, run).trainer.best_valid_score)
-
-
-def _write_trials(study: Any, folder: Path) -> None:
-    """Every trial, the lost ones too."""
-    rows = [{"trial": t.number, "score": t.value, **t.params} for t in study.trials if t.value is not None]
-    write_text(folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))

@@ -14,8 +14,7 @@ from typing_extensions import Self
 
 from recbole_unisid.array_file import Arrays, save_arrays
 from recbole_unisid.errors import UserError
-from recbole_unisid.plugins.arrays import returned_array
-from recbole_unisid.plugins.tokenizers import check_codebooks, check_codes, check_widths
+from recbole_unisid.plugins.tokenizers import check_codebooks, check_codes, check_widths, returned_array
 from recbole_unisid.tokens.quantiser import decode, level_distances, quantise
 
 TOKENIZER_FILE = "tokenizer.safetensors"
