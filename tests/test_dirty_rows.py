@@ -101,6 +101,27 @@ def test_rows_that_cannot_be_read(
         read("ItemID", tmp_path, rows)
 
 
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (HEAD.replace("\t", ","), "separated by tabs or field_separator"),
+        (HEAD.replace(":token", ":float", 1), "user_id is of type float, .* write user_id:token"),
+        (HEAD.replace("item_id:token", "item_id:token_seq"), "item_id is of type token_seq"),
+        (HEAD.replace(":", ": "), "is not name:type"),
+        (HEAD.replace(":token", ""), "'user_id' is not name:type"),
+    ],
+)
+@pytest.mark.parametrize("model", ["ItemID", "BPR"])
+def test_headers_that_name_no_columns(
+    head: str, words: str, model: str, tmp_path: Path, in_empty_folder: Path
+) -> None:
+    """Another separator than is said, names that are no text, no types."""
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text("\n".join([head, *ROWS]) + "\n")
+    with pytest.raises(UserError, match=words):
+        UniSIDConfig(model, "odd", settings={"data_path": str(tmp_path), "use_gpu": False})
+
+
 def test_another_order_of_rows_is_the_same_data(
     tmp_path: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
+from recbole_unisid.recbole_adapter.registry import recbole_folder
 
 Row = tuple[str, str, float]
 QUICK: dict[str, Any] = {"epochs": 1, "show_progress": False, "use_gpu": False, "eval_batch_size": 64}
@@ -237,6 +238,28 @@ def test_filters_hold_for_every_model(model: str, tiny: Path, in_empty_folder: P
     assert again["test"] == result["test"]
 
 
+@pytest.mark.parametrize("model", ["ItemID", "GRU4Rec", "BPR"])
+@pytest.mark.parametrize("field", ["user_id", "kind"])
+def test_filters_by_names(field: str, model: str, tiny: Path, tmp_path: Path, in_empty_folder: Path) -> None:
+    """RecBole's list of what is kept, of a column of either file."""
+    kept = [f"u{user}" for user in range(20)] if field == "user_id" else ["kind0", "kind2"]
+    lines = [line.split("\t") for line in (tiny / "tiny" / "tiny.inter").read_text().splitlines()[1:]]
+    names = [row[0] if field == "user_id" else f"kind{int(row[1][1:]) % 3}" for row in lines]
+    given = QUICK | {"data_path": str(with_items(tiny, tmp_path)), "val_interval": {field: kept}}
+    result = recbole_unisid.run(model, "tiny", given, verbose=False)
+    assert result["data"]["interactions"] == sum(name in kept for name in names)
+
+
+@pytest.mark.parametrize("model", ["ItemID", "SASRec", "BPR"])
+def test_a_copy_of_recboles_defaults_is_taken(model: str, tiny: Path, in_empty_folder: Path) -> None:
+    """Files of settings begin as one; its protocol is RecBole's, and what suits other models alone asks for nothing."""
+    given = QUICK | {"data_path": str(tiny), "checkpoint_dir": "saved"}
+    file = recbole_folder() / "properties" / "overall.yaml"
+    result = recbole_unisid.run(model, "tiny", given, [file], verbose=False)
+    assert result["protocol"]["description"].startswith("in random order (seed 12345), ratio 0.8")
+    assert result["protocol"]["valid_metric"] == "mrr@10"
+
+
 @pytest.mark.parametrize("model", ["ItemID", "SASRec", "BPR"])
 def test_a_doubled_row_is_dropped_and_ties_stay(model: str, tmp_path: Path, in_empty_folder: Path) -> None:
     """RecBole sorts unstably for rm_dup_inter; where nothing is doubled nothing moves."""
@@ -363,6 +386,12 @@ def with_items(tiny: Path, root: Path) -> Path:
         ("FDSA", {"selected_features": "[kind,price]"}, "'price' is float"),
         ("S3Rec", {"item_attribute": "price"}, "to others (item_id, kind)."),
         ("SASRec", {"log_wandb": "True"}, "pip install wandb"),
+        ("BPR", {"repeatable": "True"}, "leaves out what a user had"),
+        ("BPR", {"train_neg_sample_args": "None"}, "learns from pairs"),
+        ("GRU4Rec", {"loss_type": "BPR", "train_neg_sample_args": "None"}, "learns from pairs"),
+        ("ItemID", {"gpu_id": "cuda:0"}, "must be numbers of GPUs"),
+        ("GRU4Rec", {"val_interval": "{'kind': '[1,2]'}"}, "'kind' holds names: give a list"),
+        ("ItemID", {"val_interval": "{'price': ['1.5']}"}, "'price' holds numbers: give an interval"),
     ],
 )
 def test_what_recbole_refuses_is_one_line(

@@ -109,7 +109,9 @@ KINDS: dict[str, tuple[Any, str]] = {
     "table": (dict[str, Any] | None, "a mapping such as {key: value}"),
     "columns": _mappings(*_lists(*_TEXT)),
     "interval": _INTERVAL,
-    "intervals": _mappings(*_INTERVAL),
+    "intervals": _mappings(
+        _INTERVAL[0] | list[str], f"{_INTERVAL[1]}, of a column of names to a list of them"
+    ),
     "distances": _lists(*_words("cosine", "euclidean")),
     "negatives": (_COUNT[0] | _Negatives, f"{_COUNT[1]} or such numbers by loss with one for 'shared'"),
     "eval_args": (_EvalArgs, "a mapping of split, order, group_by and mode"),

@@ -97,7 +97,7 @@ def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
     columns: dict[str, str] = {}
     for cell in line.split(separator):
         name, _, kind = cell.rpartition(":")
-        if not name or kind not in COLUMN_TYPES:
+        if not name or kind not in COLUMN_TYPES or any(f":{one}" in name for one in COLUMN_TYPES):
             raise UserError(
                 f"{path}, line 1: {cell[:60]!r} is not name:type with type token, token_seq, float or float_seq, "
                 "separated by tabs or field_separator; mend the header."

@@ -13,6 +13,7 @@ from recbole_unisid.recbole_adapter import upstream_fixes as mends
 mends.mend()  # before RecBole's own modules read NumPy's names
 
 from recbole.config import Config  # noqa: E402
+from recbole.utils import InputType  # noqa: E402
 
 from recbole_unisid import distributed  # noqa: E402
 from recbole_unisid.config.defaults import dataset_defaults, model_defaults, overall_defaults  # noqa: E402
@@ -78,6 +79,9 @@ class UniSIDConfig(Config):
         self._recipe = str(external.get("recipe", "default"))
         self.chosen = resolve(model)  # an unknown model is named before an unknown key
         check_known(external, model)
+        # It follows from the model; a copy of RecBole's defaults has False.
+        if external.pop("repeatable", False) and not self.chosen.sequential:
+            raise UserError(f"repeatable=True has no effect here: {model} leaves out what a user had.")
         try:
             super().__init__(model=model, dataset=dataset, config_dict=external)
         except UserError:
@@ -138,10 +142,20 @@ class UniSIDConfig(Config):
             given = "negatives" in self.external_config_dict
             settings = self.external_config_dict if given else self.internal_config_dict
             settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
-        # A full softmax needs no sampled negatives; RecBole raises where its own default has them.
+        # A full softmax needs no sampled negatives; RecBole raises where its own default has them, or a copy of it.
         full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
         if self.chosen.sequential and full_softmax:
+            usual, given = self.internal_config_dict["train_neg_sample_args"], self.external_config_dict
+            if given.get("train_neg_sample_args") == usual:
+                given["train_neg_sample_args"] = None
             self.internal_config_dict["train_neg_sample_args"] = None
+        learns_from = getattr(model_class, "input_type", None)
+        pairwise = learns_from == InputType.PAIRWISE or merged.get("loss_type") == "BPR"
+        if pairwise and not self.chosen.ours and not merged.get("train_neg_sample_args", True):
+            raise UserError(
+                f"{self.chosen.name} learns from pairs of a positive and a negative item: train_neg_sample_args must "
+                "say how negatives are drawn, as by default, {distribution: uniform, sample_num: 1}."
+            )
 
     def _load_filtered(
         self, columns: dict[str, list[str]], settings: Mapping[str, Any], folder: Path
@@ -163,9 +177,17 @@ class UniSIDConfig(Config):
         for field in () if settings.get("benchmark_filename") else settings.get("val_interval") or ():
             suffixes = {"inter": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "user": "USER_ID_FIELD"}
             separator = settings["field_separator"]
-            held = [s for s in suffixes if field in header(folder / f"{folder.name}.{s}", separator)]
+            files = {suffix: header(folder / f"{folder.name}.{suffix}", separator) for suffix in suffixes}
+            held = {suffix: types[field] for suffix, types in files.items() if field in types}
             if not held:
                 raise UserError(f"val_interval: no file of '{folder.name}' has a column '{field}'.")
+            kept = settings["val_interval"][field]
+            names = any(kind.startswith("token") for kind in held.values())
+            if isinstance(kept, str) == names:
+                wanted = (
+                    "names: give a list of those" if names else "numbers: give an interval such as '[4,inf)'"
+                )
+                raise UserError(f"val_interval: '{field}' holds {wanted} to keep, not {kept}.")
             for suffix in held:
                 loaded = columns.setdefault(suffix, [settings[suffixes[suffix]]])
                 if isinstance(loaded, list) and field not in loaded:
@@ -178,6 +200,10 @@ class UniSIDConfig(Config):
         settings = self.final_config_dict
         names, number = [str(name) for name in as_list(settings["gpu_id"]) or []], distributed.local_rank()
         settings["device"] = torch.device("cpu")
+        if not all(name.isdecimal() for name in names):
+            raise UserError(
+                f"gpu_id={settings['gpu_id']} must be numbers of GPUs; --use_gpu=False runs on the CPU."
+            )
         if names and settings["use_gpu"] and torch.cuda.is_available():
             # With several processes on this machine: the n-th of the GPUs named, or of all from the first on.
             chosen = int(names[number]) if number < len(names) else int(names[0]) + number

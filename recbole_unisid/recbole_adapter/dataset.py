@@ -104,8 +104,8 @@ class _AtomicFiles(Dataset):
         twins = alike(items, self.item_feat[self.iid_field]) if self.item_feat is not None else []
         written = f"; {twins[0][0]!r} is written {twins[0][1]!r} there" if twins else ""
         LOG.warning(
-            "%d of %d interactions are left out: their user or item is not in the user or item file that the model "
-            "reads%s", rows - len(self.inter_feat), rows, written,
+            "%d of %d interactions are left out: their user or item is not among the rows that are kept of the "
+            "user or item file%s", rows - len(self.inter_feat), rows, written,
         )  # fmt: skip
         if self.inter_feat.empty:
             raise UserError(

@@ -54,6 +54,12 @@ def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
                     f"{folder / name} has no column '{shown(field)}' (it has: {', '.join(columns)}); add it, or name "
                     f"yours with --{key}=..."
                 )
+        for field in wanted[:2] if columns else []:
+            if columns[field] != "token":
+                raise UserError(
+                    f"{folder / name}: {field} is of type {columns[field]}, and names are of type token: write "
+                    f"{field}:token in its first line."
+                )
     return wanted
 
 
