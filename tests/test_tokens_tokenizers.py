@@ -5,6 +5,7 @@ import pytest
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.tokens import TOKENIZERS, build_tokenizer, load_tokenizer, tokenize_items
+from recbole_unisid.tokens.tokenizer import check_vectors
 
 OPTIONS = {"rqvae": {"epochs": 2, "batch_size": 64, "hidden": [16], "latent_width": 8}}
 FITTED = [name for name in TOKENIZERS if name != "file"]
@@ -174,6 +175,11 @@ def test_bad_vectors():
             tokenizer.encode(bad)
     with pytest.raises(UserError, match="not finite"):
         build_tokenizer("residual_kmeans", [4]).fit(np.array([[np.inf, 1]]), False)
+    holes = np.where(np.isin(np.arange(20), [3, 7])[:, None], np.nan, data)
+    with pytest.raises(UserError, match=r"^The vector of item number 3 is not finite \(2 such\)"):
+        tokenizer.encode(holes)
+    largest = np.full((2, WIDTH), np.finfo(np.float32).max)  # finite, though their sum is not in float32
+    assert check_vectors(largest).tolist() == largest.tolist()
     with pytest.raises(UserError, match="powers of two"):
         fitted("lsh", data, sizes=(6,))
     with pytest.raises(UserError, match="2 vectors for 1 items"):
