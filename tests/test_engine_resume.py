@@ -212,7 +212,7 @@ def test_score_that_is_no_number(
 
     def broken(self: Any, interaction: Any) -> torch.Tensor:
         scores = score(self, interaction)
-        scores[3:, 7] = torch.nan  # not of the two histories that a model is tried with
+        scores[3, 7] = torch.nan
         return scores
 
     monkeypatch.setattr(WholeSequenceRecommender, "full_sort_predict", broken)

@@ -11,9 +11,11 @@ import numpy as np
 from safetensors.torch import save_file
 
 from recbole_unisid import distributed
+from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
+from recbole_unisid.plugins.loading import PART_SETTINGS
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
 from recbole_unisid.recbole_adapter.collector import phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -99,7 +101,9 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
-    if config.chosen.users or config.is_own_model:
+    usual = model_defaults(config.chosen.family)
+    others = [setting for setting in PART_SETTINGS if config[setting] not in (None, usual.get(setting))]
+    if config.chosen.users or (config.is_own_model and others):
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
@@ -131,7 +135,7 @@ def _fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
 
 
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
-    """Try a model of the user's own, and parts, the registered ones too, before they train."""
+    """Try a model of the user's own, and any part but a model's usual one, before they train."""
     name, sampled = config["model"], config["eval_args"]["mode"]["test"] != "full"
     if getattr(model, "reads_item_vectors", False):
         check_transformer(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
