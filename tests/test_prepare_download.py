@@ -20,8 +20,7 @@ from mirrors import (
 
 from recbole_unisid.data.atomic_files import is_prepared
 from recbole_unisid.data.prepare import ensure_dataset, prepare
-from recbole_unisid.data.sources.download import download
-from recbole_unisid.data.sources.originals import CHECKSUMS
+from recbole_unisid.data.sources.originals import CHECKSUMS, download
 from recbole_unisid.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("alone")

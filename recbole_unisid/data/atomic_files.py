@@ -1,14 +1,11 @@
-"""RecBole's atomic files: written whole beside a note that tells a changed one, read as they stand.
-
-Reading knows neither pandas' quoting nor its words for missing values.
-"""
+"""RecBole's atomic files: written whole, with a note that tells a changed one; read without pandas' quoting."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -18,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_text import MISSING_WORDS, format_number, parse_header
+from recbole_unisid.data.atomic_text import MISSING_WORDS, ItemRows, format_number, parse_header
 from recbole_unisid.data.disk import writing_to
 from recbole_unisid.data.interactions import InteractionCollector, Interactions
 from recbole_unisid.data.sources.lines import Rows, read_blocks, read_rows, without_header
@@ -36,33 +33,28 @@ class ItemTexts(NamedTuple):
     """The ``.item`` file to be."""
 
     fields: tuple[str, ...]  # its columns after ``item_id:token``, as ``name:type``
-    rows: Iterable[tuple[str, tuple[str, ...]]]  # names and clean fields (:func:`.clean_text`), read once
+    rows: ItemRows  # read once
 
 
 def write_dataset(
-    folder: Path,
-    interactions: Interactions,
-    texts: ItemTexts | None,
-    counts: Counter[str],
-    note: Mapping[str, Any],
+    folder: Path, log: Interactions, texts: ItemTexts | None, counts: Counter[str], note: Mapping[str, Any]
 ) -> dict[str, float]:
     """Write ``.item`` (where there are texts), the note and ``.inter``, in this order, each of them whole.
 
     ``.inter`` is what a run looks for. It is put in place last, and an old one is taken away before anything new
     appears, so that no crash leaves a mixture that a later run would believe. Items met a second time are counted.
-    The result is the share of the items with a non-empty value, by field.
-    A disk that refuses is a ``UserError``.
+    The result is the share of the items with a non-empty value, by field. A disk that refuses is a ``UserError``.
     """
     inter, item = folder / f"{folder.name}.inter", folder / f"{folder.name}.item"
     coverage: dict[str, float] = {}
     with writing_to(folder), ExitStack() as last_one_first:
         parts = {inter.name: last_one_first.enter_context(write_atomically(inter))}
         with parts[inter.name].open("wb") as stream:
-            _write_interactions(stream, interactions)
+            _write_interactions(stream, log)
         if texts is not None:
             parts[item.name] = last_one_first.enter_context(write_atomically(item))
             with parts[item.name].open("w", encoding="utf-8", newline="\n") as lines:
-                coverage = _write_items(lines, interactions, texts, counts)
+                coverage = _write_items(lines, log, texts, counts)
         inter.unlink(missing_ok=True)
         if texts is None:
             item.unlink(missing_ok=True)
@@ -173,8 +165,7 @@ def faulty_lines(
     """The lines of an atomic file that pandas and RecBole would lose, misread or stop at, by reason.
 
     Every row must have a name in the columns `ids` and a number in `numbers`. A line stands under the first reason
-    that holds.
-    A file that cannot be read, has no header of an atomic file or lacks a column is a ``UserError``.
+    that holds. For files that are no such files see :func:`read_atomic`.
     """
     faults: dict[str, list[int]] = defaultdict(list)
     missing = pa.array(sorted(MISSING_WORDS))
@@ -198,8 +189,7 @@ def faulty_lines(
 def read_interactions(path: Path, counts: Counter[str]) -> Interactions:
     """Read a ``.inter`` file with ``user_id`` and ``item_id``, and ``timestamp`` and ``rating`` where it has them.
 
-    The counter gets ``lines`` and, by reason, rows that cannot be used.
-    A file that cannot be read or lacks a column is a ``UserError``.
+    The counter gets ``lines`` and, by reason, rows that cannot be used. For other files see :func:`read_atomic`.
     """
     types, read = read_atomic(path, ("user_id", "item_id"))
     collector = InteractionCollector(counts, timed="timestamp" in types)

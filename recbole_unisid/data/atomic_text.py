@@ -7,8 +7,9 @@ readers split at tabs. What is written here reads the same either way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from recbole_unisid.errors import UserError
 
@@ -79,6 +80,9 @@ def format_number(value: float) -> str:
         return ""
     return str(int(value)) if value.is_integer() else repr(value)
 
+
+#: Names of items and their clean fields.
+ItemRows: TypeAlias = "Iterator[tuple[str, tuple[str, ...]]]"
 
 #: RecBole's types of columns.
 COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")

@@ -63,10 +63,7 @@ def check_roles(columns: Mapping[str, str]) -> None:
 
 
 def column_for(table: Table, columns: Mapping[str, str], role: str) -> str | None:
-    """The column of a table that plays a role; None where nobody said and no usual name is there.
-
-    A column that the person named and that is not there is a ``UserError``.
-    """
+    """The column of a table that plays a role: the one named, which must be there, or one of a usual name, or None."""
     if role in columns:
         return existing_column(table, columns[role])
     by_fold = {column.lower(): column for column in reversed(table.columns)}

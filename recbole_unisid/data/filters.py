@@ -33,8 +33,7 @@ class Policy:
         """Filter interactions and order them by user (first appearance), then time, ties as in the source.
 
         How many each step leaves out is counted in `dropped`. `skipped` (rows that could not be read, by reason) and
-        `notes` are told where nothing is left.
-        A ``UserError`` says so.
+        `notes` are told by the ``UserError`` where nothing is left.
         """
         rows_read = len(log)
         steps: dict[str, Callable[[Interactions], NDArray[np.bool_]]] = {
@@ -68,7 +67,6 @@ def checked_duplicates(policy: str) -> Duplicates:
 
 
 def _without_duplicates(log: Interactions, policy: Duplicates) -> NDArray[np.bool_]:
-    """Mark the interactions that a policy for repeats keeps."""
     keep = np.ones(len(log), dtype=bool)
     if policy == "all" or not len(log):
         return keep
@@ -99,7 +97,6 @@ def _in_core(log: Interactions, least: int) -> NDArray[np.bool_]:
 
 
 def _in_span(log: Interactions, since: float | None, until: float | None) -> NDArray[np.bool_]:
-    """Mark the interactions at or after `since` and before `until`."""
     after = True if since is None else log.times >= since
     before = True if until is None else log.times < until
     return np.ones(len(log), dtype=bool) & after & before

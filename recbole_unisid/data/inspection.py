@@ -171,7 +171,6 @@ def _warnings(
     controls: LeakControls,
     skipped: Counter[str],
 ) -> Iterator[str]:
-    """Say in plain words what will break or flatter."""
     for reason, number in skipped.items():
         yield f".inter: {number:,} rows skipped ({reason})"
     short = int((sequences.lengths < 3).sum())
@@ -255,10 +254,7 @@ class ItemFacts:
 
 
 def item_facts(path: Path, items: Container[str], n_items: int) -> ItemFacts:
-    """Describe an ``.item`` file beside the `n_items` items that occur in the interactions.
-
-    A file that cannot be read, or has no item_id column, is a ``UserError``.
-    """
+    """Describe an ``.item`` file (:func:`.read_atomic`) beside the `n_items` items that occur in the interactions."""
     troubles, faults, filled, words = (Counter[str]() for _ in range(4))
     seen: set[str] = set()
     surplus = with_text = 0

@@ -73,8 +73,7 @@ def _share(marks: NDArray[np.bool_]) -> float:
 def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
     """Place 1 .. n_items of each item in the order of their names, 0 for padding; both shapes are [n_items + 1].
 
-    Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number,
-    all others as text.
+    Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number, others as text.
 
     Examples
     --------

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recbole_unisid.data.atomic_files import ItemTexts, measure_coverage, write_dataset
-from recbole_unisid.data.atomic_text import form_of
+from recbole_unisid.data.atomic_text import ItemRows, form_of
 from recbole_unisid.data.columns import (
     FIELDS,
     check_roles,
@@ -193,7 +193,10 @@ class _TextColumns:
         if items is None and not named and not texts:
             return None
         table = items or log
-        key = log_item if items is None else _item_column(table, log_item, columns)
+        own = {"item": columns["item_in_items"]} if "item_in_items" in columns else {}
+        key = log_item
+        if items is not None and (own or log_item not in items.columns):
+            key = needed_column(items, own, "item", "item_in_items")
         if not texts and (not named or list(named) == [FIELDS["price"]]):
             texts = [column for column in table.columns if column and column not in (key, *named.values())]
             if items is None:
@@ -212,9 +215,7 @@ class _TextColumns:
         rows = self._rows(wanted, counts, progress)
         return ItemTexts(tuple(self.fields), _first_values(rows) if self.many else rows)
 
-    def _rows(
-        self, wanted: Container[str], counts: Counter[str], progress: bool
-    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _rows(self, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
         price = partial(price_in, decimal_comma=self.table.decimal_comma)
         makers = [
             (column, price if name == FIELDS["price"] else _text_in) for name, column in self.fields.items()
@@ -243,22 +244,13 @@ class _TextColumns:
             )
 
 
-def _first_values(rows: Iterator[tuple[str, tuple[str, ...]]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _first_values(rows: ItemRows) -> ItemRows:
     """One row for each item, with the first value that is not empty in each field."""
     found: dict[str, tuple[str, ...]] = {}
     for item, fields in rows:
         known = found.get(item, fields)
         found[item] = tuple(old or new for old, new in zip(known, fields, strict=True))
     yield from found.items()
-
-
-def _item_column(table: Table, item: str, columns: Mapping[str, str]) -> str:
-    """The column of the table of items that names the item."""
-    if "item_in_items" in columns:
-        return existing_column(table, columns["item_in_items"])
-    if item in table.columns:
-        return item
-    return needed_column(table, {}, "item", "item_in_items")
 
 
 def _text_in(cell: object) -> str:

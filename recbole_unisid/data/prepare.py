@@ -86,10 +86,10 @@ def _build(
     published: tuple[int, int, int] | None,
     progress: bool,
 ) -> Summary:
-    """Read, filter, check, join, write."""
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
     collector = InteractionCollector(skipped)
-    known.family.read_interactions(originals[0].path, collector, skipped, progress)
+    for columns in known.family.read_interactions(originals[0].path, skipped, progress):
+        collector.add(*columns)
     read = {"lines of interactions": skipped.pop("lines", 0)}
     log = policy.apply(collector.collected(), dropped, skipped)
     if published not in (None, log.counts):
@@ -120,7 +120,6 @@ def _build(
 
 
 def _known(name: str, data_path: str | Path) -> KnownDataset:
-    """The catalogue's entry, or the nearest names."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     there = sorted(path.stem for path in Path(data_path).glob("*/*.inter") if path.stem == path.parent.name)

@@ -62,9 +62,7 @@ def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> S
     """Train on the first share of the interactions, validate on the next and test on the last.
 
     `shares` are for training, validation and test, and need not add up to 1. With `by_user` each user's targets are
-    cut by them, otherwise the targets of all users in the order of their times. A user's first interaction is never a
-    target.
-
+    cut by them, otherwise the targets of all users in the order of their times; a first interaction is never a target.
     Nothing left to train or to test on, or no times for an order of all users, is a ``UserError``.
 
     Notes
@@ -84,11 +82,8 @@ def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> S
         require_times(sequences, "eval_args: RS with group_by none")
         assert sequences.times is not None
         targets = targets[np.argsort(sequences.times[targets], kind="stable")]
-        total, place, owner = (
-            np.array([len(targets)]),
-            np.arange(len(targets)),
-            np.zeros(len(targets), np.int64),
-        )
+        total, place = np.array([len(targets)]), np.arange(len(targets))
+        owner = np.zeros(len(targets), np.int64)
     valid, test = (parts[1:, None] * total).astype(np.int64)
     train = total - valid - test
     for held_out, share in ((test, parts[2]), (valid, parts[1])):
@@ -112,9 +107,8 @@ def random_order(
     """Split interactions that are drawn at random instead of taken in time.
 
     `cut` gets sequences in random order, with random numbers for times. The seed of the draw belongs to the protocol.
-    The split is of the interactions in the order that is given with it, shape [interactions]: a user's training comes
-    first, in time, then what is held out, so that every history is what was trained on, as it is for a model without
-    order.
+    The split is of the interactions in the order given with it, shape [interactions]: a user's training comes first,
+    in time, then what is held out, so that every history is what was trained on, as for a model without order.
     """
     drawn = np.random.default_rng(seed).random(len(sequences.items))
     shuffled = np.lexsort((drawn, sequences.users))
@@ -200,7 +194,6 @@ def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) 
 
 
 def _require_targets(split: Split, phases: Sequence[int] = (TRAIN, VALID, TEST)) -> None:
-    """Refuse a split with nothing to train, validate or test on."""
     for phase, name in ((TRAIN, "training"), (VALID, "validation"), (TEST, "test")):
         if phase in phases and not (split.phase == phase).any():
             raise UserError(f"split {split.name} leaves no {name} target in this data: change its shares")

@@ -28,8 +28,8 @@ def default_fields(table: ItemTable) -> list[str]:
 
     Title, price, brand, categories, release year, whichever of them the table has. A description joins only
     where there is no title, since it is long and the encoders read a few hundred tokens. A table with
-    none of the common names gives all its text columns (``token_seq``), failing these its tokens.
-    A table without a column that could be text is a ``UserError``.
+    none of the common names gives all its text columns (``token_seq``), failing these its tokens, failing these a
+    ``UserError``.
     """
     fields = _fields_found(table)
     if not fields:

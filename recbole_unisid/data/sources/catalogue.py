@@ -52,25 +52,28 @@ _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 _MCAULEY = "https://mcauleylab.ucsd.edu/public_datasets/data/"
 _UCSD = "https://datarepo.eng.ucsd.edu/mcauley_group/data/"
 
-#: By year: how names end, how files are read, and where interactions and items are, addresses in the order to try.
-_AMAZON: dict[str, tuple[str, Family, list[str], list[str]]] = {
+#: By year: how names end, how files are read, where they are (in the order to try), interactions and items in there.
+_AMAZON: dict[str, tuple[str, Family, list[str], str, str]] = {
     "2014": (
         "",
         AMAZON_2014,
-        [f"{folder}reviews_{{}}_5.json.gz" for folder in (_SNAP, f"{_MCAULEY}amazon/categoryFiles/")],
-        [f"{folder}meta_{{}}.json.gz" for folder in (_SNAP, f"{_MCAULEY}amazon/categoryFiles/")],
+        [_SNAP, f"{_MCAULEY}amazon/categoryFiles/"],
+        "reviews_{}_5.json.gz",
+        "meta_{}.json.gz",
     ),
     "2018": (
         "-18",
         AMAZON_2018,
-        [f"{host}amazon_v2/categoryFilesSmall/{{}}_5.json.gz" for host in (_MCAULEY, _UCSD)],
-        [f"{host}amazon_v2/metaFiles2/meta_{{}}.json.gz" for host in (_MCAULEY, _UCSD)],
+        [f"{_MCAULEY}amazon_v2/", f"{_UCSD}amazon_v2/"],
+        "categoryFilesSmall/{}_5.json.gz",
+        "metaFiles2/meta_{}.json.gz",
     ),
     "2023": (
         "-23",
         AMAZON_2023,
-        [f"{host}amazon_2023/benchmark/5core/rating_only/{{}}.csv.gz" for host in (_MCAULEY, _UCSD)],
-        [f"{host}amazon_2023/raw/meta_categories/meta_{{}}.jsonl.gz" for host in (_MCAULEY, _UCSD)],
+        [f"{_MCAULEY}amazon_2023/", f"{_UCSD}amazon_2023/"],
+        "benchmark/5core/rating_only/{}.csv.gz",
+        "raw/meta_categories/meta_{}.jsonl.gz",
     ),
 }
 
@@ -87,13 +90,13 @@ def _amazon() -> Iterator[KnownDataset]:
     """
     with Path(__file__).with_name("amazon.csv").open(encoding="ascii", newline="") as lines:
         for year, category, *counts in list(csv.reader(lines))[1:]:
-            ending, family, interactions, items = _AMAZON[year]
+            ending, family, folders, interactions, items = _AMAZON[year]
             users, n_items, number = counts
             yield KnownDataset(
                 recbole_name(category, ending),
                 family,
-                _original(*(url.format(category) for url in interactions)),
-                _original(*(url.format(category) for url in items)),
+                _original(*(folder + interactions.format(category) for folder in folders)),
+                _original(*(folder + items.format(category) for folder in folders)),
                 published=(int(users), int(n_items), int(number)) if users else None,
             )
 

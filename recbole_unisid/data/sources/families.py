@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_text import clean_text
-from recbole_unisid.data.interactions import InteractionCollector
+from recbole_unisid.data.atomic_text import ItemRows, clean_text
+from recbole_unisid.data.interactions import Column
 from recbole_unisid.data.sources.lines import bar_of_bytes, read_blocks, read_lines, read_rows, without_header
 from recbole_unisid.data.sources.records import as_list, parse_json, parse_literal, read_columns
 from recbole_unisid.data.sources.values import (
@@ -36,10 +36,10 @@ from recbole_unisid.data.sources.values import (
 )
 from recbole_unisid.errors import UserError
 
-#: Reads a file of interactions into a collector; counts what is skipped; shows a bar if told to.
-InteractionReader = Callable[[Path, InteractionCollector, "Counter[str]", bool], None]
-#: Yields the name and the fields of every wanted item of a file; counts what is skipped; shows a bar.
-ItemReader = Callable[[Path, Container[str], "Counter[str]", bool], Iterator[tuple[str, tuple[str, ...]]]]
+#: Yields columns of users, items, times and ratings of a file; counts what is skipped; shows a bar if told to.
+InteractionReader = Callable[[Path, "Counter[str]", bool], Iterator[tuple[Column, Column, Column, Column]]]
+#: Yields every wanted item of a file; counts what is skipped; shows a bar.
+ItemReader = Callable[[Path, Container[str], "Counter[str]", bool], ItemRows]
 
 
 class Family(NamedTuple):
@@ -57,12 +57,12 @@ def _json_reviews(
     text, number = pa.string(), pa.float64()
     types = {user: text, item: text, time: number if seconds is None else text, rating: number}
 
-    def read(path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool) -> None:
+    def read(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
         for _, part in read_columns(path, types, counts, progress=progress):
             users, items, times, ratings = part.values()
             if seconds is not None:
                 times = pa.array(map(seconds, as_list(times)), number)
-            collector.add(users, items, times, ratings)
+            yield users, items, times, ratings
 
     return read
 
@@ -73,15 +73,9 @@ def _json_items(
     parse: Callable[[bytes, Counter[str]], dict[str, Any] | None] = parse_json,
     name_of: Callable[[bytes], re.Match[bytes] | None] = lambda line: None,
 ) -> ItemReader:
-    """Make the reader of one record a line.
+    """Make the reader of one record a line; most are not wanted, and unparsed where `name_of` tells their item."""
 
-    Most items of a category have no interactions in its core: lines whose item can be told by `name_of` are passed over
-    unparsed.
-    """
-
-    def read(
-        path: Path, wanted: Container[str], counts: Counter[str], progress: bool
-    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def read(path: Path, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
         for line in read_lines(path, counts, progress=progress):
             named = name_of(line)
             if named and named[1].decode("utf-8", "replace") not in wanted:
@@ -102,9 +96,7 @@ def _json_items(
 _RATINGS_HEADER = b"user_id,parent_asin,rating,timestamp"
 
 
-def _read_ratings_2023(
-    path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool
-) -> None:
+def _read_ratings_2023(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
     """Read the 2023 family's cores: comma-separated user, parent item, rating, time in milliseconds."""
     header, blocks = without_header(read_blocks(path, counts, progress=progress))
     if header is None or header.strip() != _RATINGS_HEADER:
@@ -117,7 +109,7 @@ def _read_ratings_2023(
         exact = pc.less(pc.abs(milliseconds), 2.0**53)
         # Correctly rounded: times 1000 and rounded, the milliseconds come back.
         times = pc.if_else(exact, pc.divide(milliseconds, 1000.0), None)
-        collector.add(rows.cells["user"], rows.cells["item"], times, numbers_in(rows.cells["rating"]))
+        yield rows.cells["user"], rows.cells["item"], times, numbers_in(rows.cells["rating"])
 
 
 def _amazon_fields(
@@ -217,19 +209,15 @@ def _movielens_rows(
         yield rows.cells
 
 
-def _read_movielens_ratings(
-    path: Path, collector: InteractionCollector, counts: Counter[str], progress: bool
-) -> None:
+def _read_movielens_ratings(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
     """Read ``UserID::MovieID::Rating::Timestamp``, times in seconds."""
     for rows in _movielens_rows(
         path, "ml-1m/ratings.dat", ("user", "item", "rating", "time"), counts, progress
     ):
-        collector.add(rows["user"], rows["item"], numbers_in(rows["time"]), numbers_in(rows["rating"]))
+        yield rows["user"], rows["item"], numbers_in(rows["time"]), numbers_in(rows["rating"])
 
 
-def _read_movies(
-    path: Path, wanted: Container[str], counts: Counter[str], progress: bool
-) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _read_movies(path: Path, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
     """Read ``MovieID::Title (Year)::Genre|Genre``."""
     for rows in _movielens_rows(path, "ml-1m/movies.dat", ("item", "title", "genres"), counts, progress):
         for item, title, genres in zip(*(column.to_pylist() for column in rows.columns), strict=True):

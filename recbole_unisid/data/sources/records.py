@@ -27,11 +27,9 @@ def read_columns(
     block, and every one where a type is None, gives lists of what stands there: no value is bent to fit. The counter
     gets ``lines`` and, by reason, what is skipped.
     """
-
-    def parse(block: Block) -> tuple[Block, pa.Table | None]:
-        return block, None if None in types.values() else _regular(block, pa.schema(types))
-
-    for block, table in in_threads(parse, read_blocks(path, counts, progress=progress)):
+    for block, table in in_threads(
+        lambda block: (block, _regular(block, types)), read_blocks(path, counts, progress=progress)
+    ):
         if table is not None:
             yield range(block.first, block.first + block.lines), {name: table[name] for name in types}
             continue
@@ -45,11 +43,11 @@ def as_list(column: Column) -> list[Any]:
     return column if isinstance(column, list) else list(column.to_pylist())
 
 
-def _regular(block: Block, schema: pa.Schema) -> pa.Table | None:
+def _regular(block: Block, types: Mapping[str, pa.DataType | None]) -> pa.Table | None:
     """The columns of a block in which every line is an object with values of the types expected."""
-    if not is_utf8(block.text):
+    if None in types.values() or not is_utf8(block.text):
         return None
-    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    options = arrow_json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore")
     reading = arrow_json.ReadOptions(use_threads=False, block_size=len(block.text))
     try:
         table = arrow_json.read_json(pa.py_buffer(block.text), reading, options)
@@ -108,7 +106,6 @@ _WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
 def _as_json(match: re.Match[str]) -> str:
-    """JSON for one piece of a literal."""
     alike, single, double, word = match.groups()
     if alike is not None:
         return alike.replace("'", '"')

@@ -48,9 +48,7 @@ class Table:
     decimal_comma: bool = False  # whether ``4,5`` is a number
     note: str = ""  # what a person should know of how it is read
 
-    def rows(
-        self, counts: Counter[str], columns: Sequence[str], progress: bool = False
-    ) -> Iterator[Mapping[str, Any]]:
+    def rows(self, counts: Counter[str], columns: list[str], progress: bool) -> Iterator[dict[str, Any]]:
         """The rows one by one: what stands under each of these columns."""
         for batch in self.batches(counts, columns, (), progress):
             for cells in zip(*(batch.columns[column] for column in columns), strict=True):
@@ -156,10 +154,7 @@ def _csv_rows(
     quoting: Mapping[str, Any],
     strict: bool,
 ) -> Iterator[tuple[int, list[str]]]:
-    """Rows of `width` cells and the lines that they begin at; the others are counted.
-
-    Where `strict`, a row over lines that have the delimiter as often as a row has it is refused.
-    """
+    """Rows of `width` cells, and where they begin; `strict` refuses one that reaches over lines like rows."""
     over: list[str] = []  # the lines of a row
 
     def noted() -> Iterator[str]:

@@ -54,7 +54,6 @@ def _without_tags(text: str) -> str:
 
 
 def _texts(value: object, depth: int) -> Iterator[str]:
-    """All texts in nested lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, tuple)) and depth:
