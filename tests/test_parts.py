@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import recbole_unisid
+from recbole_unisid.commands.main import main
 from recbole_unisid.config.settings import settings
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -25,6 +26,9 @@ from recbole_unisid.models.losses.softmax import Softmax
 class Halved(TextProjection):
     def forward(self, items):
         return super().forward(items) / 2
+
+class Still(Halved):
+    grows = False
 
 class Sum(Backbone):
     defaults = {"fade": 0.5}
@@ -70,6 +74,19 @@ def test_a_run_of_own_parts_loads_and_scores(ml_mini: Path, in_empty_folder: Pat
     expected = run.states([history]) @ run.item_vectors.T  # type: ignore[union-attr]
     np.testing.assert_allclose(run.scores([history]), expected, rtol=1e-5, atol=1e-6)
     assert sorted(run.stored.manifest["code"]) == sorted(names.values())
+
+
+def test_a_part_that_takes_in_no_items_says_what_to_write(
+    ml_mini: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The method that is missing, where it is described, and what helps without it."""
+    given = settings_of(ml_mini, semantics="own_parts:Still")
+    folder = recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)["run_dir"]
+    Path("new.csv").write_text("item_id,movie_title,class\nnew,A New Film,Comedy\n")
+    assert main(["add-items", f"--run={folder}", "--items=new.csv"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "own_parts:Still has no `append`" in said
+    assert "`grows = True` (docs/extending.md), or add the items to the data set and train again" in said
 
 
 def test_a_backbone_that_looks_ahead_is_refused(ml_mini: Path, in_empty_folder: Path) -> None:

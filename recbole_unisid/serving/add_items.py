@@ -14,6 +14,7 @@ from recbole_unisid.data.sources.tables import Table, open_table
 from recbole_unisid.data.sources.values import text_field
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError, did_you_mean
+from recbole_unisid.plugins.loading import is_reference
 from recbole_unisid.recbole_adapter.item_text import cache_folder
 from recbole_unisid.serving.loaded import LoadedRun, load
 from recbole_unisid.serving.run_folder import Version, version_numbers, write_version
@@ -75,6 +76,12 @@ def _recipe(run: LoadedRun) -> TextRecipe:
     vectors = getattr(model, "scores_by_vectors", False)
     if vectors and model.items.grows and run.stored.recipe is not None:
         return run.stored.recipe
+    part = str(run.stored.settings.get("semantics"))
+    if vectors and run.stored.recipe is not None and is_reference(part):
+        raise UserError(
+            f"{name} cannot take in new items: its semantic part {part} has no `append`. Write that method and set "
+            "`grows = True` (docs/extending.md), or add the items to the data set and train again."
+        )
     reason = (
         "knows items by number alone, so it can say nothing of one that it was not trained on"
         if run.stored.recipe is None or (vectors and model.items.semantic is None)

@@ -19,7 +19,7 @@ CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay i
 
 @dataclass(frozen=True)
 class Candidates:
-    """What targets are told from: shared by all positions, or each position's own."""
+    """The items that targets compete with: shared by all positions, or each position's own."""
 
     numbers: Tensor | None  # item numbers, int64 [n] or [P, n]; None: all items and padding, [n_items + 1]
     offsets: Tensor | None = None  # added to the scores of shared ones [n]: logQ correction; no gradient
@@ -67,7 +67,7 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, targets: Tensor) -> Candidates:
-        """Choose what the targets of a batch, item numbers [P], are told from."""
+        """Choose the items that the targets of a batch, item numbers [P], compete with."""
 
     @abstractmethod
     def forward(self, positions: Positions) -> Tensor:

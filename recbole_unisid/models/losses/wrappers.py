@@ -24,7 +24,7 @@ class Smoothed(nn.Module):
         self.loss, self.share, self.generator = loss, share, loss.generator
 
     def draw(self, targets: Tensor) -> Candidates:
-        """What the targets are told from."""
+        """The items that the targets compete with."""
         return self.loss.draw(targets)
 
     def forward(self, positions: Positions) -> Tensor:
@@ -48,7 +48,7 @@ class Lookahead(nn.Module):
         self.loss, self.weight, self.generator = loss, weight, loss.generator
 
     def draw(self, targets: Tensor) -> Candidates:
-        """What both targets are told from."""
+        """The items that both targets compete with."""
         return self.loss.draw(targets)
 
     def forward(self, positions: Positions) -> Tensor:
