@@ -92,6 +92,7 @@ def test_examples_are_short_and_complete() -> None:
         "my_tokenizer.py",
         "my_items.py",
         "my_loss.py",
+        "my_term.py",
         "my_model.py",
         "my_encoder.py",
     ]

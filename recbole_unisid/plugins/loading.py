@@ -67,7 +67,9 @@ def use(extension: str | type[Any]) -> str:
 
 def use_named(model: str, settings: Mapping[str, Any]) -> None:
     """Use the classes that a person names as `model` or in `settings`; other names are left alone."""
-    for name in (model, *(settings.get(key) for key in CLASS_SETTINGS)):
+    terms = settings.get("score_terms") or []
+    several = terms.strip("[]").split(",") if isinstance(terms, str) else terms
+    for name in (model, *(settings.get(key) for key in CLASS_SETTINGS), *several):
         if isinstance(name, str) and is_reference(name):
             use(name)
 

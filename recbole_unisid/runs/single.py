@@ -111,7 +111,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     seconds = time.perf_counter() - started
     trainer.restore_best()
     if getattr(model, "terms", None) is not None:
-        _fit_terms(config, dataset, model)
+        fit_terms(config, dataset, model)
     semantic = model.items.semantic if config.is_own_model else None
     learned = None if semantic is None else semantic.learned_tokens()
     if learned is not None:
@@ -121,7 +121,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     return Trained(dataset, loaders, trainer, titles, seconds)
 
 
-def _fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
+def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
     """Fit the weights of a model's score terms on validation targets that are spread evenly."""
     targets = dataset.split.targets(VALID)
     if not len(targets):
