@@ -337,6 +337,17 @@ def test_text_needs_a_model_that_reads_text(ml_mini: Path, in_empty_folder: Path
         )
 
 
+def test_all_are_those_that_the_model_can_have(ml_mini: Path, in_empty_folder: Path) -> None:
+    given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "score_terms": "all"}
+    result = recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
+    names = ["seen", "seen_last", "seen_lately", "transitions", "neighbours"]
+    assert list(result["score_terms"]) == names
+    given |= {"text_encoder": "lsa", "codebook_sizes": [4, 4]}
+    result = recbole_unisid.run("SemanticID", "ml-mini", given, verbose=False)
+    assert set(result["score_terms"]) == {*names, "text", "text_cold"}
+    assert recbole_unisid.load(result["run_dir"]).model.terms.features == list(result["score_terms"])
+
+
 class Recent(ScoreTerm):
     """A term of one's own: the newest items of the catalogue first."""
 

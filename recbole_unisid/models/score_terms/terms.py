@@ -89,8 +89,10 @@ class ScoreTerms(nn.ModuleDict):
 
 def make_score_terms(config: Any, dataset: Any, eligible: Tensor) -> ScoreTerms | None:
     """The terms that the setting `score_terms` lists, for the items that are trained on; None where it lists none."""
-    names = config["score_terms"] or []
-    known = registered("score_terms")
+    names, known = config["score_terms"] or [], registered("score_terms")
+    if names == ["all"]:
+        reads_text = getattr(dataset, "semantics", None) is not None
+        names = [name for name in known if name != "text" or reads_text]
     terms = {
         short_name(name): named_class("score_terms", name, known).from_config(config, dataset)
         for name in names
