@@ -14,23 +14,10 @@ from torch import nn
 def principal_directions(
     vectors: NDArray[np.float32], width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-    """The `width` directions in which vectors vary most.
+    """The directions in which vectors [n, d] vary most, their mean and their spread.
 
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape [n, d]
-        Item vectors.
-    width : int
-        Directions wanted.
-
-    Returns
-    -------
-    directions : ndarray of float32, shape [d, width]
-        Orthonormal columns; zero where the vectors vary in fewer than `width` directions.
-    mean : ndarray of float32, shape [d]
-        Mean of the vectors.
-    spread : float
-        Root mean square of a coordinate of the projected vectors (1.0 when they are all equal).
+    The directions are orthonormal columns [d, width], zero where the vectors vary in fewer; the spread is the root mean
+    square of a coordinate of the projected vectors (1.0 when they are all equal).
     """
     kept = min(width, *vectors.shape)
     fitted = PCA(n_components=kept, svd_solver="covariance_eigh").fit(vectors)
@@ -45,23 +32,9 @@ def code_table_from_codebooks(
 ) -> NDArray[np.float32]:
     """Project a tokenizer's code vectors to the item width.
 
-    Items then start where a PCA of their quantised text would put them.
-
-    Parameters
-    ----------
-    codes : ndarray of int64, shape [n_items, levels]
-        Codes of the items.
-    codebooks : list of ndarray of float32, shape [size, d] each
-        Code vectors.
-    width : int
-        Columns of the table.
-    scale : float
-        Root mean square of an item vector's coordinates at the start.
-
-    Returns
-    -------
-    ndarray of float32, shape [sum of sizes, width]
-        The stacked tables of all levels.
+    Items then start where a PCA of their quantised text would put them: the stacked tables of all levels, [sum of
+    sizes, width], for the items' `codes` [n_items, levels] and `codebooks` [size, d] each. `scale` is the root mean
+    square of an item vector's coordinates.
     """
     quantised = sum(book[codes[:, level]] for level, book in enumerate(codebooks) if len(book))
     directions, mean, spread = principal_directions(np.asarray(quantised, dtype=np.float32), width)
@@ -84,13 +57,8 @@ def projection_from_vectors(
 def linear_through_relu(weight: torch.Tensor, bias: torch.Tensor, layers: Sequence[nn.Linear]) -> None:
     """Make layers with ReLU between them start as one linear map, which ``x = relu(x) - relu(-x)`` lets through.
 
-    Parameters
-    ----------
-    weight : Tensor, shape [width, d]
-    bias : Tensor, shape [width]
-    layers : sequence of Linear
-        From `d` to `width`, the hidden ones at least ``2 * width`` wide: their first units carry the map, the
-        others keep their weights and reach the last layer with weight 0.
+    Layers go from d to the width of `weight` [width, d], the hidden ones at least twice as wide: their first units
+    carry the map, the others keep their weights and reach the last layer with weight 0.
     """
     width = len(weight)
     first, *inner, last = layers

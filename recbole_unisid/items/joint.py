@@ -25,25 +25,11 @@ _CHOICES = {"updates": ("one", "three"), "losses": ("all", "inputs")}
 
 @dataclass(frozen=True)
 class JointOptions:
-    """How tokens learn beside the next-item loss.
+    """How tokens learn beside the next-item loss: the settings ``joint_*``.
 
-    Attributes
-    ----------
-    hidden : tuple of int
-        Widths between the text's and the codes'; the decoder mirrors them.
-    weight : float
-        Of reconstruction and commitment together (the paper's ``w_rq``).
-    commitment : float
-        Of the commitment loss within it.
-    updates : {"one", "three"}
-        How often a step moves the codebooks: once with all items of the batch, or after the inputs, the
-        targets and the negatives, each with the codebooks that the one before it left.
-    losses : {"all", "inputs"}
-        Whose reconstruction and commitment count.
-    padding : bool
-        Whether padded positions take part like an item whose text vector is zero.
-    quantiser : dict
-        Further arguments of :class:`ResidualQuantiser`.
+    `weight` is that of reconstruction and commitment together (the paper's ``w_rq``), `commitment` that of the second
+    within it. With three `updates` a step, the codebooks move after the inputs, the targets and the negatives, each
+    with the codebooks that the one before it left. `quantiser` has further arguments of :class:`ResidualQuantiser`.
     """
 
     hidden: tuple[int, ...] = (512, 256)
@@ -98,20 +84,9 @@ class JointTokens(SemanticPart):
 
     ``weight * ( |t - t^|^2 + commitment * sum_l MSE(sg(q_l), r_l) )``,
 
-    a mean over items, each as often as it occurs (arXiv 2502.16474, sections 3.2 and 3.4).
-
-    Parameters
-    ----------
-    vectors : Tensor of float32, shape [n_items + 1, text width]
-        Text embeddings, frozen; row 0 (padding) is zero.
-    codebook_sizes, distances
-        As in :class:`ResidualQuantiser`.
-    width : int
-        Width of the codes.
-    options : JointOptions
-        How they learn.
-    seed : int
-        Of the codebooks' start and of what takes the place of dead codes.
+    a mean over items, each as often as it occurs (arXiv 2502.16474, sections 3.2 and 3.4). The frozen text `vectors`
+    are [n_items + 1, text width], row 0 (padding) zero; `seed` is that of the codebooks' start and of what takes the
+    place of dead codes.
     """
 
     needs, label, learns = "vectors", "tokens", True
@@ -221,20 +196,10 @@ class JointTokens(SemanticPart):
         return times
 
     def _call(self, texts: Tensor, latents: Tensor, times: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-        """Quantise the items that occur and learn from them.
+        """Quantise the items that occur and learn from them; texts are [m, text width], latents [m, width].
 
-        Parameters
-        ----------
-        texts, latents : Tensor, shape [m, text width] and [m, width]
-        times, counted : Tensor, shape [m]
-            How often each item occurs, and how much it counts in the losses.
-
-        Returns
-        -------
-        vectors : Tensor, shape [m, width]
-            Zero where an item does not occur.
-        loss : Tensor, shape []
-            Summed over items, as often as each counts.
+        `times` [m] says how often each occurs, `counted` [m] how often it counts in the loss, which is a sum over
+        items. Vectors [m, width] are zero where an item does not occur.
         """
         rows = times.nonzero()[:, 0]
         out = self.quantiser(latents[rows], times[rows], counted[rows])

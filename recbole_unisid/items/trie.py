@@ -51,12 +51,8 @@ class CodeTrie:
     def of(codes: NDArray[np.int64]) -> CodeTrie:
         """Build the tree of a catalogue: row r of the codes [n_items, levels] belongs to item r + 1.
 
-        The size of the tree grows with the items, not with the codebooks.
-
-        Raises
-        ------
-        UserError
-            When items share a tuple: a generated tuple would not say which of them is meant.
+        The size of the tree grows with the items, not with the codebooks. A UserError where items share a tuple: a
+        generated one would not say which of them is meant.
 
         Examples
         --------

@@ -74,14 +74,8 @@ _BLOCK = 2**23
 def catalogue_digit_sums(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Sum each item's values over its digits, [batch, n_items]; items of equal digits are equal to the last bit.
 
-    Nothing of the size users x items x digits is made.
-
-    Parameters
-    ----------
-    values : Tensor, shape [batch, sum of codebook sizes]
-        What each code of each digit is worth to each user, digit after digit.
-    rows : Tensor of int64, shape [n_items, digits]
-        Columns of `values` that an item's digits are.
+    Nothing of the size users x items x digits is made. `values` [batch, sum of codebook sizes] say what each code of
+    each digit is worth to each user, `rows` [n_items, digits] which of their columns an item's digits are.
     """
     table = values.T.contiguous()  # [sum of sizes, batch]: a digit is then a row to add
     scores = values.new_empty(len(values), len(rows))

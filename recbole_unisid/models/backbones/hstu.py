@@ -25,11 +25,6 @@ class GatedAttention(nn.Module):
 
     Without a softmax the weights of a position do not sum to one: how much of something a history holds is kept.
     `attention_width` is the width of U, V, Q and K, all heads together; N is `max_len`, the longest history.
-
-    Raises
-    ------
-    UserError
-        When `heads` does not divide `attention_width`.
     """
 
     def __init__(

@@ -48,12 +48,8 @@ def gbce_calibration(n_items: int, negatives: int, temperature: float) -> float:
     .. math:: \beta = \alpha\left(t\left(1 - \tfrac1\alpha\right) + \tfrac1\alpha\right),
               \quad \alpha = \tfrac{n}{N - 1}
 
-    Parameters
-    ----------
-    n_items, negatives : int
-        N, items in the catalogue, and n, negatives a position.
-    temperature : float
-        t in [0, 1]: 0 is BCE, 1 is fully calibrated (Petrov and Macdonald 2023, eq. 10).
+    with N items in the catalogue, n negatives a position and a temperature t in [0, 1]: 0 is BCE, 1 is fully calibrated
+    (Petrov and Macdonald 2023, eq. 10).
 
     Examples
     --------

@@ -42,15 +42,7 @@ class InBatchSoftmax(MixedSoftmax):
 
 
 def target_shares(targets: NDArray[np.int64], n_items: int) -> NDArray[np.float64]:
-    """Share of the training targets that each item is, shape [n_items + 1]; 0 for padding.
-
-    Parameters
-    ----------
-    targets : ndarray of int64, shape [training targets]
-        Item numbers from 1, each as often as an epoch asks for it.
-    n_items : int
-        Items, padding not counted.
-    """
+    """Share of an epoch's targets, item numbers from 1, that each item is, shape [n_items + 1]; 0 for padding."""
     counts = np.bincount(targets, minlength=n_items + 1)
     shares: NDArray[np.float64] = counts / counts.sum()
     return shares
@@ -66,20 +58,7 @@ def log_expected_in_batch(shares: Tensor, positions: int, uniform: float = 0.0) 
     this is the probability that one of them is j; uniform draws add their own expectation. Divided by it,
     the scores of all negatives estimate the sum over the catalogue without bias (Yi et al. 2019, "Sampling-
     bias-corrected neural modeling", with counts in place of their streaming estimate), as far as a batch is
-    a random sample: ours holds whole sequences.
-
-    Parameters
-    ----------
-    shares : Tensor, shape [n]
-        :math:`p_j` of each negative, from :func:`target_shares`.
-    positions : int
-        Targets of the batch, P.
-    uniform : float
-        How often an item is expected among the uniform draws, n / N; 0 without any.
-
-    Returns
-    -------
-    Tensor, shape [n]
+    a random sample: ours holds whole sequences. `shares` [n] are those of the negatives, from :func:`target_shares`.
     """
     others = max(1, positions - 1)
     # As expm1 and log1p: most shares are tiny.

@@ -75,17 +75,8 @@ class Lookahead(nn.Module):
 def consecutive(asked: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of neighbouring positions that both have a target: the second's is the item after the next of the first.
 
-    Parameters
-    ----------
-    asked : Tensor of bool, shape [batch, length]
-        Where a target is asked for. Its P true places are numbered row by row, as ``states[asked]`` orders them.
-
-    Returns
-    -------
-    here : Tensor of int64, shape [pairs]
-        Numbers of the pairs' first positions.
-    later : Tensor of int64, shape [pairs]
-        Numbers of their second positions.
+    The places where a target is `asked` for, bool [batch, length], are numbered row by row, as ``states[asked]`` orders
+    them. Numbers of the pairs' first and second positions, int64 [pairs] each.
 
     Examples
     --------

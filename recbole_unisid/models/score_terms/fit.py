@@ -23,18 +23,8 @@ def fitted_weights(
 
     The sum is over cases c with targets t, that inside over items j. The prior :math:`w_0 = (1, 0, \dots, 0)` leaves
     the first feature, a model's score, as it is where there are few cases. The sum is concave: the result does not
-    depend on a start.
-
-    Parameters
-    ----------
-    features : callable
-        Gives, at every call, the same parts of the cases: features [count, cases, n_items + 1], targets [cases].
-    unused : Tensor of bool, shape [n_items + 1]
-        Items that are no candidates: padding, and those that are never trained on.
-
-    Returns
-    -------
-    Tensor of float32, shape [count]
+    depend on a start. `features` gives at every call the same parts of the cases, features [count, cases, n_items + 1]
+    and targets [cases]; `unused`, bool [n_items + 1], are no candidates: padding, and items that are never trained on.
     """
     prior = torch.zeros(count, dtype=torch.float64)
     prior[0] = 1.0

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
+from recbole_unisid.items.initialisation import principal_directions
 from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights, coldness, faded
 
 
@@ -30,9 +31,9 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
     def __init__(self, vectors: Tensor, cold: Tensor, width: int = 128, rate: float = 0.6) -> None:
         super().__init__()
         self.rate = rate
-        mean = vectors.mean(0)
-        self.register_buffer("mean", mean)
-        self.register_buffer("basis", principal_components(vectors - mean, width))
+        directions, mean, _ = principal_directions(vectors.numpy(), min(width, vectors.shape[1]))
+        self.register_buffer("mean", torch.from_numpy(mean))
+        self.register_buffer("basis", torch.from_numpy(directions))
         self.register_buffer("cold", cold)  # [n_items + 1]
         self.register_buffer(
             "vectors", torch.cat([cold.new_zeros(1, self.basis.shape[1]), self._unit(vectors)])
@@ -64,13 +65,3 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
         empty = ~vectors.any(dim=1)  # no text: like nothing
         found: Tensor = torch.nn.functional.normalize((vectors - self.mean) @ self.basis, dim=1)
         return found.masked_fill(empty[:, None], 0.0)
-
-
-def principal_components(centred: Tensor, width: int) -> Tensor:
-    """The directions of the largest variance of rows [n, d], as columns [d, at most `width`]."""
-    spread = centred.double().T @ centred.double()
-    directions = torch.linalg.eigh(spread).eigenvectors.flip(1)[:, :width]
-    heaviest = directions.abs().argmax(0)  # of a direction and its opposite, always the same
-    signs = directions[heaviest, torch.arange(directions.shape[1])].sign()
-    found: Tensor = (directions * signs).float().contiguous()
-    return found

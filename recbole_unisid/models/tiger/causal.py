@@ -33,18 +33,8 @@ class CodeHead(nn.Module):
 
     f is a layer of its own for each level. The vectors e are those that the history is read with: an item's
     logits would be UniSID's score, cut into its levels, if f were zero. The softmax is over all codes of the
-    level, or over those that lead on to an item (`among_children`): then the items' likelihoods sum to 1.
-
-    Parameters
-    ----------
-    sizes : list of int
-        Codes of each level.
-    width, inner : int
-        Width of states and of code vectors, and of the hidden layer of f.
-    dropout : float
-        Share of hidden units dropped in training.
-    temperature : float
-        Logits are divided by it in scoring.
+    level, or over those that lead on to an item (`among_children`): then the items' likelihoods sum to 1. `sizes` are
+    the codes of each level, `inner` the width of the hidden layer of f; scoring divides logits by the temperature.
     """
 
     def __init__(

@@ -23,19 +23,11 @@ class CodeDecoder(Protocol):
     among_children: bool
 
     def step(self, state: Any, level: int, codes: torch.Tensor | None, origin: torch.Tensor | None) -> Any:
-        """Take one code more; returns the state for :meth:`score` and the next step.
+        """Take one code more; returns the state for :meth:`score` and the next step, which asks for `level`, from 0.
 
-        Parameters
-        ----------
-        state : object
-            What the history left (level 0), or what the step before returned. It is never changed: the
-            same state serves many steps.
-        level : int
-            The level asked for next, from 0.
-        codes : Tensor of int64, shape [batch, prefixes], or None
-            The last code of every prefix; None at level 0, where there is one prefix, the empty one.
-        origin : Tensor of int64, shape [batch, prefixes], or None
-            Which prefix of `state` each of these goes on from.
+        `state` is what the history left, or what the step before returned, and is never changed. `codes` [batch,
+        prefixes] are the last of every prefix, `origin` says which prefix of `state` each goes on from; None at level
+        0, where the empty prefix is the only one.
         """
         ...
 
@@ -69,14 +61,8 @@ class CodeWriter(nn.Module):
     ) -> torch.Tensor:
         """Mean over targets of an item's negative log-likelihood, in nats.
 
-        Parameters
-        ----------
-        inputs, targets : Tensor of int64, shape [batch, length]
-            Whole sequences, padded with 0 on the right; a target of 0 is not asked for.
-        users : Tensor of int64, shape [batch], or None
-            User numbers, for architectures that read them.
-        smoothing : float
-            Label smoothing.
+        Whole sequences and what follows, int64 [batch, length], are padded with 0 on the right; a target of 0 is not
+        asked for. `users` [batch] are for architectures that read them.
         """
         raise NotImplementedError
 

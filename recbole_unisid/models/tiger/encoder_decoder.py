@@ -48,14 +48,8 @@ def prefix_histories(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Take whole sequences [batch, length] apart: one history a target, for models that read one at a time.
 
-    Returns
-    -------
-    histories : Tensor of int64, shape [targets, longest]
-        At most `max_len` items before each target, oldest first, padded with 0 on the right.
-    wanted : Tensor of int64, shape [targets]
-        The targets above 0.
-    rows : Tensor of int64, shape [targets]
-        The sequence each comes from.
+    Histories [targets, longest] are the at most `max_len` items before each target above 0, oldest first, padded with
+    0 on the right; beside them the targets, and the sequence that each comes from.
     """
     rows, places = (targets > 0).nonzero(as_tuple=True)  # [targets]
     lengths = (places + 1).clamp(max=max_len)

@@ -16,14 +16,9 @@ def family_scores(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score the children of each prefix, which stands at a node [batch, prefixes] of a level.
 
-    Among children, one without siblings is certain: the decoder is not even asked for it. So the deep
-    levels of a catalogue, where few prefixes branch, cost little. `state` is that of the step to this level.
-
-    Returns
-    -------
-    children : Tensor of int64, shape [batch, prefixes, most children]
-    scores : Tensor, the same shape
-        Log-likelihoods of their codes; ``-inf`` where a prefix has fewer children.
+    Among children, one without siblings is certain: the decoder is not even asked for it. So the deep levels of a
+    catalogue, where few prefixes branch, cost little. `state` is that of the step to this level. Children and the
+    log-likelihoods of their codes are [batch, prefixes, most children], ``-inf`` where a prefix has fewer.
     """
     children, real = level.children(nodes)
     asked = real.sum(-1) > 1 if decoder.among_children else torch.ones_like(nodes, dtype=torch.bool)
@@ -52,14 +47,8 @@ def beam_search(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Find likely items, code by code, all users and `width` beams at once; no beam can leave the trie.
 
-    `state` is what the decoder needs of the `batch` histories, computed once.
-
-    Returns
-    -------
-    items : Tensor of int64, shape [batch, width or less]
-        Item numbers, most likely first; 0 where a history has fewer beams than the others.
-    scores : Tensor of float, same shape
-        Log-likelihoods; ``-inf`` where there is no item.
+    `state` is what the decoder needs of the `batch` histories, computed once. Item numbers and log-likelihoods are
+    [batch, width or less], most likely first; 0 and ``-inf`` where a history has fewer beams than the others.
     """
     device = trie.items.device
     scores = torch.zeros(batch, 1, device=device)
