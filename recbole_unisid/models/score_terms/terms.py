@@ -13,8 +13,8 @@ from recbole_unisid.models.score_terms.base import ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
 from recbole_unisid.plugins.loading import named_class, short_name
 
-#: Numbers that the features of some histories take at once.
-_HELD = 1 << 24
+#: Numbers that the features of some histories take at once: 8 MB, which the heap keeps.
+_HELD = 1 << 21
 
 
 class ScoreTerms(nn.ModuleDict):

@@ -31,9 +31,11 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
     def __init__(self, vectors: Tensor, cold: Tensor, width: int = 128, rate: float = 0.6) -> None:
         super().__init__()
         self.rate = rate
-        directions, mean, _ = principal_directions(vectors.numpy(), min(width, vectors.shape[1]))
-        self.register_buffer("mean", torch.from_numpy(mean))
-        self.register_buffer("basis", torch.from_numpy(directions))
+        mean, basis = vectors.mean(0), vectors.new_zeros(vectors.shape[1], min(width, vectors.shape[1]))
+        if vectors.any():  # not where a finished run is loaded
+            basis = torch.from_numpy(principal_directions(vectors.numpy(), basis.shape[1])[0])
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
         self.register_buffer("cold", cold)  # [n_items + 1]
         self.register_buffer(
             "vectors", torch.cat([cold.new_zeros(1, self.basis.shape[1]), self._unit(vectors)])
