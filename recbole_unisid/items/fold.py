@@ -20,23 +20,14 @@ class FoldedItems:
     An item's vector is the sum of its codes' rows, one of each table, beside its ID vector (or with that vector,
     lifted, added): what the trained :class:`ItemRepresentation` gives, without what made the codes. Row 0 of `codes`
     and `ids` is padding.
-
-    Attributes
-    ----------
-    codes : Tensor of int64, shape [n_items + 1, levels]
-        No levels where items have no semantic part.
-    tables : tuple of Tensor, shape [codes of the level, width] each
-        One a level.
-    ids : Tensor or None, shape [n_items + 1, id width]
-        None where items have no ID part.
-    lift : Tensor or None, shape [width, id width]
-        The map through which IDs are added; None where they are concatenated.
     """
 
-    codes: Tensor
-    tables: tuple[Tensor, ...]
-    ids: Tensor | None
-    lift: Tensor | None = None
+    codes: Tensor  # int64 [n_items + 1, levels]; no levels where items have no semantic part
+    tables: tuple[Tensor, ...]  # [codes of the level, width] each
+    ids: Tensor | None  # [n_items + 1, id width]; None where items have no ID part
+    lift: Tensor | None = (
+        None  # [width, id width], through which IDs are added; None where they are concatenated
+    )
 
     @property
     def n_items(self) -> int:
@@ -44,17 +35,7 @@ class FoldedItems:
         return len(self.codes) - 1
 
     def vectors(self, items: Tensor | None = None) -> Tensor:
-        """Vectors of items.
-
-        Parameters
-        ----------
-        items : Tensor of int64, shape [n], optional
-            Item numbers; all and padding by default.
-
-        Returns
-        -------
-        Tensor, shape [n, width]
-        """
+        """Vectors [n, width] of item numbers [n]; of all and padding by default."""
         codes = self.codes if items is None else self.codes[items]
         parts = []
         if self.tables:
@@ -83,13 +64,7 @@ class FoldedItems:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Tensor]) -> FoldedItems:
-        """Take back what :meth:`state` gave.
-
-        Raises
-        ------
-        UserError
-            When a tensor is missing, or a code points beyond its table.
-        """
+        """Take back what :meth:`state` gave; a UserError where a tensor is missing or a code is beyond its table."""
         if "codes" not in state or state["codes"].ndim != 2:
             raise UserError("Folded items have no table of codes: the file is another's or damaged.")
         codes = state["codes"]

@@ -64,21 +64,9 @@ class SemanticPart(nn.Module, ABC):
     def learn(self, distinct: Tensor, places: Sequence[Tensor], padding: int) -> tuple[list[Tensor], Tensor]:
         """Represent a training batch and learn from it, where the part `learns`.
 
-        Parameters
-        ----------
-        distinct : Tensor of int64, shape [m]
-            The batch's items, each once, ascending; the first is 0, padding.
-        places : sequence of Tensor of int64, shape [n] each
-            Where in `distinct` the items of each role are: inputs, targets, candidates.
-        padding : int
-            Padded positions of the inputs.
-
-        Returns
-        -------
-        list of Tensor, shape [n, width] each
-            Vectors by role.
-        loss : Tensor, shape []
-            What the part learns by, beside the next-item loss.
+        The batch's items [m] are `distinct` and ascending, the first 0, padding; `places` say where in them those of
+        each role are (inputs, targets, candidates), [n] each; `padding` counts padded inputs. Vectors by role, [n,
+        width] each, and what the part learns by beside the next-item loss.
         """
         raise NotImplementedError
 
