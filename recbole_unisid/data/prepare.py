@@ -40,11 +40,8 @@ def prepare(
     the `mirrors`, addresses of folders, are tried before the known ones. Another `core` (the k of the k-core) or policy
     for `duplicates` (:data:`.Duplicates`) than the published set's is not checked against the published counts.
 
-    Raises
-    ------
-    UserError
-        In one line: an unknown name, originals that cannot be had or read, other counts than published, a
-        disk that refuses. The data set is then as it was before.
+    Raises UserError: in one line: an unknown name, originals that cannot be had or read, other counts than published,
+    a disk that refuses. The data set is then as it was before.
     """
     folder = dataset_folder(name, data_path)
     if name == IN_RECBOLE:

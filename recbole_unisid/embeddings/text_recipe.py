@@ -45,10 +45,7 @@ class TextRecipe:
         `corpus` are the texts of the run's own items, from which ``lsa`` learned its terms; `vector_file` has vectors
         of the items, for runs whose own vectors came from one.
 
-        Raises
-        ------
-        UserError
-            When the encoder at hand is not the run's, or there is nothing that gives vectors.
+        Raises UserError: when the encoder at hand is not the run's, or there is nothing that gives vectors.
         """
         if self.key is None or vector_file is not None:
             return self._from_file(item_ids, vector_file)

@@ -77,10 +77,7 @@ def ranks_among_sampled(
     Known are the scores of the targets, `own` [B], and of the candidates, `others` [B, count]. An item 0 is no
     candidate, nor is the target itself.
 
-    Raises
-    ------
-    UserError
-        A score is NaN or +inf.
+    Raises UserError: a score is NaN or +inf.
     """
     candidates = (negatives != 0) & (negatives != targets[:, None])
     bad = ~(own < torch.inf) | (candidates & ~(others < torch.inf)).any(1)

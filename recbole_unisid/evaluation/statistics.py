@@ -103,10 +103,7 @@ def metric_over_seeds(
 ) -> tuple[NDArray[np.float64], Spread]:
     """Average a metric over a model's tables, one a seed: by case [cases], and the spread of the seeds' means.
 
-    Raises
-    ------
-    UserError
-        The tables hold different cases.
+    Raises UserError: the tables hold different cases.
     """
     for table in tables[1:]:
         require_same_cases(tables[0], table)
@@ -139,10 +136,7 @@ def compare_runs(
     the spread over seeds is shown beside (:class:`Spread`) and is no part of the interval. Models without the
     candidate set are left out; without it in the reference there is nothing to compare.
 
-    Raises
-    ------
-    UserError
-        The reference is none of the models, or runs were tested on different cases.
+    Raises UserError: the reference is none of the models, or runs were tested on different cases.
     """
     if reference not in runs:
         raise UserError(f"the reference {reference} is none of the models compared: {', '.join(runs)}")

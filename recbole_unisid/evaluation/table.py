@@ -61,10 +61,7 @@ class RankTable:
     def load(path: str | Path) -> RankTable:
         """Read ``ranks.npz``; a candidate set that is all zeros (no rank) is one that the run lacks.
 
-        Raises
-        ------
-        UserError
-            The file is absent or damaged.
+        Raises UserError: the file is absent or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -57,10 +57,7 @@ class Catalogue:
     def load(path: Path) -> Catalogue:
         """Read what :meth:`save` wrote.
 
-        Raises
-        ------
-        UserError
-            When there is no such file or it is damaged.
+        Raises UserError: when there is no such file or it is damaged.
         """
         try:
             lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")

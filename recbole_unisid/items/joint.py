@@ -113,10 +113,8 @@ class JointTokens(SemanticPart):
     def from_config(cls, config: Any, semantics: Any) -> Self:
         """See :class:`SemanticPart`.
 
-        Raises
-        ------
-        UserError
-            For settings out of range, collision strategies (learned codes have none) or several processes.
+        Raises UserError: for settings out of range, collision strategies (learned codes have none) or several
+        processes.
         """
         if distributed.world() > 1:
             raise UserError(
@@ -137,10 +135,7 @@ class JointTokens(SemanticPart):
     def start(self, config: Any, semantics: Any) -> None:
         """Let the encoder start as the text's PCA where ``table_init`` is ``text``; else it stays random.
 
-        Raises
-        ------
-        UserError
-            When a hidden layer is too narrow to carry the projection.
+        Raises UserError: when a hidden layer is too narrow to carry the projection.
         """
         if config["table_init"] != "text":
             return

@@ -122,10 +122,7 @@ def write_examples(
 def read_examples(path: str | Path) -> Examples | None:
     """Read ``examples.json``; None where there is none.
 
-    Raises
-    ------
-    UserError
-        The file is damaged.
+    Raises UserError: the file is damaged.
     """
     try:
         return TypeAdapter(Examples).validate_json(Path(path).read_bytes())

@@ -102,10 +102,7 @@ def gather_report(
     by default where the runs read it, if it is still there; the `command` is one with the runs' models, data set and
     seeds. `notes` are warnings to print with the tables, beside those of the runs themselves.
 
-    Raises
-    ------
-    UserError
-        No run, an unfinished or damaged one, or runs that cannot share a table.
+    Raises UserError: no run, an unfinished or damaged one, or runs that cannot share a table.
     """
     loaded = load_runs(run_dirs)
     given = [*notes, *(str(one.find("order_note") or "") for one in loaded)]

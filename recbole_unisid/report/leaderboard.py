@@ -154,11 +154,8 @@ def make_leaderboard(
     The reference is by default the ID-only model with the best mean headline on the test set, which makes claims over
     it hardest. `notes` are warnings to keep with the table.
 
-    Raises
-    ------
-    UserError
-        No run, an unfinished one, the same model and seed twice, runs under different protocols or
-        data, or an unknown reference.
+    Raises UserError: no run, an unfinished one, the same model and seed twice, runs under different protocols or data,
+    or an unknown reference.
     """
     require_one_protocol(runs)
     by_model: dict[str, list[Run]] = {}

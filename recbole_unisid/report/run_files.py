@@ -41,10 +41,7 @@ _REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
     """Find complete runs: run folders, and those somewhere below other folders; sorted, each once.
 
-    Raises
-    ------
-    UserError
-        For a place without a finished run.
+    Raises UserError: for a place without a finished run.
     """
     found = set()
     for place in map(Path, places):
@@ -67,10 +64,7 @@ def newest_run(place: str | Path) -> Path:
 def read_result(folder: Path, check_first: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
     """Read ``result.json`` of a run folder; `check_first` sees it before its fields are checked.
 
-    Raises
-    ------
-    UserError
-        It is missing, no JSON, or a field that others rely on has another type.
+    Raises UserError: it is missing, no JSON, or a field that others rely on has another type.
     """
     path = folder / "result.json"
     try:
@@ -94,10 +88,7 @@ def read_result(folder: Path, check_first: Callable[[dict[str, Any]], None] | No
 def load_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Read finished runs in the order given, and name what tells runs of one model apart.
 
-    Raises
-    ------
-    UserError
-        A file is missing or damaged, or figures and ranks do not belong together.
+    Raises UserError: a file is missing or damaged, or figures and ranks do not belong together.
     """
     runs = [_load(Path(folder)) for folder in folders]
     alike: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}

@@ -45,10 +45,8 @@ def add_items(
     :func:`read_new_items`, `columns` names its columns by fields of the run; `vectors` is a file of the new items'
     vectors, for runs whose vectors came from one.
 
-    Raises
-    ------
-    UserError
-        When the model knows items by number alone, the table cannot be used, or the encoder is not the run's.
+    Raises UserError: when the model knows items by number alone, the table cannot be used, or the encoder is not the
+    run's.
     """
     run = load(run_dir)
     recipe = _recipe(run)

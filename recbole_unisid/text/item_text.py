@@ -61,10 +61,7 @@ def item_texts(
     Categories are written ``a; b; c`` without the root that nearly all items share (method: the text of an item is
     title; price; brand; category; category; ...): this table's, or that in `roots` (:func:`category_roots`).
 
-    Raises
-    ------
-    UserError
-        When a field or a name in the template is no column, or the template is malformed.
+    Raises UserError: when a field or a name in the template is no column, or the template is malformed.
     """
     pieces = _template_pieces(template) if template is not None else []
     names = text_columns(table, fields, template)

@@ -36,10 +36,7 @@ def resolve_collisions(
     The codes are [items, levels], with a suffix [items, levels + 1]. For the health report comes the ``strategy`` and
     what it changed; a suffix has its ``suffix_size`` there.
 
-    Raises
-    ------
-    UserError
-        When there are more items than tuples to balance them over.
+    Raises UserError: when there are more items than tuples to balance them over.
     """
     changes: dict[str, Any] = {"strategy": strategy}
     if strategy == "suffix":
@@ -108,10 +105,7 @@ def balance(
     than codes, those with the largest error leave; each goes to the nearest prefix that has room, by the levels'
     distances. `latents` gives those of items by row number, [m] -> [m, width].
 
-    Raises
-    ------
-    UserError
-        When there are more items than tuples.
+    Raises UserError: when there are more items than tuples.
     """
     books = [torch.from_numpy(book) for book in codebooks]
     capacity = math.prod(len(book) for book in books)
@@ -154,10 +148,7 @@ def free_tuple(
 ) -> list[int]:
     """The nearest prefix with a free last code, and the best of its free codes; both are then taken.
 
-    Raises
-    ------
-    UserError
-        When every tuple is taken.
+    Raises UserError: when every tuple is taken.
     """
     for prefix, residual in _prefixes_by_fit(latent, codebooks[:-1], distances[:-1]):
         used = taken.setdefault(prefix, set())

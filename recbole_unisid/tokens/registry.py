@@ -41,10 +41,7 @@ def build_tokenizer(
     `name` is one of `TOKENIZERS`, or ``module:Class`` of the user's own, in use (:func:`recbole_unisid.use`);
     `options` are further settings of that tokenizer, the others those of :class:`Tokenizer`.
 
-    Raises
-    ------
-    UserError
-        When the name or an option is unknown, or a value is out of range.
+    Raises UserError: when the name or an option is unknown, or a value is out of range.
     """
     kind = _kind(name)
     parameters = _settings(kind)
@@ -125,11 +122,8 @@ def _kind(name: str) -> type[Tokenizer]:
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Read a fitted tokenizer that :meth:`Tokenizer.save` wrote.
 
-    Raises
-    ------
-    UserError
-        When there is none in the folder, it is damaged, or it is of a class of somebody's own that nobody
-        has asked for: a file never imports code.
+    Raises UserError: when there is none in the folder, it is damaged, or it is of a class of somebody's own that
+    nobody has asked for: a file never imports code.
     """
     path = Path(folder) / TOKENIZER_FILE
     try:

@@ -47,10 +47,7 @@ class Tokenization:
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Codes of new items' vectors [new, levels] after the collision strategy; nothing is fitted again.
 
-        Raises
-        ------
-        UserError
-            When the vectors are not finite or of another width.
+        Raises UserError: when the vectors are not finite or of another width.
         """
         latents = self.tokenizer.latents(vectors)
         suffix_size = len(self.codebooks[-1]) if self.collisions == "suffix" else 0

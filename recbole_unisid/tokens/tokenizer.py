@@ -58,10 +58,8 @@ class Tokenizer(ABC):
 
         `item_ids` are the items' tokens, by which published codes are found; row numbers by default.
 
-        Raises
-        ------
-        UserError
-            For vectors that are no finite numbers [items, width], and codebooks of another shape than the settings say.
+        Raises UserError: for vectors that are no finite numbers [items, width], and codebooks of another shape than
+        the settings say.
         """
         vectors = check_vectors(vectors)
         self.mean = self._choose_mean(vectors)
@@ -78,10 +76,7 @@ class Tokenizer(ABC):
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         """Codes of vectors, seen in `fit` or not, each by itself; shape [n, levels].
 
-        Raises
-        ------
-        UserError
-            For vectors that are not finite or of another width than in `fit`, and anything but codes.
+        Raises UserError: for vectors that are not finite or of another width than in `fit`, and anything but codes.
         """
         return np.concatenate([self.codes_of(latents) for latents in self._latent_chunks(vectors)])
 
@@ -163,10 +158,7 @@ class Tokenizer(ABC):
 def check_vectors(vectors: NDArray[Any], width: int | None = None) -> NDArray[np.float32]:
     """Vectors as contiguous float32 [n, width].
 
-    Raises
-    ------
-    UserError
-        When they are none, not finite, not two-dimensional, or not as wide as asked.
+    Raises UserError: when they are none, not finite, not two-dimensional, or not as wide as asked.
     """
     checked = np.ascontiguousarray(vectors, dtype=np.float32)
     if checked.ndim != 2 or not checked.size:
@@ -194,10 +186,7 @@ def additive_codebooks(
     that they can be decoded, judged and used to start a model's code tables like any others. The vectors [items, width]
     are centred ones. A code without items is zero.
 
-    Raises
-    ------
-    UserError
-        When there is not one tuple of codes a vector, or a code is none of its level.
+    Raises UserError: when there is not one tuple of codes a vector, or a code is none of its level.
     """
     owner = "additive_codebooks"
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":

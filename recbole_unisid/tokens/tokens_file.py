@@ -58,10 +58,7 @@ def read_codes(path: Path) -> CodeTable:
 
     Codes are ``<a_114>`` or plain integers. A first line ``item_id<TAB>codes`` is a header.
 
-    Raises
-    ------
-    UserError
-        When the file is missing or malformed, or has an item twice.
+    Raises UserError: when the file is missing or malformed, or has an item twice.
     """
     path = Path(path)
     try:

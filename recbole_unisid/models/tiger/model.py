@@ -34,10 +34,7 @@ class TIGER(OwnSequential):
 
     The settings are those of ``properties/model/TIGER.yaml``; the dataset has ``semantics`` attached.
 
-    Raises
-    ------
-    UserError
-        When items share a tuple of codes, or a setting has no such value.
+    Raises UserError: when items share a tuple of codes, or a setting has no such value.
     """
 
     needs = "tokens"
