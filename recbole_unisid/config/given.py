@@ -50,6 +50,8 @@ def parsed(settings: Mapping[str, Any]) -> dict[str, Any]:
         number = hasattr(value, "item") and getattr(value, "ndim", 1) == 0
         plain = value.item() if number else value.expanduser() if isinstance(value, Path) else value
         found[key] = parse_value(plain) if isinstance(plain, str) else plain
+        if key.endswith("_inter_num_interval") and isinstance(found[key], list):  # [5,10] reads like a list
+            found[key] = str(found[key]).replace(" ", "")
     return found
 
 
