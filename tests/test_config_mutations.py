@@ -62,7 +62,7 @@ SPELLINGS: dict[str, list[tuple[str, Any]]] = {
     "use_gpu": [("no", False), ("False", False), ("'false'", False), ("off", False)],
     "seed": [("&s 7", 7), ("0x10", 16), ("7 # mine", 7)],
     "field_separator": [('"\\t"', "\t"), ('"\\x09"', "\t")],
-    "user_inter_num_interval": [("'[3,inf)'", "[3,inf)"), ("(2,inf)", "(2,inf)"), ("[3, 5]", "[3,5]"), (">-\n  [3,\n  inf)", "[3, inf)")],
+    "user_inter_num_interval": [("'[3,inf)'", "[3,inf)"), ("(2,inf)", "(2,inf)"), ("[3, 5]", "[3,5]")],
 }  # fmt: skip
 #: Small files of many parts: aliases of aliases, merges of merges, lists in lists, and a text that holds such.
 ALIASES = [f"&l{k} [{', '.join([f'*l{k - 1}' if k else 'x'] * 9)}]" for k in range(11)]

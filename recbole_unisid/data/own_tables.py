@@ -69,7 +69,10 @@ def prepare_from_tables(
         which become seconds since 1970 (UTC where they name no zone); without a time column the order of
         the rows is the order in time.
 
-    Raises UserError: in one line; nothing is written then.
+    Raises
+    ------
+    UserError
+        In one line; nothing is written then.
     """
     folder = dataset_folder(name, data_path)
     if name == IN_RECBOLE:
