@@ -21,13 +21,7 @@ def test_notes_stand_beside_the_figures(
     ml_mini: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the screen, in the leaderboard and on the page, each once; a run without such a model or metric has none."""
-    given = {
-        "data_path": str(ml_mini),
-        "epochs": 1,
-        "show_progress": False,
-        "use_gpu": False,
-        "MAX_ITEM_LIST_LENGTH": 10,
-    }
+    given = QUICK | {"data_path": str(ml_mini)}
     results = recbole_unisid.run("Pop,ItemKNN,BERT4Rec", "ml-mini", given | METRICS)
     screen = capsys.readouterr().out
     (folder,) = Path("runs/ml-mini").glob("benchmark-*")
@@ -60,13 +54,7 @@ def test_lists_of_bert4rec_say_what_they_leave_out(
     ml_mini: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the table and in JSON; other models' lists say nothing."""
-    given = {
-        "data_path": str(ml_mini),
-        "epochs": 1,
-        "show_progress": False,
-        "use_gpu": False,
-        "MAX_ITEM_LIST_LENGTH": 10,
-    }
+    given = QUICK | {"data_path": str(ml_mini)}
     for model, count in (("BERT4Rec", 1), ("ItemID", 0)):
         folder = recbole_unisid.run(model, "ml-mini", given, verbose=False)["run_dir"]
         for kind in ("table", "jsonl"):

@@ -13,6 +13,7 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.config.settings import settings
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.runs import single
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
 
@@ -95,10 +96,13 @@ def test_a_backbone_that_looks_ahead_is_refused(ml_mini: Path, in_empty_folder: 
         recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)
 
 
-@pytest.mark.parametrize("setting", ["semantics", "backbone", "loss"])
-def test_unknown_names_and_unknown_code(setting: str, ml_mini: Path, in_empty_folder: Path) -> None:
-    """A name that is none of the registry's; a class that nobody in this process asked for."""
+@pytest.mark.parametrize("setting", ["semantics", "backbone", "loss", "score_terms"])
+def test_unknown_names_and_unknown_code(
+    setting: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is none of the registry's, before any text is encoded; a class that nobody here asked for."""
     given = settings_of(ml_mini)
+    monkeypatch.setattr(single, "item_semantics", lambda *_: pytest.fail("encoded"))
     with pytest.raises(UserError, match=f"{setting}='sofmax' is none of"):
         recbole_unisid.run("UniSID", "ml-mini", given | {setting: "sofmax"}, verbose=False)
     Path("given.yaml").write_text(f"{setting}: own_parts:Sum\n")

@@ -31,6 +31,7 @@ from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.runs.manifest import write_manifest
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.export import export
@@ -338,7 +339,7 @@ def test_text_needs_a_model_that_reads_text(ml_mini: Path, in_empty_folder: Path
 
 
 def test_all_are_those_that_the_model_can_have(ml_mini: Path, in_empty_folder: Path) -> None:
-    given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "score_terms": "all"}
+    given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "score_terms": "all,seen"}
     result = recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
     names = ["seen", "seen_last", "seen_lately", "transitions", "neighbours"]
     assert list(result["score_terms"]) == names
@@ -382,6 +383,30 @@ def test_a_term_of_ones_own_is_served_and_not_exported(
         export(run, nothing_in_use / "export", progress=False)
 
 
+class Narrow(Recent):
+    """A term that gives too few items."""
+
+    def forward(self, histories: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return super().forward(histories, lengths)[:, :, 1:]
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ("sean", "score_terms='sean' is none of seen, text"),
+        (["seen", Narrow], r"'Narrow' gives \[1, \d+, \d+\]; finite features \[1, "),
+    ],
+)
+def test_what_is_no_term_is_said_before_the_training(
+    terms: Any, said: str, ml_mini: Path, nothing_in_use: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunTrainer, "fit", lambda *_, **__: pytest.fail("trained"))
+    named = terms if isinstance(terms, str) else ["seen", recbole_unisid.use(Narrow)]
+    given = {"data_path": str(ml_mini), "show_progress": False, "score_terms": named}
+    with pytest.raises(UserError, match=said):
+        recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
+
+
 def test_cold_items_are_no_candidates_of_the_fit(ml_mini: Path, in_empty_folder: Path) -> None:
     """Under the cold-item split nothing of them is known: what they would have scored does not move the weights."""
 
@@ -398,8 +423,8 @@ def test_cold_items_are_no_candidates_of_the_fit(ml_mini: Path, in_empty_folder:
     dataset.semantics = item_semantics(config, dataset)
     loaders = make_loaders(config, dataset)
     model = config.make_model(loaders.train.dataset).eval()
-    never_trained = torch.ones(model.n_items, dtype=torch.bool)
-    never_trained[model.terms.eligible] = False
+    never_trained = model.terms.unused.clone()
+    trained = (~never_trained).nonzero()[:50, 0]
 
     def fitted(items: torch.Tensor, value: float) -> torch.Tensor:
         model.terms["text"].cold[items] = value
@@ -407,4 +432,4 @@ def test_cold_items_are_no_candidates_of_the_fit(ml_mini: Path, in_empty_folder:
         return model.terms.weights.clone()
 
     assert torch.equal(fitted(never_trained, 1.0), fitted(never_trained, 0.0))
-    assert not torch.equal(fitted(model.terms.eligible[:50], 1.0), fitted(model.terms.eligible[:50], 0.0))
+    assert not torch.equal(fitted(trained, 1.0), fitted(trained, 0.0))

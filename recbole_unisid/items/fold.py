@@ -102,6 +102,9 @@ def count_parameters(model: nn.Module, items: ItemRepresentation, network: nn.Mo
     """
     folded, semantic = folded_counts(items), items.semantic
     serving = sum(p.numel() for p in network.parameters()) + folded["tables"] + folded["ids"] + folded["lift"]
+    terms: nn.Module | None = getattr(model, "terms", None)
+    if terms is not None:  # what they keep: texts and links
+        serving += sum(kept.numel() for kept in terms.state_dict().values())
     return {
         "tokens": folded["ids"] + (0 if semantic is None else semantic.counts(items.n_items).tokens),
         "training": sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -27,7 +27,7 @@ TRACEBACK = "RECBOLE_UNISID_TRACEBACK"
 #: Keys of the run itself, read before there is a Config.
 RUN_KEYS = frozenset({"model", "dataset", "seeds", "tune", "config_files", "verbose"})
 #: Settings that may name a class of a model's part, and all that may name a class.
-PART_SETTINGS = ("semantics", "backbone", "loss")
+PART_SETTINGS = ("semantics", "backbone", "loss", "score_terms")
 CLASS_SETTINGS = ("tokenizer", "text_encoder", *PART_SETTINGS)
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

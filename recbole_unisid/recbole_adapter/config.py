@@ -112,7 +112,7 @@ class UniSIDConfig(Config):
         super()._load_internal_config_dict(kin, model_class, dataset)
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
         brought = class_defaults(model_class)
-        for part in part_classes(own | brought | self.external_config_dict):
+        for part in part_classes(own | brought | self.external_config_dict, own):
             brought = class_defaults(part) | brought
         check_class_defaults(brought, model, documented_keys(), recbole_code_keys)
         check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")

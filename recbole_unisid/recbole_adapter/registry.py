@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_unisid.config.defaults import model_defaults
-from recbole_unisid.config.settings import registered
+from recbole_unisid.config.settings import as_list, registered
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import PART_SETTINGS, find, is_reference, named_class, own_class
 
@@ -115,11 +115,20 @@ def resolve(name: str) -> ChosenModel:
     return ChosenModel(name, name, models[name], users=False, ours=name in OWN_MODELS, sequential=sequential)
 
 
-def part_classes(settings: Mapping[str, Any]) -> list[type[Any]]:
-    """The classes of the parts that settings name: registered ones, and the user's own in use."""
-    known = {setting: registered(setting) for setting in PART_SETTINGS}
-    named = [(setting, str(settings.get(setting))) for setting in known]
-    return [named_class(s, name, known[s]) for s, name in named if name in known[s] or is_reference(name)]
+def part_classes(settings: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> list[type[Any]]:
+    """The classes of the parts that settings name: registered ones, and the user's own in use.
+
+    A UserError names an unknown one, where the `usual` settings of the model are given and name registered parts (RPG's
+    loss is of another kind).
+    """
+    found = []
+    for setting in PART_SETTINGS:
+        known, names = registered(setting), as_list(settings.get(setting)) or []
+        strict = usual is not None and set(as_list(usual.get(setting)) or []) <= known.keys()
+        words = [name for name in names if isinstance(name, str) and name != "all"]
+        wanted = [name for name in words if strict or name in known or is_reference(name)]
+        found += [named_class(setting, name, known) for name in wanted]
+    return found
 
 
 def _users_own(name: str) -> ChosenModel:

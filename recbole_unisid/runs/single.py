@@ -102,7 +102,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
     usual = model_defaults(config.chosen.family)
-    others = [setting for setting in PART_SETTINGS if config[setting] not in (None, usual.get(setting))]
+    others = [part for part in PART_SETTINGS if part in usual and config[part] not in (None, usual[part])]
     if config.chosen.users or (config.is_own_model and others):
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
@@ -142,6 +142,8 @@ def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
     with draws_put_back():  # a loader may draw
         batch = next(iter(loaders.test))[0].to(config["device"])
     check_scores(name, model, batch, flat=not config.is_own_model, sampled=sampled)
+    if getattr(model, "terms", None) is not None:
+        model.terms.check(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
 
 
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:

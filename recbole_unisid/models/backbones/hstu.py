@@ -10,7 +10,8 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.models.backbones.base import Backbone, sizes_from
+from recbole_unisid.models.backbones.base import sizes_from
+from recbole_unisid.models.backbones.transformer import CausalTransformer
 
 
 class GatedAttention(nn.Module):
@@ -68,8 +69,8 @@ class GatedAttention(nn.Module):
         return added
 
 
-class Hstu(Backbone):
-    """Layers of gated attention (``backbone: hstu``); ``inner_size`` is idle, a layer has no feed-forward part."""
+class Hstu(CausalTransformer):
+    """Layers of gated attention in the transformer's frame (``backbone: hstu``); they have no feed-forward part."""
 
     def __init__(
         self,
@@ -83,24 +84,14 @@ class Hstu(Backbone):
         eps: float = 1e-6,
         positions: bool = True,
     ) -> None:
-        super().__init__()
-        self.positions = nn.Embedding(max_len, width) if positions else None
-        self.norm, self.dropout = nn.LayerNorm(width, eps=eps), nn.Dropout(hidden_dropout)
+        frame = (0, heads, attention_width, 0, hidden_dropout, attention_dropout, eps, positions)
+        super().__init__(width, max_len, *frame)
         sizes = (width, attention_width, heads, max_len, hidden_dropout, attention_dropout, max(eps, 1e-6))
-        self.blocks = nn.ModuleList(GatedAttention(*sizes) for _ in range(blocks))
+        self.blocks.extend(GatedAttention(*sizes) for _ in range(blocks))
         self.blocks.append(nn.LayerNorm(width, eps=eps))
 
     @classmethod
     def from_config(cls, config: Any, width: int) -> Self:
-        """See :class:`Backbone`."""
+        """See :class:`~recbole_unisid.models.backbones.base.Backbone`."""
         longest, layers, heads, attention_width, _, dropout, of_attention, eps, positions = sizes_from(config)
         return cls(width, longest, layers, heads, attention_width, dropout, of_attention, eps, positions)
-
-    def forward(self, items: Tensor) -> Tensor:
-        """See :class:`Backbone`."""
-        if self.positions is not None:
-            items = items + self.positions.weight[: items.shape[1]]
-        states: Tensor = self.dropout(self.norm(items))
-        for block in self.blocks:
-            states = block(states)
-        return states

@@ -115,14 +115,9 @@ def highest_of_rows(
     return starts.astype(np.int64), columns[kept].astype(np.int64), values[kept].astype(np.float32)
 
 
-def ages(histories: Tensor, lengths: Tensor) -> Tensor:
-    """How many items came later, int64 [batch, longest]: 0 of the newest; -1 and below of padding."""
-    return lengths[:, None] - 1 - torch.arange(histories.shape[1], device=histories.device)
-
-
 def faded(histories: Tensor, lengths: Tensor, rate: float) -> Tensor:
-    """Weights ``rate ** age`` of a history's items, [batch, longest]; 0 of padding."""
-    age = ages(histories, lengths)
+    """Weights ``rate ** age`` of a history's items, [batch, longest]: 1 of the newest, whose age is 0; 0 of padding."""
+    age = lengths[:, None] - 1 - torch.arange(histories.shape[1], device=histories.device)
     return torch.where(age >= 0, rate ** age.clamp(min=0).float(), 0.0)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recbole_unisid.config.settings import registered
+from recbole_unisid.errors import UserError
 from recbole_unisid.models.score_terms.base import ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
 from recbole_unisid.plugins.loading import named_class, short_name
@@ -24,11 +25,12 @@ class ScoreTerms(nn.ModuleDict):
     """
 
     weights: Tensor
-    eligible: Tensor
+    unused: Tensor
 
-    def __init__(self, terms: dict[str, ScoreTerm], eligible: Tensor) -> None:
+    def __init__(self, terms: Mapping[str, ScoreTerm], unused: Tensor) -> None:
         super().__init__(terms)
-        self.register_buffer("eligible", eligible, persistent=False)  # items that may be candidates
+        #: Padding and items that are never trained on, bool [n_items + 1]: no candidates where weights are fitted.
+        self.register_buffer("unused", unused, persistent=False)
         self.register_buffer("weights", torch.zeros(len(self.features)))
 
     @property
@@ -49,14 +51,29 @@ class ScoreTerms(nn.ModuleDict):
         return scores
 
     @torch.no_grad()
+    def check(self, histories: Tensor, lengths: Tensor) -> None:
+        """Raise a UserError where a term, which may be the user's own, does not give what :class:`ScoreTerm` says."""
+        for name, term in self.items():
+            wanted = (len(term.features), len(histories), len(self.unused))  # type: ignore[arg-type]
+            found = term(histories, lengths)
+            if (
+                not isinstance(found, Tensor)
+                or found.shape != wanted
+                or not bool(torch.isfinite(found).all())
+            ):
+                given = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise UserError(
+                    f"score_terms: '{name}' gives {given}; finite features {list(wanted)} are wanted, "
+                    "[features, batch, n_items + 1]."
+                )
+
+    @torch.no_grad()
     def fit(self, model: Any, batches: list[Any]) -> None:
         """Fit the weights on batches of an evaluation loader, (interaction, _, _, targets), with all other items.
 
         `model` gives the scores, which are without terms meanwhile.
         """
         self.weights.zero_()
-        unused = torch.ones(model.n_items, dtype=torch.bool, device=model.device)
-        unused[self.eligible] = False
 
         def features() -> Iterator[tuple[Tensor, Tensor]]:
             for interaction, _, _, asked in batches:
@@ -65,10 +82,12 @@ class ScoreTerms(nn.ModuleDict):
                 base = model.full_sort_predict(interaction)[None]
                 for rows in self._rows(base.shape[1:]):
                     found = torch.cat([base[:, rows], self(histories[rows], lengths[rows])])
-                    known = ~unused[targets[rows]]  # an item that is never trained on may still be asked for
+                    known = ~self.unused[
+                        targets[rows]
+                    ]  # an item that is never trained on may still be asked for
                     yield found[:, known], targets[rows][known]
 
-        weights = fitted_weights(features, len(self.features) + 1, unused)
+        weights = fitted_weights(features, len(self.features) + 1, self.unused)
         self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05))
 
     def append(self, vectors: Tensor | None, count: int) -> None:
@@ -89,12 +108,14 @@ class ScoreTerms(nn.ModuleDict):
 
 def make_score_terms(config: Any, dataset: Any, eligible: Tensor) -> ScoreTerms | None:
     """The terms that the setting `score_terms` lists, for the items that are trained on; None where it lists none."""
-    names, known = config["score_terms"] or [], registered("score_terms")
-    if names == ["all"]:
+    names, known = list(config["score_terms"] or []), registered("score_terms")
+    if "all" in names:
         reads_text = getattr(dataset, "semantics", None) is not None
-        names = [name for name in known if name != "text" or reads_text]
-    terms = {
-        short_name(name): named_class("score_terms", name, known).from_config(config, dataset)
-        for name in names
-    }
-    return ScoreTerms(terms, eligible) if terms else None
+        names[:0] = [name for name in known if name != "text" or reads_text]
+    names = [name for name in dict.fromkeys(names) if name != "all"]
+    if len(set(map(short_name, names))) < len(names):
+        raise UserError(f"score_terms: two of {', '.join(names)} have one name; rename a class.")
+    kinds = {short_name(name): named_class("score_terms", name, known) for name in names}
+    unused = torch.ones(dataset.item_num, dtype=torch.bool).index_fill(0, eligible, False)
+    terms = {name: kind.from_config(config, dataset) for name, kind in kinds.items()}
+    return ScoreTerms(terms, unused) if terms else None
