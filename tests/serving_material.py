@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 from recbole_unisid.serving.export import export
 
@@ -48,7 +49,7 @@ class UntrainedRun(SimpleNamespace):
     def __init__(self, n_items: int = N_ITEMS, seed: int = 0) -> None:
         generator = np.random.default_rng(seed)
         torch.manual_seed(seed)
-        transformer = CausalTransformer(WIDTH, MAX_LENGTH, 2, 2, 8, 16, 0.1, 0.1).eval()
+        transformer = CausalTransformer(WIDTH, TransformerSettings(MAX_LENGTH, 2, 2, 8, 16, 0.1, 0.1)).eval()
         plain = [f"{WORDS[k % 8]} {WORDS[(k // 8) % 8]} {k}" for k in range(len(HOSTILE) + 1, n_items + 1)]
         super().__init__(
             path=Path("runs/toys/UniSID/2020-0123456789ab"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,23 @@ from torch.nn import functional
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.models.backbones.filter import CausalLowPass, FilterBlock, FilterTransformer
+from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.hstu import GatedAttention, Hstu
-from recbole_unisid.models.backbones.transformer import CausalAttention, CausalTransformer
+from recbole_unisid.models.backbones.transformer import Block, CausalLowPass, CausalTransformer
 from recbole_unisid.models.losses.next_item import Candidates, Positions
 from recbole_unisid.models.losses.softmax import Softmax
 from recbole_unisid.models.losses.wrappers import Smoothed
 from recbole_unisid.serving.export import write_encoder
 
 WIDTH, LENGTH = 8, 12
-SIZES = (WIDTH, LENGTH, 2, 2, 8)
+SIZES = TransformerSettings(LENGTH, 2, 2, 8, 16, 0.2, 0.2)
 
 
-def reader(name: str, positions: bool, taps: int = 5) -> nn.Module:
+def reader(name: str, positions: bool) -> nn.Module:
     """A backbone in evaluation mode; a bias of zero would hide a leak."""
     torch.manual_seed(0)
-    made: nn.Module
-    if name == "hstu":
-        made = Hstu(*SIZES, 0.2, 0.2, positions=positions)
-    elif name == "filter":
-        block = partial(FilterBlock, taps=taps)
-        made = FilterTransformer(*SIZES, 16, 0.2, 0.2, positions=positions, block=block)
-    else:
-        made = CausalTransformer(*SIZES, 16, 0.2, 0.2, positions=positions)
+    kind = Hstu if name == "hstu" else CausalTransformer
+    made = kind(WIDTH, replace(SIZES, positions=positions, taps=5 if name == "filter" else 0))
     for label, weight in made.named_parameters():
         if label.endswith("bias"):
             nn.init.normal_(weight)
@@ -81,7 +75,7 @@ def test_the_exported_encoder_equals_torch(name: str, positions: bool, tmp_path:
 
 @pytest.mark.parametrize("taps", [1, 3, 16])
 def test_the_low_pass_is_a_weighted_mean_of_the_positions_that_exist(taps: int) -> None:
-    layer, states = CausalLowPass(WIDTH, taps, 0.0, scale=4.0), torch.randn(2, 10, WIDTH)
+    layer, states = CausalLowPass(WIDTH, taps, 4.0, 0.0, 1e-12), torch.randn(2, 10, WIDTH)
     weights = torch.exp(-torch.arange(taps) / 4.0)
     low = layer.matrix(10) @ states
     for t in range(10):
@@ -92,21 +86,22 @@ def test_the_low_pass_is_a_weighted_mean_of_the_positions_that_exist(taps: int) 
 
 
 def test_a_constant_history_passes_the_low_pass_as_it_is() -> None:
-    states, layer = torch.randn(1, 1, WIDTH).expand(2, 9, WIDTH), CausalLowPass(WIDTH, 4, 0.0)
+    states, layer = torch.randn(1, 1, WIDTH).expand(2, 9, WIDTH), CausalLowPass(WIDTH, 4, 4.0, 0.0, 1e-12)
     assert torch.allclose(layer(states), layer.norm(2 * states), atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_mix_runs_from_attention_alone_to_the_low_pass_alone(share: float) -> None:
-    block = FilterBlock(CausalAttention(WIDTH, 8, 2, 0.0), 16, 0.0, 1e-12, share=share).eval()
-    states = torch.randn(2, 5, WIDTH)
-    wanted = block.low_pass(states) if share else super(FilterBlock, block).mix(states)
-    assert torch.allclose(block.mix(states), wanted, atol=1e-6)
+    block, states = Block(WIDTH, replace(SIZES, taps=5, share=share)).eval(), torch.randn(2, 5, WIDTH)
+    assert block.low_pass is not None
+    mixed = block.low_pass(states) if share else block.attention_norm(states + block.attention(states))
+    wanted = block.feed_forward_norm(mixed + block.feed_forward(mixed))
+    assert torch.allclose(block(states), wanted, atol=1e-6)
 
 
 def test_gated_attention_is_written_out() -> None:
     """Equations 1 to 3, one pair of positions at a time, with one head."""
-    layer, states = GatedAttention(WIDTH, 4, 1, LENGTH, 0.0, 0.0), torch.randn(1, 3, WIDTH)
+    layer, states = GatedAttention(WIDTH, TransformerSettings(LENGTH, 1, 1, 4, 0)), torch.randn(1, 3, WIDTH)
     nn.init.normal_(layer.distance_bias)
     gate, value, query, key = functional.silu(layer.projection(layer.norm(states)))[0].chunk(4, dim=-1)
     for t in range(3):
@@ -120,7 +115,7 @@ def test_gated_attention_is_written_out() -> None:
 
 def test_heads_that_do_not_divide_are_refused() -> None:
     with pytest.raises(UserError, match="must divide"):
-        GatedAttention(8, 8, 3, 5, 0.0, 0.0)
+        GatedAttention(8, TransformerSettings(5, 1, 3, 8, 0))
 
 
 def short_run(root: Path, **settings: Any) -> dict[str, Any]:

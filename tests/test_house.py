@@ -48,6 +48,17 @@ def _is_public_method(node: ast.stmt) -> bool:
     return isinstance(node, Function) and not node.name.startswith("_")
 
 
+def inherits_its_docstring(name: str) -> bool:
+    """Whether a method has none of its own and one of our base classes says what it does, as `help` then shows."""
+    module, _, method = name.rpartition(".")
+    module, _, owner = module.rpartition(".")
+    kind = getattr(sys.modules.get(module), owner, None)
+    if not isinstance(kind, type) or vars(kind)[method].__doc__:
+        return False
+    bases = (base for base in kind.__mro__[1:] if base.__module__.startswith("recbole_unisid."))
+    return any(method in vars(base) and vars(base)[method].__doc__ for base in bases)
+
+
 def test_public_docstrings() -> None:
     """numpydoc finds nothing by `CHECKS`; a plain sentence without any list of parameters is allowed."""
     validation = pytest.importorskip("numpydoc.validate")
@@ -57,7 +68,7 @@ def test_public_docstrings() -> None:
             warnings.simplefilter("ignore")
             found = validation.validate(name)
         for code, message in found["errors"]:
-            if code in CHECKS:
+            if code in CHECKS and not (code == "GL08" and inherits_its_docstring(name)):
                 wrong.append(f"{name}: {code} {message}")
     assert not wrong, "\n".join(wrong)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.trie import CodeTrie
+from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, prefix_histories
@@ -118,7 +119,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood(smoothing: float, among_ch
     trie = CodeTrie.of(codes)
     padded = torch.from_numpy(np.concatenate([np.zeros_like(codes[:1]), codes]))
     torch.manual_seed(1)
-    transformer = CausalTransformer(16, 6, 1, 1, 16, 32, 0.0, 0.0)
+    transformer = CausalTransformer(16, TransformerSettings(6, 1, 1, 16, 32))
     head = CodeHead(SIZES, 16, 32, 0.0, 1.0, among_children)
     writer = CausalItems(padded, SIZES, trie, transformer, head, 16)
     inputs = torch.tensor([[3, 1, 4, 1], [5, 9, 0, 0]])
@@ -212,7 +213,9 @@ def test_levels_where_no_prefix_branches_cost_nothing() -> None:
     codes = np.array([[2, 1], [0, 0], [1, 1]])
     trie, padded = CodeTrie.of(codes), torch.from_numpy(np.concatenate([np.zeros((1, 2), np.int64), codes]))
     head = CodeHead([3, 2], 4, 8, 0.0, 1.0)
-    writer = CausalItems(padded, [3, 2], trie, CausalTransformer(4, 6, 1, 1, 4, 8, 0.0, 0.0), head, 4)
+    writer = CausalItems(
+        padded, [3, 2], trie, CausalTransformer(4, TransformerSettings(6, 1, 1, 4, 8)), head, 4
+    )
     writer.loss(torch.tensor([[1, 2]]), torch.tensor([[2, 3]]), None, 0.0).backward()
     assert all(float(weight.grad.abs().sum()) == 0 for weight in head.out[1].parameters())
     state = writer.begin(torch.tensor([[1, 2]]), torch.tensor([2]), None)

@@ -215,7 +215,6 @@ class JointTokens(SemanticPart):
         return self.codes()[numbers], tuple(self.quantiser.codebooks())
 
     def counts(self, n_items: int) -> PartCounts:
-        """See :class:`SemanticPart`."""
         books = self.quantiser.codebooks()
         numbers = sum(book.numel() for book in books)
         return PartCounts(numbers, len(books), numbers)

@@ -30,7 +30,6 @@ class SemanticTokens(SemanticPart):
 
     @classmethod
     def from_config(cls, config: Any, semantics: Any) -> Self:
-        """See :class:`SemanticPart`."""
         codes = with_padding(torch.from_numpy(semantics.codes))
         return cls(codes, semantics.codebook_sizes, config["semantic_dim"])
 
@@ -41,7 +40,6 @@ class SemanticTokens(SemanticPart):
             self.table.weight.data.copy_(torch.from_numpy(code_table_from_codebooks(*given)))
 
     def forward(self, items: Tensor) -> Tensor:
-        """See :class:`SemanticPart`."""
         return nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
 
     def append(self, content: Tensor) -> None:
@@ -54,7 +52,6 @@ class SemanticTokens(SemanticPart):
         return codes, torch.split(self.table.weight, self.codebook_sizes)
 
     def counts(self, n_items: int) -> PartCounts:
-        """See :class:`SemanticPart`."""
         return PartCounts(self.table.weight.numel(), self.rows.shape[1], self.table.weight.numel())
 
     def _starts(self, like: Tensor) -> Tensor:
@@ -74,8 +71,6 @@ class ItemRepresentation(nn.Module):
         super().__init__()
         if semantic is not None and not isinstance(semantic, SemanticPart):
             raise TypeError(f"the semantic part is an {type(semantic).__name__}; a SemanticPart is wanted")
-        if semantic is None and id_width == 0:
-            raise ValueError("an item needs a semantic part or an ID part")
         self.n_items, self.semantic = n_items, semantic
         self.ids = nn.Embedding(n_items + 1, id_width, padding_idx=0) if id_width else None
         self.register_buffer("untrained", None)  # bool [n_items + 1]: their ID is the others' mean
@@ -146,15 +141,9 @@ class ItemRepresentation(nn.Module):
         trained[0] = False  # padding
         return torch.where(self.untrained[items][:, None], self.ids.weight[trained].mean(0), vectors)
 
-    @property
-    def grows(self) -> bool:
-        """Whether items that came after training can be taken in: without a semantic part nothing is known of them."""
-        return self.semantic is not None and self.semantic.grows
-
     def append(self, content: Tensor) -> None:
-        """Take in items that came after training by their codes or text vectors; their ID is neutral."""
-        if self.semantic is None or not self.semantic.grows:
-            raise ValueError("items without a semantic part that grows cannot be added to")
+        """Take in items that came after training by their codes or text vectors, all that is known of them."""
+        assert self.semantic is not None
         new, known = len(content), self.untrained
         self.semantic.append(content)
         if self.ids is not None:

@@ -34,7 +34,6 @@ class TextProjection(SemanticPart):
 
     @classmethod
     def from_config(cls, config: Any, semantics: Any) -> Self:
-        """See :class:`SemanticPart`."""
         return cls(with_padding(torch.from_numpy(semantics.vectors)), config["semantic_dim"])
 
     def start(self, config: Any, semantics: Any) -> None:
@@ -45,7 +44,6 @@ class TextProjection(SemanticPart):
             self.projection.bias.data.copy_(torch.from_numpy(bias))
 
     def forward(self, items: Tensor) -> Tensor:
-        """See :class:`SemanticPart`."""
         projected: Tensor = self.projection(self.vectors[items])
         return projected
 

@@ -22,7 +22,6 @@ class MeanTokens(SemanticTokens):
     """The mean of one learned vector a code (section 2.2): as large with 32 digits as with 4."""
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """See :class:`SemanticTokens`."""
         return super().forward(items) / self.rows.shape[1]
 
 
@@ -39,11 +38,6 @@ class DigitHeads(nn.Module):
         super().__init__()
         self.codebook_sizes, self.temperature = list(codebook_sizes), temperature
         self.heads = nn.ModuleList(nn.Linear(width, width) for _ in codebook_sizes)
-
-    def start_as_identity(self) -> None:
-        """Zero all heads: at first every digit reads the state itself."""
-        for parameter in self.heads.parameters():
-            nn.init.zeros_(parameter)
 
     def forward(self, states: torch.Tensor, table: torch.Tensor) -> list[torch.Tensor]:
         """Log-probabilities of codes, [P, codes of the digit] each.
@@ -98,6 +92,11 @@ class RPG(WholeSequenceRecommender):
         """Means of the digits' vectors."""
         return MeanTokens
 
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        for parameter in self.heads.parameters():  # at first every digit reads the state itself
+            nn.init.zeros_(parameter)
+
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
         tokens = MeanTokens.from_config(config, dataset.semantics)
         self.heads = DigitHeads(tokens.width, tokens.codebook_sizes, config["temperature"])
@@ -105,10 +104,6 @@ class RPG(WholeSequenceRecommender):
 
     def _make_loss(self, config: Any, dataset: Any, eligible: torch.Tensor) -> None:
         check_choice("loss", config["loss"], LOSSES)
-
-    def _initialise_items(self, config: Any, dataset: Any) -> None:
-        super()._initialise_items(config, dataset)
-        self.heads.start_as_identity()
 
     @property
     def tokens(self) -> MeanTokens:

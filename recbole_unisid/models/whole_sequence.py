@@ -28,8 +28,6 @@ class OwnSequential(SequentialRecommender):
     input_type = InputType.POINTWISE
     #: What the model reads of the items' text beside what its semantic part does: ``tokens``, ``vectors`` or None.
     needs: str | None = None
-    #: Whether `transformer` reads vectors of `items`, histories of any length.
-    reads_item_vectors = False
 
     @classmethod
     def semantic_part(cls, config: Any) -> type[SemanticPart] | None:
@@ -54,8 +52,6 @@ class WholeSequenceRecommender(OwnSequential):
     It is trained at every position. `dataset` has ``semantics`` where the model reads text or tokens.
     """
 
-    reads_item_vectors = True
-
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.items = self._item_representation(config, dataset)
@@ -67,7 +63,7 @@ class WholeSequenceRecommender(OwnSequential):
         self.generator = getattr(self.loss, "generator", None)  # a checkpoint keeps its state
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self.transformer.start()
-        self._initialise_items(config, dataset)
+        self.items.start(config, getattr(dataset, "semantics", None))
         self.terms = make_score_terms(config, dataset, eligible) if self.scores_by_vectors else None
         self._catalogue: Tensor | None = None
 
@@ -78,9 +74,6 @@ class WholeSequenceRecommender(OwnSequential):
         part = None if kind is None else kind.from_config(config, dataset.semantics)
         id_width, added = config["id_dim"] or 0, config["id_join"] == "add"
         return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=added)
-
-    def _initialise_items(self, config: Any, dataset: Any) -> None:
-        self.items.start(config, getattr(dataset, "semantics", None))
 
     def _make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> Any:
         return make_loss(config, dataset, eligible)
@@ -141,8 +134,7 @@ class WholeSequenceRecommender(OwnSequential):
     def train(self, mode: bool = True) -> WholeSequenceRecommender:
         """Switch modes; vectors kept from an earlier evaluation are dropped, weights may have changed."""
         self._catalogue = None
-        super().train(mode)
-        return self
+        return super().train(mode)  # type: ignore[no-any-return]
 
     def parameter_counts(self) -> dict[str, int]:
         """Count parameters as ``result.json`` reports them; see :func:`~recbole_unisid.items.fold.count_parameters`."""

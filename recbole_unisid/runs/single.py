@@ -15,6 +15,7 @@ from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import PART_SETTINGS
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
 from recbole_unisid.recbole_adapter.collector import phase_recorder
@@ -137,7 +138,7 @@ def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
     """Try a model of the user's own, and any part but a model's usual one, before they train."""
     name, sampled = config["model"], config["eval_args"]["mode"]["test"] != "full"
-    if getattr(model, "reads_item_vectors", False):
+    if isinstance(model, WholeSequenceRecommender):
         check_transformer(name, model.transformer, model.items.width, config["MAX_ITEM_LIST_LENGTH"])
     with draws_put_back():  # a loader may draw
         batch = next(iter(loaders.test))[0].to(config["device"])

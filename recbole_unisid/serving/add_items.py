@@ -72,7 +72,8 @@ def _recipe(run: LoadedRun) -> TextRecipe:
     """The run's way from text to vectors, if its model can take in items at all."""
     name, model = run.config["model"], run.model
     vectors = getattr(model, "scores_by_vectors", False)
-    if vectors and model.items.grows and run.stored.recipe is not None:
+    semantic = model.items.semantic if vectors else None
+    if semantic is not None and semantic.grows and run.stored.recipe is not None:
         return run.stored.recipe
     part = str(run.stored.settings.get("semantics"))
     if vectors and run.stored.recipe is not None and is_reference(part):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import code_of
 from recbole_unisid.recbole_adapter.finished_run import (
     StoredConfig,
@@ -125,7 +126,7 @@ class LoadedRun:
         """Padded item numbers [chunk, longest] and lengths [chunk], on the model's device."""
         longest = self.model.max_seq_length
         # RecBole's models read rows padded to the full length; ours as long as the longest history.
-        width = 0 if getattr(self.model, "reads_item_vectors", False) else longest
+        width = 0 if isinstance(self.model, WholeSequenceRecommender) else longest
         for history in histories:
             if not len(history) or history.min() < 1 or history.max() > self.n_items:
                 raise UserError(f"A history needs item numbers 1 to {self.n_items}, at least one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,10 +42,28 @@ def initialise(module: nn.Module, deviation: float, generator: torch.Generator |
         nn.init.zeros_(module.bias)
 
 
-def sizes_from(config: Any) -> tuple[int, int, int, int, int, float, float, float, bool]:
-    """The settings of a transformer, in the order of its arguments after the width of the items."""
-    longest, layers, heads = config["MAX_ITEM_LIST_LENGTH"], config["n_layers"], config["n_heads"]
-    attention, inner = config["attention_dim"], config["inner_size"]
-    dropout, of_attention = config["hidden_dropout_prob"], config["attn_dropout_prob"]
-    eps, positions = float(config["layer_norm_eps"]), config["positions"] != "none"
-    return longest, layers, heads, attention, inner, dropout, of_attention, eps, positions
+@dataclass(frozen=True)
+class TransformerSettings:
+    """What the settings say of a transformer; `taps` 0 is one without a low-pass."""
+
+    max_len: int
+    blocks: int
+    heads: int
+    attention_width: int
+    inner_width: int
+    hidden_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    eps: float = 1e-12
+    positions: bool = True
+    taps: int = 0
+    scale: float = 4.0  # of the exponential that the low-pass starts as, in positions
+    share: float = 0.7  # of the low-pass beside attention
+
+    @classmethod
+    def from_config(cls, config: Any, taps: int = 0) -> Self:
+        """Read the settings of a model."""
+        sizes = config["n_layers"], config["n_heads"], config["attention_dim"], config["inner_size"]
+        dropouts = config["hidden_dropout_prob"], config["attn_dropout_prob"]
+        eps, positions = float(config["layer_norm_eps"]), config["positions"] != "none"
+        low_pass = taps, config["filter_scale"], config["filter_mix"]
+        return cls(config["MAX_ITEM_LIST_LENGTH"], *sizes, *dropouts, eps, positions, *low_pass)

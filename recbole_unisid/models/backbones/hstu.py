@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.models.backbones.base import sizes_from
+from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 
 
@@ -25,33 +22,23 @@ class GatedAttention(nn.Module):
         y = x + \mathrm{dropout}(W_2 (\mathrm{LayerNorm}(A V) \odot U))
 
     Without a softmax the weights of a position do not sum to one: how much of something a history holds is kept.
-    `attention_width` is the width of U, V, Q and K, all heads together; N is `max_len`, the longest history.
+    The `attention_width` of the settings is that of U, V, Q and K, all heads together; N is the longest history.
     """
 
-    def __init__(
-        self,
-        width: int,
-        attention_width: int,
-        heads: int,
-        max_len: int,
-        hidden_dropout: float,
-        attention_dropout: float,
-        eps: float = 1e-6,
-    ) -> None:
+    def __init__(self, width: int, settings: TransformerSettings) -> None:
         super().__init__()
-        if attention_width % heads:
-            raise UserError(f"n_heads={heads} must divide attention_dim={attention_width}.")
-        self.heads, self.max_len = heads, max_len
+        attention_width, eps = settings.attention_width, max(settings.eps, 1e-6)
+        if attention_width % settings.heads:
+            raise UserError(f"n_heads={settings.heads} must divide attention_dim={attention_width}.")
+        self.heads, self.max_len = settings.heads, settings.max_len
         self.norm = nn.LayerNorm(width, eps=eps)
         self.projection = nn.Linear(width, 4 * attention_width)
         #: b, [max_len, heads]: the bias of a distance, 0 the position itself.
-        self.distance_bias = nn.Parameter(torch.zeros(max_len, heads))
+        self.distance_bias = nn.Parameter(torch.zeros(self.max_len, self.heads))
         self.attended_norm = nn.LayerNorm(attention_width, eps=eps)
         self.output = nn.Linear(attention_width, width)
-        self.hidden_dropout, self.attention_dropout = (
-            nn.Dropout(hidden_dropout),
-            nn.Dropout(attention_dropout),
-        )
+        self.hidden_dropout = nn.Dropout(settings.hidden_dropout)
+        self.attention_dropout = nn.Dropout(settings.attention_dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """Attend, [batch, length, width] -> the same shape, with the residual, not normalised."""
@@ -72,26 +59,8 @@ class GatedAttention(nn.Module):
 class Hstu(CausalTransformer):
     """Layers of gated attention in the transformer's frame (``backbone: hstu``); they have no feed-forward part."""
 
-    def __init__(
-        self,
-        width: int,
-        max_len: int,
-        blocks: int,
-        heads: int,
-        attention_width: int,
-        hidden_dropout: float,
-        attention_dropout: float,
-        eps: float = 1e-6,
-        positions: bool = True,
-    ) -> None:
-        frame = (0, heads, attention_width, 0, hidden_dropout, attention_dropout, eps, positions)
-        super().__init__(width, max_len, *frame)
-        sizes = (width, attention_width, heads, max_len, hidden_dropout, attention_dropout, max(eps, 1e-6))
-        self.blocks.extend(GatedAttention(*sizes) for _ in range(blocks))
-        self.blocks.append(nn.LayerNorm(width, eps=eps))
+    block = GatedAttention
 
-    @classmethod
-    def from_config(cls, config: Any, width: int) -> Self:
-        """See :class:`~recbole_unisid.models.backbones.base.Backbone`."""
-        longest, layers, heads, attention_width, _, dropout, of_attention, eps, positions = sizes_from(config)
-        return cls(width, longest, layers, heads, attention_width, dropout, of_attention, eps, positions)
+    def __init__(self, width: int, settings: TransformerSettings) -> None:
+        super().__init__(width, settings)
+        self.blocks.append(nn.LayerNorm(width, eps=settings.eps))

@@ -29,7 +29,6 @@ class Bce(Loss):
         return Candidates(self.eligible[drawn])
 
     def forward(self, positions: Positions) -> Tensor:
-        """See :class:`~recbole_unisid.models.losses.next_item.Loss`."""
         targets = self.calibration * functional.softplus(-positions.target_scores())  # [P]
         return (targets + functional.softplus(positions.scores()).sum(-1)).mean()
 

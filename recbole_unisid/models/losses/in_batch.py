@@ -26,10 +26,9 @@ class MixedSoftmax(SampledSoftmax):
             self.register_buffer("target_shares", shares, persistent=False)
 
     def draw(self, targets: Tensor) -> Candidates:
-        """See :class:`~recbole_unisid.models.losses.next_item.Loss`."""
-        numbers = torch.cat([torch.unique(targets), self.uniform()])
-        uniform = self.negatives / len(self.eligible)
-        expected = log_expected_in_batch(self.target_shares[numbers], len(targets), uniform)
+        uniform = self.uniform()
+        numbers, share = torch.cat([torch.unique(targets), uniform]), len(uniform) / len(self.eligible)
+        expected = log_expected_in_batch(self.target_shares[numbers], len(targets), share)
         return Candidates(numbers, -expected)
 
 

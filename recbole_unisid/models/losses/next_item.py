@@ -1,7 +1,4 @@
-"""Next-item losses: what a loss is, and the default, a softmax among negatives that a batch shares.
-
-The gradient is known in closed form: loss and gradient are computed in one pass, a chunk of positions at a time.
-"""
+"""Next-item losses: what a loss is, and the default, a softmax among negatives that a batch shares."""
 
 from __future__ import annotations
 
@@ -42,10 +39,9 @@ class Positions:
 
     def scores(self) -> Tensor:
         """Scores of the candidates, [P, n]; of thousands of shared ones, :func:`shared_softmax_loss` is faster."""
-        shared = self.vectors.dim() == 2
-        return (
-            self.states @ self.vectors.T if shared else torch.einsum("pw,pnw->pn", self.states, self.vectors)
-        )
+        if self.vectors.dim() == 2:
+            return self.states @ self.vectors.T
+        return torch.einsum("pw,pnw->pn", self.states, self.vectors)
 
 
 class Loss(nn.Module, ABC):
@@ -83,17 +79,14 @@ class SampledSoftmax(Loss):
     Senecal 2008; distinct uniform negatives: :math:`E = n / N`; with all of them it is the softmax).
     """
 
-    def __init__(self, config: Any, dataset: Any, eligible: Tensor) -> None:
-        super().__init__(config, dataset, eligible)
-        self.negatives = min(self.negatives, len(eligible))
-
     def draw(self, targets: Tensor) -> Candidates:
         """Uniform negatives, as many as ``negatives`` says."""
-        numbers, expected = self.uniform(), math.log(self.negatives / len(self.eligible))
+        numbers = self.uniform()
+        expected = math.log(len(numbers) / len(self.eligible))
         return Candidates(numbers, numbers.new_full(numbers.shape, -expected, dtype=torch.float64))
 
     def uniform(self) -> Tensor:
-        """Distinct item numbers, shape [negatives]."""
+        """Distinct item numbers, shape [negatives], or all if there are no more."""
         return self.eligible[torch.randperm(len(self.eligible), generator=self.generator)[: self.negatives]]
 
     def forward(self, positions: Positions) -> Tensor:
@@ -106,13 +99,7 @@ class SampledSoftmax(Loss):
 
 
 def matches(targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a candidate is a position's target: positions (ascending) and candidates, which may be repeated.
-
-    Examples
-    --------
-    >>> [t.tolist() for t in matches(torch.tensor([5, 7, 5]), torch.tensor([7, 5, 5]))]
-    [[0, 0, 1, 2, 2], [1, 2, 0, 1, 2]]
-    """
+    """Where a candidate is a position's target: positions (ascending) and candidates, which may be repeated."""
     ids, order = torch.sort(candidates, stable=True)
     first = torch.searchsorted(ids, targets)
     counts = torch.searchsorted(ids, targets, right=True) - first  # [P]
@@ -134,14 +121,13 @@ def shared_softmax_loss(
     # At least float32 and outside autocast: exponentials of thousands of scores are summed.
     dtype = torch.promote_types(states.dtype, torch.float32)
     with torch.autocast(states.device.type, enabled=False):
-        loss: Tensor = _SharedSoftmax.apply(  # type: ignore[no-untyped-call]
-            states.to(dtype), target_scores.to(dtype), candidates.to(dtype), offsets.to(dtype), hits
-        )
+        given = [part.to(dtype) for part in (states, target_scores, candidates, offsets)]
+        loss: Tensor = _SharedSoftmax.apply(*given, hits)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _SharedSoftmax(torch.autograd.Function):
-    """The loss and, in the same pass, its gradient by states, target scores and candidates."""
+    """The loss and, in the same pass, its gradient in closed form, a chunk of positions at a time."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:

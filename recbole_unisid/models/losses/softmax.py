@@ -26,7 +26,6 @@ class Softmax(Loss):
         return Candidates(None)
 
     def forward(self, positions: Positions) -> Tensor:
-        """See :class:`~recbole_unisid.models.losses.next_item.Loss`."""
         states, items, targets = positions.states, positions.vectors, positions.targets
         hits = torch.arange(len(targets), device=targets.device), targets - 1
         return shared_softmax_loss(states, (states * items[targets]).sum(-1), items[1:], self.offsets, hits)

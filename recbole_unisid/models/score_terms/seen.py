@@ -26,11 +26,9 @@ class Seen(ScoreTerm):
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any) -> Self:
-        """See :class:`ScoreTerm`."""
         return cls(dataset.item_num - 1)
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
-        """See :class:`ScoreTerm`."""
         rates = (1.0, 0.0, self.rate)
         found = torch.zeros(len(rates), len(histories), self.n_items + 1, device=histories.device)
         for feature, rate in zip(found, rates, strict=True):
@@ -40,5 +38,4 @@ class Seen(ScoreTerm):
         return found
 
     def append(self, vectors: Tensor | None, count: int) -> None:
-        """See :class:`ScoreTerm`."""
         self.n_items += count

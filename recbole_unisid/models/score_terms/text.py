@@ -43,7 +43,6 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any) -> Self:
-        """See :class:`ScoreTerm`."""
         semantics = getattr(dataset, "semantics", None)
         if semantics is None:
             raise UserError(
@@ -52,13 +51,11 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
         return cls(torch.from_numpy(semantics.vectors).float(), coldness(dataset))
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
-        """See :class:`ScoreTerm`."""
         past = (faded(histories, lengths, self.rate)[:, :, None] * self.vectors[histories]).sum(1)
         alike = past @ self.vectors.T
         return torch.stack([alike, alike * self.cold])
 
     def append(self, vectors: Tensor | None, count: int) -> None:
-        """See :class:`ScoreTerm`."""
         assert vectors is not None
         self.vectors = torch.cat([self.vectors, self._unit(vectors.to(self.vectors))])
         self.cold = torch.cat([self.cold, self.cold.new_ones(count)])

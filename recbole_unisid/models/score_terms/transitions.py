@@ -23,7 +23,6 @@ class LinkTerm(ScoreTerm):
         self.links = Links(matrix)
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
-        """See :class:`ScoreTerm`."""
         if not self.rate:
             rows = torch.arange(len(histories), device=histories.device)
             histories, lengths = histories[rows, lengths - 1][:, None], torch.ones_like(lengths)
@@ -31,7 +30,6 @@ class LinkTerm(ScoreTerm):
         return self.links.sums(histories, faded(histories, lengths, self.rate), out)[None]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
-        """See :class:`ScoreTerm`."""
         self.links.append(count)
 
 
@@ -42,7 +40,6 @@ class Transitions(LinkTerm):
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any) -> Self:
-        """See :class:`ScoreTerm`."""
         return cls(transition_counts(dataset).log1p())
 
 
@@ -58,7 +55,6 @@ class Neighbours(LinkTerm):
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any) -> Self:
-        """See :class:`ScoreTerm`."""
         near = sum(0.7 ** (lag - 1) * transition_counts(dataset, lag) for lag in range(1, 6))
         counts = np.asarray(dataset.split.training_counts(dataset.sequences))
         scale = sparse.diags(1 / np.sqrt(np.maximum(counts, 1)))

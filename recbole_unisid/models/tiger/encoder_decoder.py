@@ -206,7 +206,6 @@ class EncoderDecoder(CodeWriter):
         return nats
 
     def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:
-        """See :meth:`CodeWriter.begin`."""
         if inputs.shape[1] > self.max_len:
             place = (lengths - self.max_len).clamp(min=0)[:, None]
             place = place + torch.arange(self.max_len, device=inputs.device)

@@ -11,7 +11,7 @@ import torch
 from recbole_unisid.errors import check_choice
 from recbole_unisid.items.part import with_padding
 from recbole_unisid.items.trie import CodeTrie
-from recbole_unisid.models.backbones.base import initialise
+from recbole_unisid.models.backbones.base import TransformerSettings, initialise
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.decoder import CodeWriter
@@ -140,8 +140,7 @@ def _list_length(config: Any, n_items: int) -> int | None:
 def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
     """The fast architecture, its code vectors started from the codebooks' text."""
     width, sizes = config["semantic_dim"], semantics.codebook_sizes
-    transformer = CausalTransformer(
-        width,
+    settings = TransformerSettings(
         config["MAX_ITEM_LIST_LENGTH"],
         config["n_layers"],
         config["n_heads"],
@@ -150,6 +149,7 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTr
         config["hidden_dropout_prob"],
         config["attn_dropout_prob"],
     )
+    transformer = CausalTransformer(width, settings)
     head = CodeHead(
         sizes,
         width,
