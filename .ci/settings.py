@@ -16,7 +16,7 @@ from typing import Any
 
 from recbole_unisid.config.settings import settings, words_of
 from recbole_unisid.recbole_adapter.keys import defaults_of, keys_read, recbole_keys
-from recbole_unisid.recbole_adapter.registry import OWN_MODELS, known_models, resolve
+from recbole_unisid.recbole_adapter.registry import OWN_MODELS, PUBLISHED_MODELS, known_models, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
@@ -91,7 +91,7 @@ def with_comments(text: str) -> str:
 def default_of(key: str) -> str:
     """The default of a setting, or each of ours' where they differ."""
     found: dict[str, list[str]] = {}
-    for model in OWN_MODELS:
+    for model in OWN_MODELS | PUBLISHED_MODELS:
         if key in own_defaults(model):
             found.setdefault(str(own_defaults(model)[key]), []).append(model)
     if not found:

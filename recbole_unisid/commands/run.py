@@ -16,8 +16,8 @@ usage: recbole-unisid run [--model=M[,M...]] [--dataset=D] [--key=value ...]
 Train models on a data set and evaluate them under one protocol.
 
   --model=UniSID          one or several, with commas: UniSID, ItemID, SemanticID, DenseText, TIGER, RPG
-                          (ours), any RecBole sequential model by its name, Pop, ItemKNN, BPR,
-                          module:Class for one of your own
+                          (ours), BSARec, WEARec (as published), any RecBole sequential model
+                          by its name, Pop, ItemKNN, BPR, module:Class for one of your own
   --dataset=ml-100k       a folder under --data_path with D.inter and D.item (RecBole atomic files)
   --data_path=dataset     where data sets are
   --seed=2020             or --seeds=5 (2020 ... 2024) or --seeds=7,8,9
@@ -87,11 +87,12 @@ def model_settings(name: str) -> str:
 
 def model_list() -> str:
     """All models by kind, one kind a paragraph."""
-    from recbole_unisid.recbole_adapter.registry import GENERAL_BASELINES, OWN_MODELS, sequential_models
+    from recbole_unisid.recbole_adapter import registry
 
     kinds = {
-        "Ours, trained on whole sequences:": OWN_MODELS,
-        "RecBole's sequential models:": sequential_models(),
-        "RecBole's general baselines:": GENERAL_BASELINES,
+        "Ours, trained on whole sequences:": registry.OWN_MODELS,
+        "Of other papers, written here as published:": registry.PUBLISHED_MODELS,
+        "RecBole's sequential models:": registry.sequential_models(),
+        "RecBole's general baselines:": registry.GENERAL_BASELINES,
     }
     return "\n".join(f"{title}\n  {', '.join(names)}" for title, names in kinds.items())

@@ -37,7 +37,7 @@ from recbole_unisid.recbole_adapter.features import (  # noqa: E402
 )
 from recbole_unisid.recbole_adapter.keys import check_known, documented_keys, recbole_code_keys  # noqa: E402
 from recbole_unisid.recbole_adapter.protocol import check_metrics, check_protocol, check_valid_metric  # noqa: E402
-from recbole_unisid.recbole_adapter.registry import part_classes, resolve  # noqa: E402
+from recbole_unisid.recbole_adapter.registry import PUBLISHED_MODELS, part_classes, resolve  # noqa: E402
 
 #: What RecBole works out from the other settings, and would refuse or ignore if it were given.
 _DERIVED = frozenset(
@@ -144,7 +144,7 @@ class UniSIDConfig(Config):
             settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
         # A full softmax needs no sampled negatives; RecBole raises where its own default has them, or a copy of it.
         full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
-        if self.chosen.sequential and full_softmax:
+        if self.chosen.sequential and (full_softmax or kin in PUBLISHED_MODELS):
             usual, given = self.internal_config_dict["train_neg_sample_args"], self.external_config_dict
             if given.get("train_neg_sample_args") == usual:
                 given["train_neg_sample_args"] = None

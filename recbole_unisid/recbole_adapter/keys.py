@@ -13,6 +13,7 @@ from recbole_unisid.errors import UserError, did_you_mean, shown
 from recbole_unisid.plugins.loading import RUN_KEYS, class_defaults, keys_in_use, sources_of
 from recbole_unisid.recbole_adapter.registry import (
     OWN_MODELS,
+    PUBLISHED_MODELS,
     ChosenModel,
     known_models,
     part_classes,
@@ -69,12 +70,14 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
                 _READS.findall(source) if isinstance(source, str) else re.findall(r"\w+", str(source))
             )
     nobody = {name for name, setting in settings().items() if setting.by == "nobody"}
+    if model.family in PUBLISHED_MODELS:  # a softmax over all items
+        nobody.add("train_neg_sample_args")
     return (frozenset(read) | _keys_of_family(model.family)) - nobody
 
 
 @cache
 def _keys_of_family(family: str) -> frozenset[str]:
-    if family in OWN_MODELS:
+    if family in OWN_MODELS | PUBLISHED_MODELS:
         defaults = read_yaml(properties_folder() / "model" / f"{family}.yaml")
         return frozenset(defaults).union(*defaults.pop("recipes", {}).values()) - {"recipes"}
     read, modules, seen = set(_recbole_defaults(f"model/{family}")), {known_models().get(family, "")}, {""}

@@ -25,6 +25,8 @@ OWN_MODELS = {
     "DenseText": "recbole_unisid.models.unisid",
     "TIGER": "recbole_unisid.models.tiger",
 }
+#: ID-only models of other papers, written here, that train on RecBole's prefix rows.
+PUBLISHED_MODELS = dict.fromkeys(("BSARec", "WEARec"), "recbole_unisid.models.published")
 #: Where the class stands that ours but TIGER are derived from.
 _BACKBONE = "recbole_unisid.models.whole_sequence"
 #: RecBole's sequential models that need more than sequences and item features, and what.
@@ -46,7 +48,7 @@ class ChosenModel:
     """A model that somebody named; its class is imported when it is asked for.
 
     `family` is whose defaults, trainer and search space it has: its own name, or of a class of the user's (`users`) the
-    nearest model of ours or RecBole's that it is derived from. `ours` train on whole sequences, RecBole's on prefix
+    nearest model of ours or RecBole's that it is derived from. `ours` train on whole sequences, others on prefix
     rows; `sequential` ones read a history rather than a user number.
     """
 
@@ -96,7 +98,7 @@ def sequential_models() -> dict[str, str]:
 
 def known_models() -> dict[str, str]:
     """Every model that ``--model`` takes, name -> module."""
-    return OWN_MODELS | sequential_models() | GENERAL_BASELINES
+    return OWN_MODELS | PUBLISHED_MODELS | sequential_models() | GENERAL_BASELINES
 
 
 def resolve(name: str) -> ChosenModel:

@@ -33,6 +33,7 @@ from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
 from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state
+from recbole_unisid.recbole_adapter.registry import PUBLISHED_MODELS
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable
 from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
 
@@ -61,10 +62,10 @@ class RunTrainer(Resumable):
             self.optimizer.register_step_post_hook(lambda *_: averaged.update())
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
-        """RecBole's optimiser; for our models Adam in one pass over memory instead of ten."""
+        """RecBole's optimiser; for models written here Adam in one pass over memory instead of ten."""
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         kind = kinds.get(str(self.config["learner"]).lower())
-        if kind is None or not self.config.is_own_model:
+        if kind is None or not (self.config.is_own_model or self.config.chosen.family in PUBLISHED_MODELS):
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
