@@ -42,13 +42,13 @@ def assert_same_ranks(*folders: str) -> None:
     assert all(np.array_equal(first[name], second[name]) for name in first.files)
 
 
-@pytest.mark.parametrize("model", ["UniSID", "BERT4Rec", "BPR"])
+@pytest.mark.parametrize("model", ["UniSID", "BERT4Rec", "BPR", "BSARec"])
 def test_stopped_within_an_epoch(
     model: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dropout, masks and sampled negatives go on where they were, and so does the sum of losses."""
     small: dict[str, Any] = {"weight_average": 0.9} if model == "UniSID" else {}
-    if model == "BERT4Rec":
+    if model in ("BERT4Rec", "BSARec"):
         small = {"MAX_ITEM_LIST_LENGTH": 10, "n_layers": 1}
     whole = run(model, ml_mini, "whole", **small)
     check, calls = RunTrainer._check_nan, 0

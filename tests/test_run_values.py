@@ -21,7 +21,7 @@ from recbole_unisid.config.defaults import (
 from recbole_unisid.config.settings import check_values, misfit, settings, words_of
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.registry import OWN_MODELS, known_models, recbole_folder
+from recbole_unisid.recbole_adapter.registry import OWN_MODELS, PUBLISHED_MODELS, known_models, recbole_folder
 
 KINDS_OF = {key: setting.kind for key, setting in settings().items()}
 NUMBERS = sorted(
@@ -50,12 +50,12 @@ def test_categories_of_prepared_amazon_sets_are_parted_as_they_were_joined() -> 
 
 def test_every_setting_of_ours_is_described() -> None:
     """A new key in a YAML file without a description would let nonsense through."""
-    for model in OWN_MODELS:
+    for model in OWN_MODELS | PUBLISHED_MODELS:
         for recipe in recipes(model):
             assert (overall_defaults() | model_defaults(model, recipe)).keys() <= settings().keys()
 
 
-@pytest.mark.parametrize("model", OWN_MODELS)
+@pytest.mark.parametrize("model", OWN_MODELS | PUBLISHED_MODELS)
 def test_our_own_defaults_and_recipes_fit(model: str) -> None:
     """The files of ``properties/`` keep the rules."""
     for recipe in recipes(model):

@@ -25,6 +25,7 @@ from recbole_unisid.recbole_adapter.optimisation import SCHEDULES
 from recbole_unisid.recbole_adapter.registry import (
     GENERAL_BASELINES,
     OWN_MODELS,
+    PUBLISHED_MODELS,
     known_models,
     recbole_folder,
     resolve,
@@ -114,6 +115,15 @@ UNREAD = [
     ("ItemID", {"codebook_sizes": [8, 8]}, "ItemID does not read codebook_sizes"),
     ("SASRec", {"semantic_dim": 8}, "it reads hidden_size"),
     ("SASRec", {"loss": "bce"}, "it reads loss_type"),
+    ("BSARec", {"semantic_dim": 8}, "it reads hidden_size"),
+    ("BSARec", {"loss_type": "BPR"}, "BSARec does not read loss_type"),
+    (
+        "BSARec",
+        {"train_neg_sample_args": {"distribution": "popularity"}},
+        "BSARec does not read train_neg_sample_args",
+    ),
+    ("WEARec", {"attn_dropout_prob": 0.1}, "it reads hidden_dropout_prob"),
+    ("WEARec", {"filter_cutoff": 3}, "WEARec does not read filter_cutoff"),
     ("GRU4Rec", {"n_layers": 3}, "it reads num_layers"),
     ("GRU4Rec", {"n_heads": 3}, "GRU4Rec does not read n_heads"),
     ("BPR", {"MAX_ITEM_LIST_LENGTH": 9}, "BPR does not read MAX_ITEM_LIST_LENGTH"),
@@ -199,7 +209,7 @@ def test_each_of_our_settings_stands_in_our_code() -> None:
 IDLE = {"reg_weight", "id_join", "semantics", "lookahead_weight", "negatives", "loss", "backbone"}
 
 
-@pytest.mark.parametrize("model", [*OWN_MODELS, "SASRec", "GRU4RecF", "BPR", "Pop"])
+@pytest.mark.parametrize("model", [*OWN_MODELS, *PUBLISHED_MODELS, "SASRec", "GRU4RecF", "BPR", "Pop"])
 def test_what_a_run_asks_for_is_what_its_model_is_said_to_read(
     model: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
