@@ -220,9 +220,12 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
         "from recbole_unisid.models.whole_sequence import WholeSequenceRecommender\n"
         "class Wide(DenseText):\n    defaults = {'semantic_dim': 16, 'breadth': 2}\n"
         "class Wider(Wide):\n    defaults = {'breadth': 5}\n"
-        "class Bare(WholeSequenceRecommender):\n    pass\n",
+        "class Bare(WholeSequenceRecommender):\n    pass\n"
+        "from recbole_unisid.models.published import PublishedRecommender, WEARec\n"
+        "class Deep(WEARec):\n    defaults = {'n_layers': 3}\n"
+        "class Plain(PublishedRecommender):\n    pass\n",
     )
-    for name in ("Wider", "Bare"):
+    for name in ("Wider", "Bare", "Deep", "Plain"):
         recbole_unisid.use(f"own_model:{name}")
     given = {"data_path": str(ml_mini)}
     config = UniSIDConfig("own_model:Wider", "ml-mini", settings=given)
@@ -231,6 +234,10 @@ def test_a_model_of_ours(ml_mini: Path) -> None:
     assert config["inner_size"] == dense["inner_size"]
     assert config.is_own_model
     assert UniSIDConfig("own_model:Bare", "ml-mini", settings=given)["id_dim"] == 64
+    deep, plain = (UniSIDConfig(f"own_model:{name}", "ml-mini", settings=given) for name in ("Deep", "Plain"))
+    assert (deep["n_layers"], deep["n_heads"], plain["filter_cutoff"]) == (3, 8, 5)
+    assert not deep.is_own_model
+    assert not plain.is_own_model
     assert UniSIDConfig("own_model:Wider", "ml-mini", settings=given | {"breadth": 7})["breadth"] == 7
     with pytest.raises(UserError, match="Did you mean breadth"):
         UniSIDConfig("own_model:Wider", "ml-mini", settings=given | {"breatdh": 7})

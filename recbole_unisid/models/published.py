@@ -7,14 +7,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import initialise
 from recbole_unisid.models.losses.next_item import shared_softmax_loss
+from recbole_unisid.models.whole_sequence import OwnSequential
 
 
 class Dropout(nn.Module):
@@ -161,13 +160,12 @@ class WEARecBlock(PublishedBlock):
         return mixed
 
 
-class PublishedRecommender(SequentialRecommender):
+class PublishedRecommender(OwnSequential):
     """Embeddings, blocks of one kind, and the newest position's state times the items' vectors.
 
     Positions count from the newest item: RecBole's rows, padded on the right, are moved to the right.
     """
 
-    input_type = InputType.POINTWISE
     block: type[PublishedBlock]
 
     def __init__(self, config: Any, dataset: Any) -> None:

@@ -23,7 +23,7 @@ from recbole_unisid.models.score_terms import make_score_terms
 
 
 class OwnSequential(SequentialRecommender):
-    """RecBole's base of a sequential model that trains on whole sequences; RecBole's classes enter here alone."""
+    """RecBole's base of a sequential model that is written here; RecBole's classes enter here alone."""
 
     input_type = InputType.POINTWISE
     #: What the model reads of the items' text beside what its semantic part does: ``tokens``, ``vectors`` or None.

@@ -27,8 +27,8 @@ OWN_MODELS = {
 }
 #: ID-only models of other papers, written here, that train on RecBole's prefix rows.
 PUBLISHED_MODELS = dict.fromkeys(("BSARec", "WEARec"), "recbole_unisid.models.published")
-#: Where the class stands that ours but TIGER are derived from.
-_BACKBONE = "recbole_unisid.models.whole_sequence"
+#: Whose settings a class has that is derived from the base class of a module.
+_NEAREST = {"recbole_unisid.models.whole_sequence": "ItemID", "recbole_unisid.models.published": "BSARec"}
 #: RecBole's sequential models that need more than sequences and item features, and what.
 NOT_SUPPORTED = {
     "DIEN": "it wants a negative history per row from a dataset class of its own",
@@ -152,7 +152,7 @@ def _users_own(name: str) -> ChosenModel:
         raise UserError(f"'{name}': needs = {needs!r}; it is 'tokens', 'vectors' or None.")
     known, family = known_models(), name
     for base in found.__mro__:
-        if base.__module__ == _BACKBONE or known.get(base.__name__) == base.__module__:
-            family = "ItemID" if base.__module__ == _BACKBONE else base.__name__
+        if base.__module__ in _NEAREST or known.get(base.__name__) == base.__module__:
+            family = base.__name__ if base.__name__ in known else _NEAREST[base.__module__]
             break
     return ChosenModel(name, family, found.__module__, users=True, ours=family in OWN_MODELS, sequential=True)
