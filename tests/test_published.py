@@ -173,6 +173,8 @@ def test_loss_and_scores_are_of_all_items_but_padding(kind: type[PublishedRecomm
     found = torch.autograd.grad(loss, list(model.parameters()))
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):  # enable_amp
+        torch.testing.assert_close(model.calculate_loss(batch), plain, rtol=0.05, atol=0)
     assert not found[0][0].any()
     assert not model.item_embedding.weight[0].any()
     torch.testing.assert_close(model.predict(batch), scores.gather(1, batch["item_id"][:, None])[:, 0])

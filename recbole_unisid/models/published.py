@@ -93,7 +93,7 @@ class BSARecBlock(PublishedBlock):
     def mix(self, states: Tensor, real: Tensor, newest: bool) -> Tensor:
         """See :class:`PublishedBlock`."""
         waves, here = self.basis[: self.rows], states[:, -1:] if newest else states
-        low = (waves[:, -1:] if newest else waves).T @ (waves @ states)
+        low = ((waves[:, -1:] if newest else waves).T @ (waves @ states)).to(here)
         filtered = self.filter_norm(self.dropout(torch.lerp(low, here, self.beta.square()), here))
         attended = self.output(self.attend_newest(states, real) if newest else self.attend(states, real))
         return torch.lerp(self.attention_norm(self.dropout(attended, here)), filtered, self.share)
@@ -152,7 +152,7 @@ class WEARecBlock(PublishedBlock):
         # The published bias adds to real parts: in this basis to cosines, as the transform of (sqrt(length), 0, ...).
         bias = bias * self.basis[:, :1] * math.sqrt(length)
         found = (self.basis @ states).view(batch, length, self.heads, -1) * gain[..., None] + bias[..., None]
-        filtered = waves.T @ found.view(batch, length, width)
+        filtered = (waves.T @ found.view(batch, length, width)).to(here)
         pairs = (states[:, -2:] if newest else states).view(batch, -1, 2, width)
         mean, half = pairs.mean(2), (pairs[:, :, 0] - pairs[:, :, 1]) / 2 * self.detail[-pairs.shape[1] :]
         local = torch.stack([mean + half, mean - half], dim=2).view(batch, -1, width)[:, -here.shape[1] :]

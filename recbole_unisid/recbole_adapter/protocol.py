@@ -186,7 +186,7 @@ def split_of(config: Any, sequences: UserSequences) -> Split:
     if config.is_own_model:
         return cold_items(sequences, config["cold_share"], config["protocol_seed"])
     raise UserError(
-        f"split=cold_items ranks items by their text; {config['model']} of RecBole knows items by number only (use "
+        f"split=cold_items ranks items by their text; {config['model']} knows items by number only (use "
         "UniSID, SemanticID or DenseText)."
     )
 
