@@ -112,7 +112,7 @@ def synchronised(
 
     `every_parameter`: all get a gradient in every batch, which saves a walk over the graph.
     """
-    if world() == 1:
+    if world() == 1 or not any(True for _ in model.parameters()):
         return compute
     with warnings.catch_warnings():
         # The option's new name is not in older versions of torch.

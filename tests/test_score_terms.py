@@ -379,7 +379,7 @@ def test_a_term_of_ones_own_is_served_and_not_exported(
     assert result["score_terms"]["recent"] != 0
     run = recbole_unisid.load(result["run_dir"])
     assert run.scores([np.array([1, 2])]).shape == (1, run.n_items + 1)
-    with pytest.raises(UserError, match="score term 'Recent' is your own"):
+    with pytest.raises(UserError, match="cannot hold the score term 'Recent'"):
         export(run, nothing_in_use / "export", progress=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recbole_unisid.commands.options import parse_options, take_config_files
@@ -16,8 +16,9 @@ usage: recbole-unisid run [--model=M[,M...]] [--dataset=D] [--key=value ...]
 Train models on a data set and evaluate them under one protocol.
 
   --model=UniSID          one or several, with commas: UniSID, ItemID, SemanticID, DenseText, TIGER, RPG
-                          (ours), BSARec, WEARec (as published), any RecBole sequential model
-                          by its name, Pop, ItemKNN, BPR, module:Class for one of your own
+                          (ours), NearestText, Transitions, TransitionText (rules: nothing is trained),
+                          BSARec, WEARec (as published), any RecBole sequential model by its name, Pop,
+                          ItemKNN, BPR, module:Class for one of your own
   --dataset=ml-100k       a folder under --data_path with D.inter and D.item (RecBole atomic files)
   --data_path=dataset     where data sets are
   --seed=2020             or --seeds=5 (2020 ... 2024) or --seeds=7,8,9
@@ -89,8 +90,9 @@ def model_list() -> str:
     """All models by kind, one kind a paragraph."""
     from recbole_unisid.recbole_adapter import registry
 
-    kinds = {
-        "Ours, trained on whole sequences:": registry.OWN_MODELS,
+    kinds: dict[str, Iterable[str]] = {
+        "Ours, trained on whole sequences:": [name for name in registry.OWN_MODELS if name not in registry.RULES],
+        "Rules, with nothing to train:": registry.RULES,
         "Of other papers, written here as published:": registry.PUBLISHED_MODELS,
         "RecBole's sequential models:": registry.sequential_models(),
         "RecBole's general baselines:": registry.GENERAL_BASELINES,

@@ -7,17 +7,22 @@ identifiers that come next" finds targets that no taste explains, and its mirror
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.leaks import at_least_as_popular, identifier_places, numbered_by_appearance
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
+from recbole_unisid.data.windows import history_windows
 from recbole_unisid.evaluation.candidates import seen_pairs
 from recbole_unisid.evaluation.metrics import metrics_from_ranks, per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
+from recbole_unisid.items.part import with_padding
+from recbole_unisid.models.rules import FadingTransitions, ring_terms, unit_vectors
 
 #: Cases treated at a time: bounds the memory that their histories take.
 _CHUNK = 1 << 16
@@ -105,21 +110,35 @@ def order_note(sequences: UserSequences, ranks: ControlRanks) -> str | None:
 _RANKED = 512
 
 
-def nearest_text_ranks(
+def text_rule_ranks(
     vectors: NDArray[np.float32], sequences: UserSequences, split: Split, phase: int = TEST
-) -> dict[str, NDArray[np.int64]]:
-    """Rank every target by the cosine of its text and the text of the item before it: no sequence model.
+) -> ControlRanks:
+    """Rank every target by our rules (``models/rules.py``) at their defaults: no sequence model.
 
-    `vectors` are text embeddings [n_items, d], item 1 first. The targets stand in ascending position.
+    ``nearest_text`` (to the last item), ``transitions`` and ``transition_text``, from text embeddings [n_items, d],
+    item 1 first.
     """
-    norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    unit = torch.from_numpy(np.concatenate([np.zeros_like(vectors[:1]), vectors / norms]))  # [n_items + 1, d]
-    positions = split.targets(phase)
-    parts = []
-    for start in range(0, len(positions), _RANKED):
-        chunk = positions[start : start + _RANKED]
-        scores = unit[torch.from_numpy(sequences.items[chunk - 1])] @ unit.T  # [chunk, n_items + 1]
-        rows, items = (torch.from_numpy(pairs) for pairs in seen_pairs(sequences, chunk))
-        targets = torch.from_numpy(sequences.items[chunk])
-        parts.append(ranks_from_scores(scores, targets, seen=(rows, items)))
-    return {name: np.concatenate([part[name] for part in parts]) for name in ("full", "full_unfiltered")}
+    dataset = SimpleNamespace(sequences=sequences, split=split, item_num=sequences.n_items + 1)
+    plain, ringed = model_defaults("Transitions"), model_defaults("TransitionText")
+    transitions, rings = FadingTransitions.from_config(plain, dataset), ring_terms(ringed, dataset)
+    unit = with_padding(unit_vectors(vectors))  # [n_items + 1, d]
+    windows = history_windows(sequences, split.targets(phase), plain["MAX_ITEM_LIST_LENGTH"])
+    ranks: dict[str, dict[str, list[NDArray[np.int64]]]] = {}
+    for start in range(0, len(windows.stop), _RANKED):
+        chunk = np.arange(start, min(start + _RANKED, len(windows.stop)))
+        targets, lengths = windows.stop[chunk], torch.from_numpy(windows.lengths[chunk])
+        histories, cosines = (
+            windows.batch(chunk)[0],
+            unit[torch.from_numpy(sequences.items[targets - 1])] @ unit.T,
+        )
+        seen = [torch.from_numpy(pairs) for pairs in seen_pairs(sequences, targets)]
+        scores = {"nearest_text": cosines, "transitions": transitions(histories, lengths)[0]}
+        scores["transition_text"] = rings.add_to(cosines.clone(), histories, lengths)
+        asked = torch.from_numpy(sequences.items[targets])
+        for name, one in scores.items():
+            for candidates, found in ranks_from_scores(one, asked, seen=(seen[0], seen[1])).items():
+                ranks.setdefault(name, {}).setdefault(candidates, []).append(found)
+    return {
+        name: {candidates: np.concatenate(p) for candidates, p in sets.items()}
+        for name, sets in ranks.items()
+    }

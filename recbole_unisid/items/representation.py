@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -160,5 +161,6 @@ class ItemRepresentation(nn.Module):
 
     def all_items(self) -> Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""
-        vectors: Tensor = self(torch.arange(self.n_items + 1, device=next(self.parameters()).device))
+        held = next(chain(self.parameters(), self.buffers()))
+        vectors: Tensor = self(torch.arange(self.n_items + 1, device=held.device))
         return vectors

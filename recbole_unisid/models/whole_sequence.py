@@ -16,7 +16,7 @@ from recbole_unisid.items.fold import count_parameters
 from recbole_unisid.items.part import SemanticPart
 from recbole_unisid.items.representation import ItemRepresentation
 from recbole_unisid.models.backbones import make_backbone
-from recbole_unisid.models.backbones.base import initialise
+from recbole_unisid.models.backbones.base import Backbone, initialise
 from recbole_unisid.models.losses import eligible_items, make_loss
 from recbole_unisid.models.losses.next_item import Positions
 from recbole_unisid.models.score_terms import make_score_terms
@@ -55,7 +55,7 @@ class WholeSequenceRecommender(OwnSequential):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.items = self._item_representation(config, dataset)
-        self.transformer = make_backbone(config, self.items.width)
+        self.transformer = self._backbone(config)
         eligible = eligible_items(config, dataset)
         if config["split"] == "cold_items":
             self.items.leave_untrained(eligible)
@@ -74,6 +74,9 @@ class WholeSequenceRecommender(OwnSequential):
         part = None if kind is None else kind.from_config(config, dataset.semantics)
         id_width, added = config["id_dim"] or 0, config["id_join"] == "add"
         return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=added)
+
+    def _backbone(self, config: Any) -> Backbone:
+        return make_backbone(config, self.items.width)
 
     def _make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> Any:
         return make_loss(config, dataset, eligible)

@@ -14,6 +14,7 @@ from recbole_unisid.plugins.loading import RUN_KEYS, class_defaults, keys_in_use
 from recbole_unisid.recbole_adapter.registry import (
     OWN_MODELS,
     PUBLISHED_MODELS,
+    RULES,
     ChosenModel,
     known_models,
     part_classes,
@@ -60,7 +61,8 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
     of all its own classes; nothing is imported for it.
     """
     parts = {"all", "sequential" if model.sequential else "", "ours" if model.ours else "recbole"}
-    read = {name for name, setting in settings().items() if setting.by in parts}
+    idle = "Training" if model.family in RULES else ""  # but for what their own files have
+    read = {name for name, setting in settings().items() if setting.by in parts and setting.group != idle}
     if model.users:
         read |= set(class_defaults(model.cls))
         groups = {"vectors": ("Text",), "tokens": ("Text", "Tokens")}.get(str(model.needs), ())

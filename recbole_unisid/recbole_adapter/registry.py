@@ -16,6 +16,8 @@ from recbole_unisid.config.settings import as_list, registered
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import PART_SETTINGS, find, is_reference, named_class, own_class
 
+#: Our rules, which have nothing to train, and the modules that hold them.
+RULES = dict.fromkeys(("NearestText", "Transitions", "TransitionText"), "recbole_unisid.models.rules")
 #: Our models and the modules that hold them.
 OWN_MODELS = {
     "UniSID": "recbole_unisid.models.unisid",
@@ -24,6 +26,7 @@ OWN_MODELS = {
     "RPG": "recbole_unisid.models.rpg",
     "DenseText": "recbole_unisid.models.unisid",
     "TIGER": "recbole_unisid.models.tiger",
+    **RULES,
 }
 #: ID-only models of other papers, written here, that train on RecBole's prefix rows.
 PUBLISHED_MODELS = dict.fromkeys(("BSARec", "WEARec"), "recbole_unisid.models.published")

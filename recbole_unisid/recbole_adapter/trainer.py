@@ -69,7 +69,8 @@ class RunTrainer(Resumable):
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
-        fused: torch.optim.Optimizer = kind(self.model.parameters(), lr=rate, weight_decay=decay, fused=True)
+        learned = [{"params": list(self.model.parameters())}]  # of a rule none
+        fused: torch.optim.Optimizer = kind(learned, lr=rate, weight_decay=decay, fused=True)
         if "schedule" in self.config:
             follow_schedule(fused, str(self.config["schedule"]), rate, self.config["warmup_steps"])
         return fused

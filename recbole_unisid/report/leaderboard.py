@@ -26,7 +26,10 @@ COLUMNS = (
 HEADLINE = ("full", "ndcg@10")
 #: Models that know more of an item than its ID: no such model is the default reference.
 CONTENT_MODELS = frozenset(
-    ["UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"]
+    [
+        *("UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"),
+        *("NearestText", "TransitionText"),
+    ]
 )
 #: What tells data sets of one name apart in ``result.json``.
 _SIZES = ("users", "items", "interactions")

@@ -196,14 +196,16 @@ def summary_table(result: Mapping[str, Any]) -> str:
     size = "" if tokens is None else f", {tokens:,} token parameters"
     further = ", ".join(f"{key} {value}" for key, value in further_metrics(result).items())
     notes = [*filter(None, [result.get("order_note")]), *notes_on(result)]
-    trained = f"{result['epochs']} epochs in {result['seconds']['training']:.0f} s{size}"
+    trained, best = "nothing to train", "a rule"
+    if result["epochs"]:
+        trained = f"{result['epochs']} epochs in {result['seconds']['training']:.0f} s{size}"
+        best = f"best epoch by validation {protocol['valid_metric']}"
     return "\n".join(
         [
             "",
             f"{result['dataset']}: {data['users']:,} users, {data['items']:,} items, "
             f"{data['interactions']:,} interactions",
-            f"test of the {protocol['split'].replace('_', '-')} split, ties {protocol['ties']}; "
-            f"best epoch by validation {protocol['valid_metric']}",
+            f"test of the {protocol['split'].replace('_', '-')} split, ties {protocol['ties']}; {best}",
             "",
             tabulate(grid, ["candidates", *used], floatfmt=".4f", missingval=""),
             *(["", f"RecBole's own: {further}"] if further else []),

@@ -38,7 +38,8 @@ def write_run_examples(measured: Measured, path: Path) -> None:
         _scores(measured.trainer.model, histories, owners + 1),
     )
     items = (choose_examples(sequences.n_items) + 1).tolist()
-    neighbours = neighbour_examples(items, _representations(measured), sequences.item_ids.tolist())
+    found = _representations(measured)
+    neighbours = neighbour_examples(items, found, sequences.item_ids.tolist()) if found else []
     titles = dict(zip(sequences.item_ids[1:].tolist(), measured.titles, strict=True))
     write_examples(path, people, neighbours, titles)
 
@@ -59,7 +60,9 @@ def _scores(
 @torch.no_grad()
 def _representations(measured: Measured) -> dict[str, NDArray[np.float32]]:
     """What an item is by its parts and as a whole, each [n_items + 1, width]."""
-    items = measured.trainer.model.items
+    items = getattr(measured.trainer.model, "items", None)
+    if items is None:
+        return {}
     numbers = torch.arange(items.n_items + 1, device=measured.trainer.model.device)
     parts = {"unified": items(numbers)}
     if items.semantic is not None:

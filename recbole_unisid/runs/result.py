@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recbole_unisid.data.split import TEST, TRAIN
 from recbole_unisid.distributed import gather_rows
 from recbole_unisid.evaluation.candidates import seen_pairs
-from recbole_unisid.evaluation.controls import control_metrics, control_ranks, nearest_text_ranks, order_note
+from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note, text_rule_ranks
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.slices import make_slices, slice_metrics
 from recbole_unisid.evaluation.table import RankTable
@@ -59,7 +59,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     sequences, split = dataset.sequences, dataset.split
     controls = control_ranks(sequences, split)
     if measured.semantics is not None:
-        controls["nearest_text"] = nearest_text_ranks(measured.semantics.vectors, sequences, split)
+        controls |= text_rule_ranks(measured.semantics.vectors, sequences, split)
     tokenization = measured.semantics.tokenization if measured.semantics else None
     test: dict[str, Any] = _metrics(measured.ranks["test"])
     test["recbole"] = measured.recbole["test"]

@@ -26,6 +26,7 @@ from recbole_unisid.recbole_adapter.from_recbole import init_seed
 from recbole_unisid.recbole_adapter.item_text import item_table, shown_items
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader, Loaders, full_loader, make_loaders
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
+from recbole_unisid.recbole_adapter.registry import RULES
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.recbole_adapter.trainer import make_trainer, pretrain_if_needed
 from recbole_unisid.runs.examples import write_run_examples
@@ -108,6 +109,9 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
+    if config.chosen.family in RULES:
+        trainer.eval_collector.data_collect(loaders.train)  # what RecBole's metrics count
+        return Trained(dataset, loaders, trainer, titles, time.perf_counter() - started)
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     seconds = time.perf_counter() - started
     trainer.restore_best()

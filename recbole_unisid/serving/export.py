@@ -149,9 +149,7 @@ def _term_tensors(
             tensors[f"{name}.items"] = links.items.cpu().numpy() - 1
             tensors[f"{name}.values"] = links.values.cpu().numpy() * np.float32(weight)
         else:
-            raise UserError(
-                f"The score term '{name}' is your own, which an export cannot hold; serve --run=... can."
-            )
+            raise UserError(f"An export cannot hold the score term '{name}'; serve --run=... can.")
     return about, tensors
 
 

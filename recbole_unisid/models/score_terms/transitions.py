@@ -18,9 +18,9 @@ class LinkTerm(ScoreTerm):
 
     rate: float
 
-    def __init__(self, matrix: sparse.csr_matrix) -> None:
+    def __init__(self, matrix: sparse.csr_matrix, most: int = 100) -> None:
         super().__init__()
-        self.links = Links(matrix)
+        self.links = Links(matrix, most)
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         if not self.rate:

@@ -52,6 +52,8 @@ _RULES = {
     "previous_id": "previous by ID",
     "repeat_last": "the last item again",
     "nearest_text": "nearest text to the last item",
+    "transitions": "training transitions",
+    "transition_text": "transitions and text in rings",
 }
 
 
