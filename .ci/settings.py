@@ -38,8 +38,8 @@ one model with their defaults.
 A setting is honoured or refused. An unknown one is an error with the nearest name. One that none of the models named
 reads is an error with what they read in its stead; in a comparison it is enough that one model reads it.
 
-Rules (`NearestText`, `Transitions`, `TransitionText`) have nothing to train: of the group Training they read `MAX_ITEM_LIST_LENGTH`,
-`eval_batch_size`, `eval_scores` and `reproducibility` alone.
+Rules (`NearestText`, `Transitions`, `TransitionText`) have nothing to train: of the group Training they read
+`MAX_ITEM_LIST_LENGTH`, `eval_batch_size`, `eval_scores` and `reproducibility` alone.
 """
 
 

@@ -136,7 +136,7 @@ def test_transitions_are_those_of_plain_loops(fade: float) -> None:
 def test_the_historys_text_is_the_direction_of_its_sum() -> None:
     """At every position of what came until then."""
     text = UnitText(small_data()[0].vectors)
-    states = NearestTo(True)(text(torch.tensor([[3, 7, 9]])))
+    states = NearestTo.from_config({"nearest_to": "history"}, 6)(text(torch.tensor([[3, 7, 9]])))
     total = text.vectors[[3, 7]].sum(0)
     torch.testing.assert_close(states[0, 1], total / total.norm())
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import read_by
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
@@ -18,6 +21,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader
+from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.recommend import best_items, nearest_in_history, recommend
 from recbole_unisid.serving.requests import ItemLookup, parse_history
 
@@ -287,3 +291,72 @@ def test_a_history_of_every_item_leaves_nothing(
         assert json.loads(out)["items"] == []
     assert main(["recommend", f"--run={folder}", f"--file={everything}", "--seen=keep"]) == 0
     assert "Nothing is left" not in capsys.readouterr().out
+
+
+#: Models whose scores have parts, and what they are besides the score terms'.
+EXPLAINED = [
+    ("UniSID", {"codebook_sizes": [8, 8], "score_terms": ["all"]}, ["model (tokens)", "model (ID)"]),
+    (
+        "UniSID",
+        {"codebook_sizes": [8, 8], "id_join": "concatenate", "score_terms": ["neighbours"]},
+        ["model (tokens)", "model (ID)"],
+    ),
+    ("DenseText", {"score_terms": ["text", "neighbours"]}, ["model (text)"]),
+    ("ItemID", {"score_terms": ["transitions"]}, ["model (ID)"]),
+    ("TransitionText", {}, ["model (text)"]),
+    ("SemanticID", {"codebook_sizes": [8, 8]}, ["model (tokens)"]),
+    ("RPG", {"codebook_sizes": [8] * 4}, ["model"]),
+    ("SASRec", {"train_neg_sample_args": None, "loss_type": "CE"}, ["model"]),
+]
+
+
+@pytest.mark.parametrize(("model", "given", "own"), EXPLAINED, ids=str)
+def test_parts_add_up_to_the_score(
+    model: str,
+    given: dict[str, Any],
+    own: list[str],
+    ml_mini: Path,
+    in_empty_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In JSON and within 100 columns on the screen; each term's part is its weight times its feature."""
+    settings = {"epochs": 1, "show_progress": False, "text_encoder": "lsa", "data_path": str(ml_mini)}
+    result = recbole_unisid.run(model, "ml-mini", read_by(model, settings | given), verbose=False)
+    run, history = recbole_unisid.load(result["run_dir"]), np.array([3, 9, 20, 9])
+    asked = ["recommend", f"--run={result['run_dir']}", "--explain", "--seen=keep", "-k", "40"]
+    asked += [f"--history={json.dumps([run.item_ids[item] for item in history])}"]
+    assert main([*asked, "--format=jsonl"]) == 0
+    items = json.loads(capsys.readouterr().out)["items"]
+    weights = result["score_terms"] or {}
+    assert list(items[0]["parts"]) == [*own, *weights]
+    for item in items:
+        assert sum(item["parts"].values()) == pytest.approx(item["score"], abs=1e-4)
+    terms = getattr(run.model, "terms", None)
+    if terms is not None:
+        assert any(item["parts"][name] for item in items for name in weights)
+        found = terms(torch.from_numpy(history)[None], torch.tensor([4]))[:, 0]
+        for item in items:
+            place = run.number_of(item["item_id"])
+            for (name, weight), feature in zip(weights.items(), found, strict=True):
+                assert item["parts"][name] == pytest.approx(weight * float(feature[place]), abs=1e-5)
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "what adds up to it" in shown
+    assert (f"{model} has one score without parts" in shown) == (len(own) + len(weights) == 1)
+
+
+def test_parts_of_an_added_item_add_up(
+    served_runs: Callable[[str], Path], tmp_path: Path, ml_mini: Path
+) -> None:
+    """Its ID is the mean of the trained ones."""
+    folder = tmp_path / "run"
+    shutil.copytree(served_runs("UniSID"), folder)
+    head, row, *_ = (ml_mini / "ml-mini" / "ml-mini.item").read_text().splitlines()
+    (tmp_path / "new.item").write_text(f"{head}\n" + "\t".join(["new", *row.split("\t")[1:]]) + "\n")
+    add_items(folder, tmp_path / "new.item", show_progress=False)
+    run, history = recbole_unisid.load(folder), np.array([3, 9])
+    items = np.array([run.number_of("new"), 5])
+    parts = run.parts(history, items)
+    np.testing.assert_allclose(sum(parts.values()), run.scores([history])[0, items], atol=1e-5)
+    assert (parts["model (ID)"] != 0).all()

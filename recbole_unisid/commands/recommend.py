@@ -30,6 +30,7 @@ Recommend the next items, with titles, scores and the items of the history that 
   -k 10                   items a list
   --seen=filter           leave out what the history has, or keep it
   --format=table          or jsonl: one JSON object a line
+  --explain               what adds up to each score: the model's own part by part, and each score term's
   --catalogue=N           version of the catalogue (see add-items); default: the newest
   --leave_out=0           take so many of a user's last items off; 1 is what a run's test saw
   --data_path=DIR         where the data set is, if it has moved
@@ -70,7 +71,7 @@ def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
     write = as_table if kind == "table" else as_json_line
     size = max(1, min(_ROWS, _SCORES // (run.n_items + 1)))
     for batch in _batches(_requests(run, options), size):
-        lists = recommend(run, [request.history for request in batch], k, seen)
+        lists = recommend(run, [request.history for request in batch], k, seen, explain="explain" in options)
         for request, found in zip(batch, lists, strict=True):
             print(write(run, request, found))
         sys.stdout.flush()

@@ -21,8 +21,7 @@ from recbole_unisid.data.windows import history_windows
 from recbole_unisid.evaluation.candidates import seen_pairs
 from recbole_unisid.evaluation.metrics import metrics_from_ranks, per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
-from recbole_unisid.items.part import with_padding
-from recbole_unisid.models.rules import FadingTransitions, ring_terms, unit_vectors
+from recbole_unisid.models.rules import FadingTransitions, UnitText, ring_terms
 
 #: Cases treated at a time: bounds the memory that their histories take.
 _CHUNK = 1 << 16
@@ -121,7 +120,7 @@ def text_rule_ranks(
     dataset = SimpleNamespace(sequences=sequences, split=split, item_num=sequences.n_items + 1)
     plain, ringed = model_defaults("Transitions"), model_defaults("TransitionText")
     transitions, rings = FadingTransitions.from_config(plain, dataset), ring_terms(ringed, dataset)
-    unit = with_padding(unit_vectors(vectors))  # [n_items + 1, d]
+    unit = UnitText(vectors).vectors  # [n_items + 1, d]
     windows = history_windows(sequences, split.targets(phase), plain["MAX_ITEM_LIST_LENGTH"])
     ranks: dict[str, dict[str, list[NDArray[np.int64]]]] = {}
     for start in range(0, len(windows.stop), _RANKED):

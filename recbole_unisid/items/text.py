@@ -48,5 +48,4 @@ class TextProjection(SemanticPart):
         return projected
 
     def append(self, content: Tensor) -> None:
-        """Represent further items by their text embeddings."""
         self.vectors = torch.cat([self.vectors, content.to(self.vectors)])

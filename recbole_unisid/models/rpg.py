@@ -120,13 +120,11 @@ class RPG(WholeSequenceRecommender):
         return multi_token_loss(self.heads(states, self.tokens.table.weight), codes)
 
     def predict(self, interaction: Any) -> torch.Tensor:
-        """Scores of one item per row, shape [batch]."""
         rows = self.tokens.rows[interaction[self.ITEM_ID]]  # [batch, digits]
         scores: torch.Tensor = self._digit_values(interaction).gather(1, rows).sum(-1)
         return scores
 
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:
-        """Scores of all items, shape [batch, n_items] (RecBole's n_items counts padding, column 0)."""
         return catalogue_digit_sums(self._digit_values(interaction), self.tokens.rows)
 
     def _digit_values(self, interaction: Any) -> torch.Tensor:

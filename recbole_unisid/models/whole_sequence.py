@@ -15,7 +15,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.items.fold import count_parameters
 from recbole_unisid.items.part import SemanticPart
 from recbole_unisid.items.representation import ItemRepresentation
-from recbole_unisid.models.backbones import make_backbone
+from recbole_unisid.models.backbones import chosen_backbone
 from recbole_unisid.models.backbones.base import Backbone, initialise
 from recbole_unisid.models.losses import eligible_items, make_loss
 from recbole_unisid.models.losses.next_item import Positions
@@ -52,10 +52,14 @@ class WholeSequenceRecommender(OwnSequential):
     It is trained at every position. `dataset` has ``semantics`` where the model reads text or tokens.
     """
 
+    #: What reads a history; None is the setting `backbone`.
+    backbone: type[Backbone] | None = None
+
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.items = self._item_representation(config, dataset)
-        self.transformer = self._backbone(config)
+        backbone = self.backbone or chosen_backbone(config)
+        self.transformer = backbone.from_config(config, self.items.width)
         eligible = eligible_items(config, dataset)
         if config["split"] == "cold_items":
             self.items.leave_untrained(eligible)
@@ -74,9 +78,6 @@ class WholeSequenceRecommender(OwnSequential):
         part = None if kind is None else kind.from_config(config, dataset.semantics)
         id_width, added = config["id_dim"] or 0, config["id_join"] == "add"
         return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=added)
-
-    def _backbone(self, config: Any) -> Backbone:
-        return make_backbone(config, self.items.width)
 
     def _make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> Any:
         return make_loss(config, dataset, eligible)

@@ -122,6 +122,23 @@ class LoadedRun:
             raise UserError(f"{self.path} gives scores that are not numbers; run again.")
         return scores
 
+    @torch.no_grad()
+    def parts(self, history: NDArray[np.int64], items: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """What adds up to the scores of items [k] after a history, [k] by name: a model's own, and its score terms'.
+
+        The model's own score is parted as the item is (``model (tokens)``, ``model (ID)``) where it is a product of
+        state and vector; else it is ``model`` alone.
+        """
+        chosen, model = torch.from_numpy(items).to(self.model.device), self.model
+        if self.item_vectors is None:
+            return {"model": self.scores([history])[0, items]}
+        state = torch.from_numpy(self.states([history])[0]).to(model.device)
+        found = {f"model ({name})": part @ state for name, part in model.items.parts(chosen).items()}
+        if getattr(model, "terms", None) is not None:
+            ((inputs, _),) = self._batches([history])
+            found |= model.terms.parts(inputs, chosen)
+        return {name: part.float().cpu().numpy() for name, part in found.items()}
+
     def _batches(self, histories: Sequence[NDArray[np.int64]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Padded item numbers [chunk, longest] and lengths [chunk], on the model's device."""
         longest = self.model.max_seq_length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any, NamedTuple
@@ -37,11 +38,15 @@ class Reason(NamedTuple):
 
 
 class Recommendation(NamedTuple):
-    """One place of a list: an item's number, the model's score, and the nearest items of the history."""
+    """One place of a list: an item's number, the model's score, and the nearest items of the history.
+
+    `parts` add up to the score, by name (:meth:`LoadedRun.parts`); none unless they were asked for.
+    """
 
     item: int
     score: float
     why: list[Reason]
+    parts: dict[str, float] = {}  # noqa: RUF012 - never changed
 
 
 def recommend(
@@ -50,11 +55,13 @@ def recommend(
     k: int = 10,
     seen: str = "filter",
     reasons: int = 2,
+    explain: bool = False,
 ) -> list[list[Recommendation]]:
     """Recommend at most `k` items for each history, best first; equal scores in the order of item numbers.
 
     A history has item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time. For
-    each recommendation at most so many items of the history are named as `reasons`.
+    each recommendation at most so many items of the history are named as `reasons`; `explain` gives what adds up to the
+    score.
     """
     if seen not in SEEN:
         raise UserError(f"seen={seen} is neither filter nor keep.")
@@ -68,7 +75,10 @@ def recommend(
             row[history] = -np.inf
         best = best_items(row, k)
         why = nearest_in_history(run, best, history, reasons)
-        lists.append([Recommendation(int(i), float(row[i]), w) for i, w in zip(best, why, strict=True)])
+        parts = run.parts(history, best) if explain else {}
+        told = [{name: float(part[at]) for name, part in parts.items()} for at in range(len(best))]
+        found = zip(best.tolist(), row[best].tolist(), why, told, strict=True)
+        lists.append([Recommendation(*one) for one in found])
     return lists
 
 
@@ -130,7 +140,8 @@ def as_json_line(run: LoadedRun, request: Request, found: Sequence[Recommendatio
     for rank, one in enumerate(found, start=1):
         tokens = None if run.codes is None else run.codes[one.item].tolist()
         why = [reason(each) for each in one.why]
-        items.append({"rank": rank, **named(one.item), "score": one.score, "tokens": tokens, "why": why})
+        about = {"rank": rank, **named(one.item), "score": one.score, "tokens": tokens, "why": why}
+        items.append(about | ({"parts": one.parts} if one.parts else {}))
     line = {"user": request.user, "history_length": len(request.history), "items": items}
     if note := MODEL_NOTES.get(run.config.chosen.family):
         line["note"] = note
@@ -145,6 +156,8 @@ def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) 
     head = f"for {whose} ({count} {'item' if count == 1 else 'items'}, last: {'; '.join(last)})\n"
     if not found:
         return f"{head}\nNothing is left to recommend: the history has every item; --seen=keep ranks those too.\n"
+    if found[0].parts:
+        return f"{textwrap.fill(head, 100)}\n\n{_explained(run, found)}\n"
     rows = []
     for rank, one in enumerate(found, start=1):
         tokens = [] if run.codes is None else [" ".join(map(str, run.codes[one.item].tolist()))]
@@ -163,6 +176,27 @@ def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) 
     return f"{head}\n{tabulate(rows, header, floatfmt='.3f', disable_numparse=[1, 2])}\n{told}"
 
 
+def _explained(run: LoadedRun, found: Sequence[Recommendation]) -> str:
+    """A table of at most 100 columns, of which names of items take 12."""
+    rows = []
+    for rank, one in enumerate(found, start=1):
+        told = [(name, part) for name, part in one.parts.items() if f"{abs(part):.3f}" != "0.000"]
+        signed = [f"{'-' if part < 0 else '+'} {name} {abs(part):.3f}" for name, part in told]
+        names = (_short(run.item_ids[one.item], 12), _short(run.titles[one.item], 24))
+        rows.append([rank, *names, one.score, " ".join(signed).removeprefix("+ ")])
+    table = tabulate(
+        rows,
+        ["", "item", "title", "score", "what adds up to it"],
+        floatfmt=".3f",
+        disable_numparse=[1, 2, 4],
+        maxcolwidths=[None, None, None, None, 44],
+    )
+    alone = (
+        f"\n\nnote: {run.config['model']} has one score without parts." if len(found[0].parts) == 1 else ""
+    )
+    return f"{table}{alone}"
+
+
 def _because(run: LoadedRun, why: Sequence[Reason]) -> str:
     if not why or not (why[0].shared or why[0].similarity is not None):
         return ""
@@ -171,8 +205,8 @@ def _because(run: LoadedRun, why: Sequence[Reason]) -> str:
     return f"{_short(run.titles[nearest.item])} ({how})"
 
 
-def _short(title: str) -> str:
-    return title if len(title) <= _TITLE_WIDTH else title[: _TITLE_WIDTH - 1] + "…"
+def _short(title: str, width: int = _TITLE_WIDTH) -> str:
+    return title if len(title) <= width else title[: width - 1] + "…"
 
 
 class RunRecommender(ItemRecommender):

@@ -22,7 +22,6 @@ class RandomCodes(Tokenizer):
     only_distance = "random"
 
     def choose_codes(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Codes of latents, shape [n, levels]."""
         sizes = np.array(self.codebook_sizes, dtype=np.uint64)
         codes = np.empty((len(latents), len(sizes)), dtype=np.int64)
         key = str(self.seed).encode()
@@ -48,7 +47,6 @@ class HyperplaneHashing(Tokenizer):
     only_distance = "hyperplanes"
 
     def choose_codes(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Codes of latents, shape [n, levels]."""
         rng = np.random.default_rng(self.seed)
         codes = np.empty((len(latents), len(self.codebook_sizes)), dtype=np.int64)
         for level, size in enumerate(self.codebook_sizes):

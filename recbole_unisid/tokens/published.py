@@ -69,7 +69,6 @@ class PublishedCodes(Tokenizer):
         return {**super().state(), "table.codes": self.table.codes, "table.items": names, "table.tags": tags}
 
     def restore(self, state: Arrays) -> None:
-        """Take back what `state` gave."""
         super().restore(state)
         names, tags = (state[key].tobytes().decode().split("\n") for key in ("table.items", "table.tags"))
         self.table = CodeTable(names, state["table.codes"], tags)

@@ -191,7 +191,6 @@ class ResidualKMeans(Tokenizer):
         self.points_per_code, self.split = points_per_code, split
 
     def options(self) -> dict[str, Any]:
-        """The settings beyond sizes, distances and seed."""
         return {
             "code_length": self.code_length,
             **self.engine._asdict(),

@@ -83,7 +83,6 @@ class Rqvae(Tokenizer):
         return tokenizer
 
     def options(self) -> dict[str, Any]:
-        """The settings beyond sizes, distances and seed."""
         return {
             "latent_width": self.latent_width,
             "hidden": list(self.hidden),
@@ -95,7 +94,6 @@ class Rqvae(Tokenizer):
         }
 
     def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Vectors of latents, shape [n, width]."""
         with torch.no_grad():
             return super().decode_latents(self.decoder(torch.from_numpy(latents)).numpy())
 
@@ -105,7 +103,6 @@ class Rqvae(Tokenizer):
         return {**super().state(), **weights}
 
     def restore(self, state: Arrays) -> None:
-        """Take back what `state` gave."""
         super().restore(state)
         self._build_networks(len(self.mean))
         weights = {

@@ -9,8 +9,6 @@ from recbole_unisid.models.backbones.base import Backbone
 from recbole_unisid.plugins.loading import named_class
 
 
-def make_backbone(config: Any, width: int) -> Backbone:
-    """The backbone of the setting `backbone`, for item vectors of some width."""
-    name = config["backbone"] or "transformer"
-    kind: type[Backbone] = named_class("backbone", name, registered("backbone"))
-    return kind.from_config(config, width)
+def chosen_backbone(config: Any) -> type[Backbone]:
+    """The class of the setting `backbone`."""
+    return named_class("backbone", config["backbone"] or "transformer", registered("backbone"))

@@ -50,6 +50,11 @@ class ScoreTerms(nn.ModuleDict):
                 scores[rows] += found
         return scores
 
+    def parts(self, history: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """What each feature adds to the scores of items [k] after a history, [1, length]: [k] by feature."""
+        found = self(history, torch.tensor([history.shape[1]], device=history.device))[:, 0, items]
+        return dict(zip(self.features, self.weights[:, None] * found, strict=True))
+
     @torch.no_grad()
     def check(self, histories: Tensor, lengths: Tensor) -> None:
         """Raise a UserError where a term, which may be the user's own, does not give what :class:`ScoreTerm` says."""
