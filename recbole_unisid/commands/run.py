@@ -91,7 +91,9 @@ def model_list() -> str:
     from recbole_unisid.recbole_adapter import registry
 
     kinds: dict[str, Iterable[str]] = {
-        "Ours, trained on whole sequences:": [name for name in registry.OWN_MODELS if name not in registry.RULES],
+        "Ours, trained on whole sequences:": [
+            name for name in registry.OWN_MODELS if name not in registry.RULES
+        ],
         "Rules, with nothing to train:": registry.RULES,
         "Of other papers, written here as published:": registry.PUBLISHED_MODELS,
         "RecBole's sequential models:": registry.sequential_models(),
