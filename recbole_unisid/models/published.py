@@ -91,7 +91,6 @@ class BSARecBlock(PublishedBlock):
         self.beta, self.rows = nn.Parameter(torch.randn(width)), 2 * (config["filter_cutoff"] // 2) + 1
 
     def mix(self, states: Tensor, real: Tensor, newest: bool) -> Tensor:
-        """See :class:`PublishedBlock`."""
         waves, here = self.basis[: self.rows], states[:, -1:] if newest else states
         low = ((waves[:, -1:] if newest else waves).T @ (waves @ states)).to(here)
         filtered = self.filter_norm(self.dropout(torch.lerp(low, here, self.beta.square()), here))
@@ -143,7 +142,6 @@ class WEARecBlock(PublishedBlock):
         self.detail = nn.Parameter(torch.randn(length // 2, width) * deviation)
 
     def mix(self, states: Tensor, real: Tensor, newest: bool) -> Tensor:
-        """See :class:`PublishedBlock`."""
         batch, length, width = states.shape
         here, waves = (states[:, -1:], self.basis[:, -1:]) if newest else (states, self.basis)
         scale, shift = self.adapt(states.mean(1)).view(batch, self.heads, -1, 2).unbind(-1)
