@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: threads of two processes would wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 from hypothesis import Phase, settings
 from mirrors import Shelf, no_public_mirrors, servers

@@ -134,6 +134,18 @@ def test_an_encoding_is_found_out_and_named(
     )
 
 
+def test_the_encoding_of_an_item_table_is_named(prepared: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_bytes("sku;name\na;Käse\nb;Brötchen\n".encode("cp1252"))
+    columns = {**COLUMNS, "title": "name"}
+    (tmp_path / "log.csv").write_text(HEAD + "u1,a,1\nu1,b,2\n")
+    summary = prepare_from_tables(
+        tmp_path / "log.csv", tmp_path / "items.csv", columns, "shop", tmp_path / "data", progress=False
+    )
+    assert [note for note in summary.notes if "is read as" in note] == [
+        "items.csv is read as cp1252, as its bytes look: say --encoding=... if it is another"
+    ]
+
+
 def test_an_encoding_that_is_said(prepared: Prepare) -> None:
     log = "buyer,sku,date,name\nu1,a,1,plain\nu1,b,2,Käse\n"
     summary = prepared(log.encode("cp850"), more={"title": "name"}, encoding="cp850")

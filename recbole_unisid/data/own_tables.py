@@ -86,7 +86,7 @@ def prepare_from_tables(
     text_columns = _TextColumns.of(table, item_table, found["item"], columns)
 
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
-    notes = [table.note] if table.note else []
+    notes = [one.note for one in (table, item_table) if one is not None and one.note]
     collected = _collect(table, found, day_first, skipped, notes, progress)
     read = {"rows of interactions": skipped.pop("lines", 0)}
     log = policy.apply(collected, dropped, skipped, notes)

@@ -125,11 +125,13 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
     """Load a model, every failure one line."""
     try:  # Imported here: it takes seconds, and whoever has ready-made vectors does not need it.
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
     except ImportError as error:
         raise UserError(
             f"Encoding texts with {name!r} needs sentence-transformers ({error}): pip install sentence-transformers "
             "(or set text_encoder=lsa)."
         ) from None
+    transformers_logging.disable_progress_bar()  # a bar of weights, even where there is no terminal
     try:
         model = SentenceTransformer(name, device=device)
     except Exception as error:  # Hub, network, file and weight errors share no narrower base.
