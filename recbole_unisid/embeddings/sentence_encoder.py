@@ -131,7 +131,8 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
             f"Encoding texts with {name!r} needs sentence-transformers ({error}): pip install sentence-transformers "
             "(or set text_encoder=lsa)."
         ) from None
-    transformers_logging.disable_progress_bar()  # a bar of weights, even where there is no terminal
+    # A bar of weights, even where there is no terminal.
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = SentenceTransformer(name, device=device)
     except Exception as error:  # Hub, network, file and weight errors share no narrower base.
