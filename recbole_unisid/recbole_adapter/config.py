@@ -244,6 +244,11 @@ class UniSIDConfig(Config):
         return self.chosen.ours
 
     @property
+    def is_written_here(self) -> bool:
+        """Whether the model is this package's code rather than RecBole's."""
+        return self.chosen.ours or self.chosen.family in PUBLISHED_MODELS
+
+    @property
     def is_sequential(self) -> bool:
         """Whether the model reads a history rather than a user number."""
         return self.chosen.sequential

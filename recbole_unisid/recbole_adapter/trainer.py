@@ -33,7 +33,6 @@ from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
 from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state
-from recbole_unisid.recbole_adapter.registry import PUBLISHED_MODELS
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable
 from recbole_unisid.recbole_adapter.upstream_fixes import tensorboard_in
 
@@ -49,7 +48,7 @@ class RunTrainer(Resumable):
         with tensorboard_in(run_folder / "tensorboard" if distributed.is_writer() else None):
             super().__init__(config, model)
         self.eval_collector = RankCollector(config)
-        if config["enable_amp"] and config.is_own_model:
+        if config["enable_amp"] and config.is_written_here:
             # bf16 has float32's range, so that no loss needs scaling; CUDA's default is fp16.
             torch.set_autocast_dtype(self.device.type, torch.bfloat16)
         self._progress: Progress | None = None
@@ -65,7 +64,7 @@ class RunTrainer(Resumable):
         """RecBole's optimiser; for models written here Adam in one pass over memory instead of ten."""
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         kind = kinds.get(str(self.config["learner"]).lower())
-        if kind is None or not (self.config.is_own_model or self.config.chosen.family in PUBLISHED_MODELS):
+        if kind is None or not self.config.is_written_here:
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
