@@ -59,20 +59,11 @@ def prepare_from_tables(
 
     Without `items` there is no text, or it stands in the interactions. A dry run reads and counts everything and writes
     nothing. The `core` is the k of a k-core; 1 keeps every user and item. For the others see :data:`.Duplicates`,
-    :func:`.open_table` (`encoding`, `quotes`) and :func:`.day_first_in` (`dates`).
+    :func:`.open_table` (`encoding`, `quotes`) and :func:`.day_first_in` (`dates`). After an error nothing is written.
 
-    Parameters
-    ----------
-    columns : mapping of str to str
-        Column by role (:func:`.parse_columns`); `USUAL_NAMES` are tried for what is not given. Where no role of
-        text is given, every other column of the items is text. Times are numbers, kept as they are, or dates,
-        which become seconds since 1970 (UTC where they name no zone); without a time column the order of
-        the rows is the order in time.
-
-    Raises
-    ------
-    UserError
-        In one line; nothing is written then.
+    `columns` go by role (:func:`.parse_columns`); `USUAL_NAMES` are tried for what is not given. Where no role of text
+    is given, every other column of the items is text. Times are numbers, kept as they are, or dates, which become
+    seconds since 1970 (UTC where they name no zone); without a time column the order of the rows is the order in time.
     """
     folder = dataset_folder(name, data_path)
     if name == IN_RECBOLE:

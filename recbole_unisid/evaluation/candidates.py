@@ -50,12 +50,8 @@ def sample_negatives(
     on the user's items only: asking for some users gives the rows that asking for all would give.
     The protocol is S3-Rec's (Zhou et al., CIKM 2020); sampling without replacement is Floyd's
     algorithm (Bentley and Floyd, "A sample of brilliance", CACM 1987). A user with fewer than `count` other items gets
-    all of them after zeros: 0 is padding, no candidate, and ranking passes over it.
-
-    Parameters
-    ----------
-    users : ndarray of int64, shape [n], optional
-        0-based rows to draw for, ascending and distinct; all users by default.
+    all of them after zeros: 0 is padding, no candidate, and ranking passes over it. `users` [n] are 0-based rows to
+    draw for, ascending and distinct; all by default.
     """
     rows = np.arange(sequences.n_users) if users is None else np.asarray(users, dtype=np.int64)
     if len(rows) and (rows[0] < 0 or rows[-1] >= sequences.n_users or (np.diff(rows) <= 0).any()):

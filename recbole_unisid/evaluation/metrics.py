@@ -17,14 +17,8 @@ def per_user_metric(ranks: NDArray[np.int64], name: str) -> NDArray[np.float64]:
     """Value of one metric for every case, from 1-based ranks of the targets; a case is a user in leave-one-out.
 
     `name` is ``recall@k`` or ``hit@k`` (equal with one target a case: 1 within the cutoff), ``ndcg@k``
-    (``1 / log2(rank + 1)`` within it), or ``mrr`` (no cutoff).
-
-    Raises
-    ------
-    UserError
-        The name is none of these.
-    ValueError
-        A rank below 1, which would pass for a hit.
+    (``1 / log2(rank + 1)`` within it), or ``mrr`` (no cutoff); another is a UserError. A rank below 1, which would pass
+    for a hit, is a ValueError.
     """
     if len(ranks) and ranks.min() < 1:
         raise ValueError(f"ranks begin at 1, not at {ranks.min()}")

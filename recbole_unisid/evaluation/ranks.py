@@ -26,29 +26,14 @@ def ranks_from_scores(
     Ties count against the model, so that items that share a semantic ID cannot look good by luck. The ranks [B] are
     those in ``full_unfiltered``; with `seen` in ``full``, too; with `negatives` in ``sampled<count>``.
 
-    Parameters
-    ----------
-    scores : Tensor of float, shape [B, n_items + 1]
-        Column 0 is padding and is never looked at. ``-inf`` stands for "not listed".
-    targets : Tensor of int64, shape [B]
-        Item numbers from 1.
-    seen : pair of Tensors of int64, each of shape [pairs], optional
-        Rows and items that the user of a row already had (any order, repeats allowed). They are no
-        candidates in `full`; a target that was seen earlier stays one.
-    negatives : Tensor of int64, shape [B, count], optional
-        Sampled candidates beside the target; 0 is no candidate.
-    listed : int, optional
-        For a model that lists only its best k: that k. A target that is not listed (``-inf``) has
-        rank k + 1 in `full` and `full_unfiltered`. Without it, as among sampled candidates always,
-        all that is not listed ties, so such a target comes last.
+    `scores` are [B, n_items + 1]; column 0, padding, is never looked at, and ``-inf`` stands for "not listed".
+    `targets` [B] are item numbers from 1. `seen` are rows and items [pairs] that the user of a row already had, in any
+    order: no candidates in `full`, but for a target that was seen earlier. `negatives` [B, count] stand beside the
+    target; 0 is no candidate. `listed` is the k of a model that lists only its best k: a target that is not listed has
+    rank k + 1 in `full` and `full_unfiltered`. Without it, as among sampled candidates always, such targets come last.
 
-    Raises
-    ------
-    UserError
-        A score is NaN or +inf: a rank by comparison would hide it. Or `listed` is below the largest
-        cutoff of the metrics, so that rank k + 1 would pass for a hit.
-    ValueError
-        A target that is no item, or shapes that do not fit.
+    Raises UserError: for a score of NaN or +inf, which a comparison would hide, and for `listed` below the largest
+    cutoff of the metrics, where rank k + 1 would pass for a hit.
     """
     if listed is not None and listed < FULL_CUTOFFS[-1]:
         raise UserError(

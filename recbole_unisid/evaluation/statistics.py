@@ -39,14 +39,8 @@ def bootstrap_mean(
     the Bootstrap" (1993), chapters 13 and 16; the p-value is Davison and Hinkley's (1997), equation 4.11.
 
     It is ``2 (1 + b) / (1 + resamples)``, at most 1, with `b` the samples on the rarer side of 0 (those at 0 stand on
-    both).
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape [cases]
-        A metric, or a difference of metrics, of every case.
-    users : ndarray of int64 or str, shape [cases], optional
-        Whose case it is; a user's cases are drawn together. By default each case is its own user.
+    both). `values` [cases] are a metric, or a difference of metrics, of every case; `users` [cases] say whose it is, by
+    default each case is its own user.
     """
     if len(values) == 0:
         raise ValueError("there is nothing to resample: no case")

@@ -20,13 +20,8 @@ _HEADER = "item_id\ttraining_count\ttitle\ttext"
 class Catalogue:
     """Items by number, padding included: entry 0 is ``[PAD]``.
 
-    Attributes
-    ----------
-    item_ids, titles, texts : list of str, each n_items + 1 long
-        Names in the files, a line to show (the name where there is no title), the text that was encoded
-        ('' where the model read none).
-    training_counts : ndarray of int64, shape [n_items + 1]
-        How often each item occurs in training; 0 for items that came later.
+    `item_ids` are names in the files, `titles` lines to show (the name where there is no title), `texts` what was
+    encoded ('' where the model read none), `training_counts` how often each item occurs in training (0 of later ones).
     """
 
     item_ids: list[str]

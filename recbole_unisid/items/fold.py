@@ -92,13 +92,10 @@ def folded_counts(items: ItemRepresentation) -> dict[str, int]:
 def count_parameters(model: nn.Module, items: ItemRepresentation, network: nn.Module) -> dict[str, int]:
     """Count a model's parameters as ``result.json`` reports them.
 
-    Returns
-    -------
-    dict of int
-        ``tokens``: item tables that are learned (code vectors and IDs, padding not counted; the map through which IDs
-        are added is no item's and counts with the network); ``training``: everything that gets a gradient;
-        ``checkpoint``: every number stored; ``serving``: what scoring needs once items are folded to codes, tables and
-        IDs, the integers of the codes apart as ``serving_codes``.
+    ``tokens``: item tables that are learned (code vectors and IDs, padding not counted; the map through which IDs are
+    added is no item's and counts with the network); ``training``: everything that gets a gradient; ``checkpoint``:
+    every number stored; ``serving``: what scoring needs once items are folded to codes, tables and IDs, the integers of
+    the codes apart as ``serving_codes``.
     """
     folded, semantic = folded_counts(items), items.semantic
     serving = sum(p.numel() for p in network.parameters()) + folded["tables"] + folded["ids"] + folded["lift"]

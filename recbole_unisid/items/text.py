@@ -15,12 +15,7 @@ from recbole_unisid.items.part import SemanticPart, with_padding
 class TextProjection(SemanticPart):
     """The item's text vector through a trained linear map.
 
-    Parameters
-    ----------
-    vectors : Tensor of float32, shape [n_items + 1, text width]
-        Text embeddings; row 0 (padding) is not used.
-    width : int
-        Width of the result.
+    Text `vectors` are [n_items + 1, text width]; row 0 (padding) is not used.
     """
 
     needs, grows = "vectors", True

@@ -67,12 +67,7 @@ def people_examples(
     """What a model recommends to some people, by its scores [people, n_items + 1]; -inf is an item not listed.
 
     Histories have the item numbers before each target, oldest first; the last `shown` are kept. The ranks are as the
-    evaluation found them.
-
-    Raises
-    ------
-    ValueError
-        When scores have another shape, or one is NaN or +inf.
+    evaluation found them. Scores of another shape, NaN or +inf are a ValueError.
     """
     scores = np.array(scores, dtype=np.float64)
     if scores.shape != (len(users), len(item_ids)) or not (scores[:, 1:] < np.inf).all():

@@ -167,12 +167,9 @@ def load(
 
     `data_path` is the folder of the data sets, for users' histories; by default that of the run.
 
-    Raises
-    ------
-    UserError
-        In one line: the run is not finished, versions do not fit, a file is missing or damaged, or the
-        model cannot be loaded without its data set. Nothing in any file is executed. A class of the user's own
-        whose source was edited since is a warning in the log.
+    Raises UserError: the run is not finished, versions do not fit, a file is missing or damaged, or the model cannot be
+    loaded without its data set. Nothing in any file is executed. A class of the user's own whose source was edited
+    since is a warning in the log.
 
     Examples
     --------

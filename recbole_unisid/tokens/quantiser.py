@@ -44,10 +44,7 @@ _CHUNK = 8192
 def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, ...]:
     """The distance of every level: as given, one a level, or UniSID's, cosine in all but the last.
 
-    Raises
-    ------
-    UserError
-        For another name, or more or fewer than `levels`.
+    Raises UserError: for another name, or more or fewer than `levels`.
 
     Examples
     --------

@@ -58,15 +58,10 @@ _SMOOTHING = 1e-5
 class Codebook(nn.Module):
     """The codes of one level, moved by exponential averages or by gradients.
 
-    Parameters
-    ----------
-    learning : {"ema", "gradient"}
-        Whether each code follows the moving average (by `decay`) of the inputs that choose it (van den Oord
-        et al., arXiv 1711.00937, appendix A.1), or is a parameter for an optimiser.
-    code_length : {"unit", "fitted"}
-        Of a cosine level's codes: 1, or the mean projection of their inputs.
-    dead_below : float
-        A code whose moving number of inputs falls below this is replaced by one of them; 0 never does.
+    With `learning` ``ema`` each code follows the moving average (by `decay`) of the inputs that choose it (van den Oord
+    et al., arXiv 1711.00937, appendix A.1); with ``gradient`` it is a parameter for an optimiser. A cosine level's
+    codes are as long as `code_length` says: 1 (``unit``), or the mean projection of their inputs (``fitted``). A code
+    whose moving number of inputs falls below `dead_below` is replaced by one of them; 0 never does.
     """
 
     counts: Tensor  # [size]: moving number of inputs a batch

@@ -68,13 +68,9 @@ def open_table(path: Path, encoding: str | None = None, quotes: str | None = Non
     ``.ndjson`` (one object a line) or ``.parquet``; all but Parquet also with ``.gz``. Another ending, and a file that
     cannot be read or is empty, is a ``UserError``.
 
-    Parameters
-    ----------
-    encoding : str, optional
-        Of CSV; None finds it out.
-    quotes : str, optional
-        ``none`` where a ``"`` in CSV is an ordinary character, ``csv`` where it quotes. None takes it for a
-        quotation mark, but refuses a quoted cell over lines that look like rows.
+    The `encoding` of CSV is found out where it is None. `quotes` are ``none`` where a ``"`` in CSV is an ordinary
+    character, ``csv`` where it quotes; None takes it for a quotation mark, but refuses a quoted cell over lines that
+    look like rows.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
