@@ -105,7 +105,7 @@ def order_note(sequences: UserSequences, ranks: ControlRanks) -> str | None:
     return numbered_by_appearance(sequences) or order_leak(ranks)
 
 
-#: Cases ranked at once; memory is this many rows of scores.
+#: Cases ranked at once at most.
 _RANKED = 512
 
 
@@ -123,13 +123,12 @@ def text_rule_ranks(
     unit = UnitText(vectors).vectors  # [n_items + 1, d]
     windows = history_windows(sequences, split.targets(phase), plain["MAX_ITEM_LIST_LENGTH"])
     ranks: dict[str, dict[str, list[NDArray[np.int64]]]] = {}
-    for start in range(0, len(windows.stop), _RANKED):
-        chunk = np.arange(start, min(start + _RANKED, len(windows.stop)))
+    step = max(1, min(_RANKED, plain["eval_scores"] // dataset.item_num))
+    for start in range(0, len(windows.stop), step):
+        chunk = np.arange(start, min(start + step, len(windows.stop)))
         targets, lengths = windows.stop[chunk], torch.from_numpy(windows.lengths[chunk])
-        histories, cosines = (
-            windows.batch(chunk)[0],
-            unit[torch.from_numpy(sequences.items[targets - 1])] @ unit.T,
-        )
+        histories, last = windows.batch(chunk)[0], torch.from_numpy(sequences.items[targets - 1])
+        cosines = unit[last] @ unit.T
         seen = [torch.from_numpy(pairs) for pairs in seen_pairs(sequences, targets)]
         scores = {"nearest_text": cosines, "transitions": transitions(histories, lengths)[0]}
         scores["transition_text"] = rings.add_to(cosines.clone(), histories, lengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -156,45 +156,32 @@ def as_table(run: LoadedRun, request: Request, found: Sequence[Recommendation]) 
     head = f"for {whose} ({count} {'item' if count == 1 else 'items'}, last: {'; '.join(last)})\n"
     if not found:
         return f"{head}\nNothing is left to recommend: the history has every item; --seen=keep ranks those too.\n"
-    if found[0].parts:
-        return f"{textwrap.fill(head, 100)}\n\n{_explained(run, found)}\n"
-    rows = []
-    for rank, one in enumerate(found, start=1):
-        tokens = [] if run.codes is None else [" ".join(map(str, run.codes[one.item].tolist()))]
-        shown = [rank, run.item_ids[one.item], _short(run.titles[one.item]), one.score]
-        rows.append([*shown, *tokens, _because(run, one.why)])
-    header = [
-        "",
-        "item",
-        "title",
-        "score",
-        *([] if run.codes is None else ["tokens"]),
-        "nearest in the history",
-    ]
-    note = MODEL_NOTES.get(run.config.chosen.family)
-    told = f"\nnote: {note}\n" if note else ""
-    return f"{head}\n{tabulate(rows, header, floatfmt='.3f', disable_numparse=[1, 2])}\n{told}"
+    notes, widths = [MODEL_NOTES.get(run.config.chosen.family)], None
+    if found[0].parts:  # within 100 columns
+        head, widths = f"{textwrap.fill(head, 100)}\n", [None, None, None, None, 44]
+        header = ["", "item", "title", "score", "what adds up to it"]
+        named = [(_short(run.item_ids[one.item], 12), _short(run.titles[one.item], 24)) for one in found]
+        rows = [
+            [rank, *names, one.score, _sum(one.parts)]
+            for rank, (names, one) in enumerate(zip(named, found, strict=True), start=1)
+        ]
+        if len(found[0].parts) == 1:
+            notes.append(f"{run.config['model']} has one score without parts.")
+    else:
+        tokens = [] if run.codes is None else ["tokens"]
+        header, rows = ["", "item", "title", "score", *tokens, "nearest in the history"], []
+        for rank, one in enumerate(found, start=1):
+            codes = [] if run.codes is None else [" ".join(map(str, run.codes[one.item].tolist()))]
+            shown = [rank, run.item_ids[one.item], _short(run.titles[one.item]), one.score]
+            rows.append([*shown, *codes, _because(run, one.why)])
+    table = tabulate(rows, header, floatfmt=".3f", disable_numparse=[1, 2], maxcolwidths=widths)
+    return f"{head}\n{table}\n" + "".join(f"\nnote: {note}\n" for note in notes if note)
 
 
-def _explained(run: LoadedRun, found: Sequence[Recommendation]) -> str:
-    """A table of at most 100 columns, of which names of items take 12."""
-    rows = []
-    for rank, one in enumerate(found, start=1):
-        told = [(name, part) for name, part in one.parts.items() if f"{abs(part):.3f}" != "0.000"]
-        signed = [f"{'-' if part < 0 else '+'} {name} {abs(part):.3f}" for name, part in told]
-        names = (_short(run.item_ids[one.item], 12), _short(run.titles[one.item], 24))
-        rows.append([rank, *names, one.score, " ".join(signed).removeprefix("+ ")])
-    table = tabulate(
-        rows,
-        ["", "item", "title", "score", "what adds up to it"],
-        floatfmt=".3f",
-        disable_numparse=[1, 2, 4],
-        maxcolwidths=[None, None, None, None, 44],
-    )
-    alone = (
-        f"\n\nnote: {run.config['model']} has one score without parts." if len(found[0].parts) == 1 else ""
-    )
-    return f"{table}{alone}"
+def _sum(parts: Mapping[str, float]) -> str:
+    told = [(name, part) for name, part in parts.items() if f"{abs(part):.3f}" != "0.000"]
+    signed = [f"{'-' if part < 0 else '+'} {name} {abs(part):.3f}" for name, part in told]
+    return " ".join(signed).removeprefix("+ ")
 
 
 def _because(run: LoadedRun, why: Sequence[Reason]) -> str:
