@@ -105,6 +105,20 @@ def test_torchrun(ml_mini: Path, in_empty_folder: Path) -> None:
     assert_equal(one, two)
 
 
+def test_score_terms(ml_mini: Path, in_empty_folder: Path, forkserver: Any) -> None:
+    """Two processes fit the weights that one does, beside a model that stays as it was drawn."""
+    given = settings(ml_mini, "UniSID", "pair") | {"backbone": "filter", "score_terms": ["all"]}
+    given |= {"epochs": 1, "learning_rate": 1e-12}
+    assert together(forkserver, "UniSID", given) == ["done", "done"]
+    single("UniSID", given | {"output_dir": "alone"})
+    (one, files), (two, others) = outcome("alone"), outcome("pair")
+    assert files == others
+    assert len(one["score_terms"]) == 7
+    assert all(one["score_terms"].values())
+    assert two["score_terms"] == pytest.approx(one["score_terms"], rel=1e-6, abs=1e-6)
+    assert_equal(one, two)
+
+
 def test_model_of_recbole(ml_mini: Path, in_empty_folder: Path, forkserver: Any) -> None:
     """RecBole's own way fails on CPUs and under torchrun; its models train on two processes here."""
     single("SASRec", settings(ml_mini, "SASRec", "alone"))

@@ -161,8 +161,25 @@ def test_weights_are_those_of_another_optimiser() -> None:
         own = scores[np.arange(200), targets]
         return float((np.log(np.exp(scores).sum(1)) - own).sum() + 0.5 * ((weights - [1, 0, 0]) ** 2).sum())
 
-    weights = fitted_weights(parts, 3, torch.from_numpy(unused))
-    np.testing.assert_allclose(weights, minimize(loss, [1, 0, 0], tol=1e-10).x, atol=1e-3)
+    expected = minimize(loss, [1, 0, 0], tol=1e-10).x
+    for start in (None, torch.tensor([3.0, 0, 2]).double(), torch.from_numpy(expected)):
+        weights = fitted_weights(parts, 3, torch.from_numpy(unused), start)
+        np.testing.assert_allclose(weights, expected, atol=1e-5)
+
+
+def test_a_few_cases_first_lead_to_the_same_weights(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Of several lists of cases the last decides, wherever the others lead."""
+    given = {"data_path": str(ml_mini), "show_progress": False, "score_terms": ["all"]}
+    config = UniSIDConfig("ItemID", "ml-mini", given)
+    dataset = load_dataset(config)
+    batches = list(make_loaders(config, dataset).valid)
+    model, few = config.make_model(dataset).eval(), [(batches[0][0][:3], None, None, batches[0][3][:3])]
+    found = []
+    for cases in ([batches], [few, batches], [few]):
+        model.terms.fit(model, *cases)
+        found.append(model.terms.weights.clone())
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(found[2], found[0], atol=0.1)
 
 
 def test_without_cases_that_tell_the_score_stays_the_models() -> None:

@@ -36,7 +36,7 @@ from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
-#: Validation targets that the weights of score terms are fitted on, by the scores that they take.
+#: Validation targets that the weights of score terms are fitted on, by the scores that they take; the fewest first.
 _FEWEST_CASES, _MOST_CASES, _FITTED_SCORES = 512, 4096, 1 << 26
 
 
@@ -132,9 +132,10 @@ def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
     if not len(targets):
         LOG.warning("Nothing is validated on, so the score terms have no weights: leave score_terms empty.")
         return
-    cases = max(_FEWEST_CASES, min(_MOST_CASES, _FITTED_SCORES // dataset.item_num))
-    model.eval()
-    model.terms.fit(model, list(HistoryLoader(config, dataset, targets[:: -(-len(targets) // cases)])))
+    most = max(_FEWEST_CASES, min(_MOST_CASES, _FITTED_SCORES // dataset.item_num))
+    strides = {-(-len(targets) // cases) for cases in (_FEWEST_CASES, most)}
+    cases = [list(HistoryLoader(config, dataset, targets[::n])) for n in sorted(strides, reverse=True)]
+    model.eval().terms.fit(model, *cases)
     weights = ", ".join(f"{name} {weight:.3g}" for name, weight in model.terms.by_name().items())
     LOG.info("score terms: %s", weights)
 

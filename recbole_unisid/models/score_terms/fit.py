@@ -9,39 +9,41 @@ from torch import Tensor
 
 from recbole_unisid.distributed import mean_over_processes, world
 
-#: Steps at most, and the largest change of a weight that still counts as one.
-STEPS, SMALL = 25, 1e-4
+#: Steps at most, the largest change of a weight that still counts as one, and the share of a sum that is rounding.
+STEPS, SMALL, ROUNDING = 25, 1e-3, 1e-6
 
 
 def fitted_weights(
-    features: Callable[[], Iterable[tuple[Tensor, Tensor]]], count: int, unused: Tensor
+    features: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    count: int,
+    unused: Tensor,
+    start: Tensor | None = None,
 ) -> Tensor:
-    r"""The weights w under which the targets are most likely.
+    r"""The weights w under which the targets are most likely, float64 [count].
 
     .. math:: \sum_c \Bigl(\langle w, f_{c, t_c} \rangle - \log \sum_j e^{\langle w, f_{cj} \rangle}\Bigr)
               - \tfrac12 \lVert w - w_0 \rVert^2
 
     The sum is over cases c with targets t, that inside over items j. The prior :math:`w_0 = (1, 0, \dots, 0)` leaves
     the first feature, a model's score, as it is where there are few cases. The sum is concave: the result does not
-    depend on a start. `features` gives at every call the same parts of the cases, features [count, cases, n_items + 1]
-    and targets [cases]; `unused`, bool [n_items + 1], are no candidates: padding, and items that are never trained on.
+    depend on the `start`, w_0 by default. `features` gives at every call the same parts of the cases, features [count,
+    cases, n_items + 1] and targets [cases]; `unused`, bool [n_items + 1], are no candidates: padding, and items that
+    are never trained on.
     """
     prior = torch.zeros(count, dtype=torch.float64)
     prior[0] = 1.0
-    weights, step, last = prior.clone(), torch.zeros_like(prior), -torch.inf
+    weights, step, last = prior if start is None else start, torch.zeros_like(prior), -torch.inf
     for _ in range(STEPS):
         value, gradient, curvature = _moments(features(), weights, prior, unused)
-        if value < last:  # too far: go half the way back
+        if value < last - ROUNDING * abs(value):  # too far: go half the way back
             step = step / 2
             weights = weights - step
-            if step.abs().max() < SMALL:
-                break
-            continue
-        last, step = value, torch.linalg.solve(curvature, gradient)
-        weights = weights + step
+        else:
+            last, step = value, torch.linalg.solve(curvature, gradient)
+            weights = weights + step
         if step.abs().max() < SMALL:
             break
-    return weights.float()
+    return weights
 
 
 def _moments(

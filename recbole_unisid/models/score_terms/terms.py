@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,27 +74,33 @@ class ScoreTerms(nn.ModuleDict):
                 )
 
     @torch.no_grad()
-    def fit(self, model: Any, batches: list[Any]) -> None:
+    def fit(self, model: Any, *cases: list[Any]) -> None:
         """Fit the weights on batches of an evaluation loader, (interaction, _, _, targets), with all other items.
 
-        `model` gives the scores, which are without terms meanwhile.
+        Of several lists of batches, the last decides; those before it are a few cases each, for a cheap start. `model`
+        gives the scores, which are without terms meanwhile.
         """
         self.weights.zero_()
-
-        def features() -> Iterator[tuple[Tensor, Tensor]]:
-            for interaction, _, _, asked in batches:
-                interaction, targets = interaction.to(model.device), asked.to(model.device)
-                histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
-                base = model.full_sort_predict(interaction)[None]
-                for rows in self._rows(base.shape[1:]):
-                    found = torch.cat([base[:, rows], self(histories[rows], lengths[rows])])
-                    known = ~self.unused[
-                        targets[rows]
-                    ]  # an item that is never trained on may still be asked for
-                    yield found[:, known], targets[rows][known]
-
-        weights = fitted_weights(features, len(self.features) + 1, self.unused)
+        weights: Tensor | None = None
+        for batches in cases:
+            features = partial(self._features, model, batches)
+            weights = fitted_weights(features, len(self.features) + 1, self.unused, weights)
+        assert weights is not None
         self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05))
+
+    def _features(self, model: Any, batches: list[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The model's score and the features, [1 + features, cases, n_items + 1], and the targets, part by part."""
+        for interaction, _, _, asked in batches:
+            interaction, targets = interaction.to(model.device), asked.to(model.device)
+            known = ~self.unused[targets]  # an item that is never trained on may still be asked for
+            if not known.any():
+                continue
+            interaction, targets = interaction[known], targets[known]
+            histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
+            scores = model.full_sort_predict(interaction)
+            for rows in self._rows(scores.shape):
+                terms = (term(histories[rows], lengths[rows]) for term in self.values())
+                yield torch.cat([scores[None, rows], *terms]), targets[rows]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""
