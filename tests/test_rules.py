@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import read_by
 from safetensors.torch import load_file
 
 import recbole_unisid
@@ -215,6 +216,26 @@ def test_what_a_rule_does_not_read_is_refused(
     """Settings of training above all."""
     with pytest.raises(UserError, match=f"{model} does not read {next(iter(given))}"):
         recbole_unisid.run(model, "none-such", given, verbose=False)
+
+
+def test_nothing_is_searched_for_a_rule(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Not a learning rate that it does not read."""
+    with pytest.raises(UserError, match="Transitions has no setting to search"):
+        recbole_unisid.run("Transitions", "ml-mini", {"data_path": str(ml_mini), "tune": 2}, verbose=False)
+
+
+@pytest.mark.parametrize("model", RULES)
+def test_cold_items_are_found_by_text_alone(model: str, ml_mini: Path, in_empty_folder: Path) -> None:
+    """Under that split no transition leads to the targets; the run loads as any other."""
+    given = {"data_path": str(ml_mini), "text_encoder": "lsa", "split": "cold_items", "show_progress": False}
+    given |= {"cold_share": 0.5}
+    result = recbole_unisid.run(model, "ml-mini", read_by(model, given), verbose=False)
+    scores = recbole_unisid.load(result["run_dir"]).scores([np.array([1, 2])])
+    assert np.isfinite(scores[:, 1:]).all()
+    ranks = np.load(Path(result["run_dir"]) / "ranks.npz")
+    assert (ranks["target_popularity"] == 0).all()
+    assert len(ranks["rank_full"]) > 8
+    assert (ranks["rank_full"].min() > result["data"]["items"] / 3) == (model == "Transitions")
 
 
 def test_a_run_recommends_takes_in_items_and_is_exported(

@@ -13,6 +13,7 @@ from recbole_unisid.config.defaults import properties_folder, read_yaml
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.keys import keys_read
 from recbole_unisid.runs.folder import RunFolder, owned
 from recbole_unisid.runs.single import train
 
@@ -24,7 +25,10 @@ def search_space(config: UniSIDConfig, given: Mapping[str, Any]) -> dict[str, An
     if config["loss"] not in ("sampled_softmax", "mixed_softmax"):
         # The numbers are for uniform negatives that a batch shares, not for some of each position.
         space.pop("negatives", None)
-    return {key: range_ for key, range_ in space.items() if key in config and key not in given}
+    read = keys_read(config.chosen)
+    return {
+        key: range_ for key, range_ in space.items() if key in config and key in read and key not in given
+    }
 
 
 def tune(
