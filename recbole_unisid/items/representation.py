@@ -102,18 +102,6 @@ class ItemRepresentation(nn.Module):
         joined: Tensor = parts[0] + self.lift(parts[1])
         return joined
 
-    def parts(self, items: Tensor) -> dict[str, Tensor]:
-        """What adds up to the vectors of items [n], by the name of the part, [n, width] each."""
-        ids, found = self.id_vectors(items), {}
-        if self.semantic is not None:
-            found[self.semantic.label] = self.semantic(items)
-        if ids is not None:
-            found["ID"] = ids if self.lift is None else self.lift(ids)
-        for name, part in found.items():
-            rest = self.width - part.shape[1]
-            found[name] = nn.functional.pad(part, (rest, 0) if name == "ID" else (0, rest))
-        return found
-
     def of_batch(
         self, inputs: Tensor, targets: Tensor, candidates: Tensor | None, padding: int
     ) -> tuple[list[Tensor], Tensor]:

@@ -58,8 +58,7 @@ class WholeSequenceRecommender(OwnSequential):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.items = self._item_representation(config, dataset)
-        backbone = self.backbone or chosen_backbone(config)
-        self.transformer = backbone.from_config(config, self.items.width)
+        self.transformer = (self.backbone or chosen_backbone(config)).from_config(config, self.items.width)
         eligible = eligible_items(config, dataset)
         if config["split"] == "cold_items":
             self.items.leave_untrained(eligible)
@@ -97,11 +96,7 @@ class WholeSequenceRecommender(OwnSequential):
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of one item per row, shape [batch]."""
-        items = interaction[self.ITEM_ID]
-        if self.terms is not None:
-            return self.score_candidates(interaction, items[:, None])[:, 0]
-        scores: Tensor = (self._last_states(interaction) * self.items(items)).sum(-1)
-        return scores
+        return self.score_candidates(interaction, interaction[self.ITEM_ID][:, None])[:, 0]
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores of all items, shape [batch, n_items] (RecBole's n_items counts padding, column 0)."""
@@ -123,8 +118,7 @@ class WholeSequenceRecommender(OwnSequential):
 
     def _last_states(self, interaction: Any) -> Tensor:
         inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        longest = max(1, int(lengths.max()))
-        states: Tensor = self.transformer(self._item_vectors()[inputs[:, :longest]])
+        states: Tensor = self.transformer(self._item_vectors()[inputs[:, : max(1, int(lengths.max()))]])
         return states[torch.arange(len(states), device=states.device), lengths - 1]
 
     def _item_vectors(self) -> Tensor:

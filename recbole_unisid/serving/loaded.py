@@ -133,7 +133,13 @@ class LoadedRun:
         if self.item_vectors is None:
             return {"model": self.scores([history])[0, items]}
         state = torch.from_numpy(self.states([history])[0]).to(model.device)
-        found = {f"model ({name})": part @ state for name, part in model.items.parts(chosen).items()}
+        found, semantic, ids = {}, model.items.semantic, model.items.id_vectors(chosen)
+        if semantic is not None:
+            vectors = semantic(chosen)
+            found[f"model ({semantic.label})"] = vectors @ state[: vectors.shape[1]]
+        if ids is not None:
+            lift = model.items.lift
+            found["model (ID)"] = ids @ state[-ids.shape[1] :] if lift is None else lift(ids) @ state
         if getattr(model, "terms", None) is not None:
             ((inputs, _),) = self._batches([history])
             found |= model.terms.parts(inputs, chosen)
