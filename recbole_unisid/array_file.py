@@ -36,10 +36,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = Non
 def load_arrays(path: Path) -> tuple[Arrays, Any]:
     """Read the arrays that :func:`save_arrays` wrote, and what it was told about them.
 
-    Raises
-    ------
-    DamagedFileError
-        When the file is not exactly what was written.
+    Raises DamagedFileError: the file is not exactly what was written.
     """
     content = Path(path).read_bytes()
     try:

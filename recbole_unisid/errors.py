@@ -49,8 +49,6 @@ def shown(value: object) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the known names nearest to a misspelt one, a sentence with a leading blank; empty where none is near.
 
-    Examples
-    --------
     >>> did_you_mean("SASRek", ["SASRec", "GRU4Rec"])
     ' Did you mean SASRec?'
     """

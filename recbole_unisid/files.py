@@ -95,8 +95,6 @@ def sha256_of(path: Path) -> str:
 def fingerprint(*parts: Any) -> str:
     """The first 16 hexadecimal digits of a SHA-256 of bytes, arrays and JSON-like values, each part delimited.
 
-    Examples
-    --------
     >>> fingerprint("ab", "c") == fingerprint("a", "bc")
     False
     """

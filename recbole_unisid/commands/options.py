@@ -42,8 +42,6 @@ def take_extensions(arguments: Sequence[str]) -> list[str]:
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:
     """Read ``--key=value`` or ``--key value``; hyphens in keys are underscores, flags have the text ``True``.
 
-    Examples
-    --------
     >>> parse_options(["--model=SASRec", "--epochs", "5", "--help"])
     {'model': 'SASRec', 'epochs': '5', 'help': 'True'}
     >>> parse_options(["-k", "10"])
@@ -79,8 +77,6 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
 def take_config_files(options: dict[str, str]) -> list[str]:
     """Take the names of ``--config_files`` out of `options`; commas or spaces stand between them.
 
-    Examples
-    --------
     >>> take_config_files({"config_files": "base.yaml,mine.yaml", "epochs": "5"}), take_config_files({})
     (['base.yaml', 'mine.yaml'], [])
     """

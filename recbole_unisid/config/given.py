@@ -22,8 +22,6 @@ def parse_value(text: str) -> Any:
 
     RecBole evaluates the text as code; a literal is all that a setting needs.
 
-    Examples
-    --------
     >>> parse_value("[256, 256]"), parse_value("1e-3"), parse_value("true"), parse_value("NDCG@10")
     ([256, 256], 0.001, True, 'NDCG@10')
     >>> parse_value("[cosine, euclidean]")  # a shell eats quotes: YAML does without
@@ -86,8 +84,6 @@ def take_models(settings: dict[str, Any], named: Any = None) -> list[str]:
 
     Names stand in a text with commas between, or in a list; a class of one's own is put to use.
 
-    Examples
-    --------
     >>> take_models({"model": "UniSID, ItemID"}), take_models({"model": "TIGER"}, ["SASRec"]), take_models({})
     (['UniSID', 'ItemID'], ['SASRec'], ['UniSID'])
     """

@@ -194,8 +194,6 @@ def _checker(kind: Kind) -> type[BaseModel]:
 def misfit(value: Any, kind: Kind) -> tuple[str, str] | None:
     """What a value must be where it is not of a kind, and the nearest word that would do.
 
-    Examples
-    --------
     >>> misfit(0, "count"), misfit("cosin", ("cosine", "euclidean")), misfit(3, "number")
     (('a whole number of at least 1', ''), ('one of cosine, euclidean', ' Did you mean cosine?'), None)
     """
@@ -220,8 +218,6 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], where: s
     Of RecBole's settings without a description, a number must stay a number and true or false must stay so; `where`
     begins the message.
 
-    Examples
-    --------
     >>> check_values({"n_heads": 0}, {"n_heads": 2})
     Traceback (most recent call last):
     recbole_unisid.errors.UserError: n_heads=0 must be a whole number of at least 1; the default is 2.

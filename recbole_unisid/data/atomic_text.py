@@ -35,8 +35,6 @@ def clean_text(text: str) -> str:
     Every ``"`` becomes ``''``: pandas would take a leading one for a quoted field and swallow lines. Words that pandas
     reads as missing become the empty text, so that every reader sees the same.
 
-    Examples
-    --------
     >>> clean_text('24"\\tMonitor\\n')
     "24'' Monitor"
     >>> clean_text("None")
@@ -53,8 +51,6 @@ def usable_id(identifier: str) -> bool:
     It must not be empty, longer than `LONGEST_ID`, a word that pandas reads as missing or RecBole's ``[PAD]``, hold a
     control character or a ``"``, or have blanks around it.
 
-    Examples
-    --------
     >>> usable_id("B004756YJA"), usable_id("a\\tb"), usable_id("null")
     (True, False, False)
     """
@@ -71,8 +67,6 @@ def usable_id(identifier: str) -> bool:
 def format_number(value: float) -> str:
     """Write a float so that it reads back exactly: whole numbers without a point, NaN as the empty field.
 
-    Examples
-    --------
     >>> format_number(1393545600.0), format_number(1631250589.584), format_number(float("nan"))
     ('1393545600', '1631250589.584', '')
     """
@@ -93,8 +87,6 @@ def parse_header(line: str, separator: str, path: Path) -> dict[str, str]:
 
     A column that is not ``name:type`` with a type that RecBole has, or stands twice, is a ``UserError``.
 
-    Examples
-    --------
     >>> parse_header("item_id:token,title:token_seq", ",", Path("shop.item"))
     {'item_id': 'token', 'title': 'token_seq'}
     """
@@ -120,8 +112,6 @@ def form_of(name: str) -> str:
 def alike(names: Iterable[str], table: Iterable[str]) -> list[tuple[str, str]]:
     """Names that a table lacks and has in another form, each with the table's.
 
-    Examples
-    --------
     >>> alike(["18.0", "19", "21"], ["18", "19", "20"])
     [('18.0', '18')]
     """

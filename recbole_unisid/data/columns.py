@@ -36,8 +36,6 @@ _ROLES = (*USUAL_NAMES, *FIELDS, "text", "item_in_items")
 def parse_columns(text: str) -> dict[str, str]:
     """Parse ``user=...,item=...,time=...,text=...`` as it is typed; another form or role is a ``UserError``.
 
-    Examples
-    --------
     >>> parse_columns("user=customer,item=sku,text=title+description")
     {'user': 'customer', 'item': 'sku', 'text': 'title+description'}
     """
@@ -163,8 +161,6 @@ def day_first_in(table: Table, column: str, said: str | None) -> bool | None:
 def field_name(column: str) -> str:
     """A text column's name as ``prepare`` writes it, so that RecBole's headers and command line can hold it.
 
-    Examples
-    --------
     >>> field_name("Product name (EN)"), field_name("user_id"), field_name("?")
     ('Product_name_EN', 'user_id_text', 'text')
     """

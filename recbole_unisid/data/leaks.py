@@ -57,8 +57,6 @@ def at_least_as_popular(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
     `counts` are occurrences in training, shape [n_items + 1] with padding first, as is the result.
 
-    Examples
-    --------
     >>> at_least_as_popular(np.array([0, 5, 2, 5])).tolist()[1:]
     [2, 3, 2]
     """
@@ -75,8 +73,6 @@ def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
 
     Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number, others as text.
 
-    Examples
-    --------
     >>> identifier_places(np.array(["[PAD]", "i10", "i9", "i11"]))
     array([0, 2, 1, 3])
     """

@@ -44,8 +44,6 @@ def leave_one_out(sequences: UserSequences, validate: bool = True) -> Split:
     Users are treated as RecBole treats them after it has turned a sequence of n items into n - 1
     prefix rows: with 4 items or more both are held out, with 3 only the test item, with 2 or 1 none.
 
-    Notes
-    -----
     RecBole's ``LS: valid_and_test`` (or ``test_only``) on augmented rows: ``legal_leave_one_num = min(2, rows - 1)``.
     """
     phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
@@ -65,8 +63,6 @@ def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> S
     cut by them, otherwise the targets of all users in the order of their times; a first interaction is never a target.
     Nothing left to train or to test on, or no times for an order of all users, is a ``UserError``.
 
-    Notes
-    -----
     RecBole's ``RS`` on its prefix rows (``Dataset.split_by_ratio``): parts but the first are rounded down, a part
     that rounds to nothing gets one row while more than one is left to train.
     """

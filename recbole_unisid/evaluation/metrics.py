@@ -40,8 +40,6 @@ def metrics_from_ranks(
     Hits are called ``recall`` for the whole catalogue, ``hit`` for sampled candidates, as the literature writes. NDCG
     at 1 is left out: it equals the hit.
 
-    Examples
-    --------
     >>> metrics_from_ranks(np.array([1, 4]), cutoffs=(1, 5))
     {'recall@1': 0.5, 'recall@5': 1.0, 'ndcg@5': 0.7153382790366966, 'mrr': 0.625}
     """

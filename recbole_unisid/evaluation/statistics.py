@@ -163,8 +163,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm, "A simple sequentially rejective multiple test procedure" (Scand. J. Statist. 1979).
 
-    Examples
-    --------
     >>> holm([0.03, 0.01, 0.5])
     [0.06, 0.03, 0.5]
     """

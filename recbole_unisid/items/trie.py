@@ -54,8 +54,6 @@ class CodeTrie:
         The size of the tree grows with the items, not with the codebooks. A UserError where items share a tuple: a
         generated one would not say which of them is meant.
 
-        Examples
-        --------
         >>> trie = CodeTrie.of(np.array([[1, 0], [0, 2], [1, 3]]))
         >>> trie.levels[0].code.tolist(), trie.levels[1].start.tolist(), trie.items.tolist()
         ([0, 1], [0, 1, 3], [2, 1, 3])

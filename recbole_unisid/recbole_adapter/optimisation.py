@@ -69,8 +69,6 @@ def rate_at(step: int, schedule: str, rate: float, warmup: int) -> float:
     ``inverse_sqrt``: `rate` for `warmup` steps (1 or more), then falling with the root of the steps (T5, Raffel et
     al. 2020, section 3.1.2; TIGER, section 4).
 
-    Examples
-    --------
     >>> [rate_at(step, "inverse_sqrt", 0.01, 100) for step in (0, 99, 399)]
     [0.01, 0.01, 0.005]
     """

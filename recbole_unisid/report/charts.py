@@ -42,8 +42,6 @@ class Axis(NamedTuple):
 def linear_axis(values: Iterable[float], zero: bool = False, ticks: int = 4) -> Axis:
     """Span values, and 0 where asked, with about so many steps of 1, 2 or 5 times a power of ten.
 
-    Examples
-    --------
     >>> linear_axis([0.03, 0.11], zero=True).ticks
     (0.0, 0.05, 0.1, 0.15)
     """
@@ -62,8 +60,6 @@ def linear_axis(values: Iterable[float], zero: bool = False, ticks: int = 4) -> 
 def integer_axis(values: Iterable[float]) -> Axis:
     """Span whole numbers exactly, with ticks at round ones.
 
-    Examples
-    --------
     >>> integer_axis([0, 5]).ticks, integer_axis([0, 5]).high
     ((0.0, 2.0, 4.0), 5.0)
     """
@@ -76,8 +72,6 @@ def integer_axis(values: Iterable[float]) -> Axis:
 def log_axis(values: Iterable[float]) -> Axis:
     """Span positive values with powers of ten, and with 2 and 5 times these where the span is short.
 
-    Examples
-    --------
     >>> log_axis([300, 40_000]).ticks
     (100.0, 1000.0, 10000.0, 100000.0)
     """

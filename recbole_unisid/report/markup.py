@@ -24,8 +24,6 @@ def tag(name: str, *children: Child, **attributes: str | int | float | bool | No
     Of an attribute's name a final underscore is dropped (``class_``), others become hyphens (``aria_label``); None and
     False leave the attribute out, True writes it without a value.
 
-    Examples
-    --------
     >>> print(tag("p", "1 < 2", tag("br"), class_="note"))
     <p class="note">1 &lt; 2<br></p>
     """
@@ -49,8 +47,6 @@ def join(children: Iterable[Child]) -> Markup:
 def clean_text(text: str, longest: int) -> str:
     """Make foreign text fit for display: no control characters, not longer than `longest`.
 
-    Examples
-    --------
     >>> clean_text("a\\x00b\\n" + "c" * 9, 6)
     'a b cc…'
     """

@@ -121,8 +121,6 @@ def _kind(run: Run) -> tuple[str, str | None]:
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the settings whose values are not the same everywhere, places and seeds left out.
 
-    Examples
-    --------
     >>> differing_settings([{"id_dim": 8, "seed": 1}, {"id_dim": 16, "seed": 2}])
     ['id_dim']
     """

@@ -74,8 +74,6 @@ def share(value: float | None) -> str:
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Name the first of some things and count the others.
 
-    Examples
-    --------
     >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
     ('a, b', 'a, b and 2 more')
     """
@@ -86,8 +84,6 @@ def listed(names: Sequence[str], most: int = 4) -> str:
 def short_count(value: float) -> str:
     """Write a number of parameters in a few characters.
 
-    Examples
-    --------
     >>> short_count(145960), short_count(950), short_count(1.2e9)
     ('146 k', '950', '1.2 G')
     """
@@ -100,8 +96,6 @@ def short_count(value: float) -> str:
 def duration(seconds: float | None) -> str:
     """Write a time.
 
-    Examples
-    --------
     >>> duration(0.34), duration(75), duration(3900)
     ('0.34 s', '75 s', '65 min')
     """

@@ -156,8 +156,6 @@ def _term_tensors(
 def choose_kind(kind: str, n_items: int) -> str:
     """The kind of index that ``auto`` takes for so many items, or the one that was named.
 
-    Examples
-    --------
     >>> choose_kind("auto", 12_101)
     'exact'
     """

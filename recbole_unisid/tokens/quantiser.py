@@ -46,8 +46,6 @@ def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, 
 
     Raises UserError: for another name, or more or fewer than `levels`.
 
-    Examples
-    --------
     >>> level_distances(3, None)
     ('cosine', 'cosine', 'euclidean')
     """

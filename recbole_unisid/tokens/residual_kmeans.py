@@ -145,22 +145,11 @@ class ResidualKMeans(Tokenizer):
     """UniSID's mixed-metric residual quantiser on the text vectors themselves.
 
     Each level is fitted by :class:`KMeans` of `iterations` (as many as in faiss), `restarts` and `balance`, which makes
-    more tuples distinct at about the same error (results/tokenizer-refinements.md).
-
-    Parameters
-    ----------
-    codebook_sizes, distances, seed
-        As in :class:`Tokenizer`.
-    code_length : {"fitted", "unit"}
-        Of a cosine level's codes: the mean projection of their members, or 1 (the paper).
-    iterations, restarts, balance
-        Of :class:`KMeans`.
-    centre : bool
-        Whether the items' mean, large in text vectors, is taken off first; else cosine levels spend their codes on it.
-    points_per_code : int
-        The largest level is fitted on so many items a code at most, drawn at random; all are encoded.
-    split : float
-        Share of a level's codes that come from cutting its most crowded codes in two (:func:`split_crowded`).
+    more tuples distinct at about the same error (results/tokenizer-refinements.md). The `code_length` of a cosine
+    level's codes is ``fitted``, the mean projection of their members, or ``unit``, 1 (the paper). With `centre` the
+    items' mean, large in text vectors, is taken off first; else cosine levels spend their codes on it. The largest
+    level is fitted on `points_per_code` items a code at most, drawn at random; all are encoded. `split` is the share
+    of a level's codes that come from cutting its most crowded codes in two (:func:`split_crowded`).
     """
 
     name = "residual_kmeans"

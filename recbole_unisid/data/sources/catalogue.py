@@ -39,8 +39,6 @@ class KnownDataset:
 def recbole_name(category: str, family: str = "") -> str:
     """RecBole's name for an Amazon category, `family` being ``-18``, ``-23`` or nothing for 2014.
 
-    Examples
-    --------
     >>> recbole_name("Sports_and_Outdoors"), recbole_name("AMAZON_FASHION", "-18")
     ('amazon-sports-outdoors', 'amazon-fashion-18')
     """

@@ -64,8 +64,6 @@ def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
 def parse_literal(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:
     r"""Parse one Python dict display, as the 2014 Amazon metadata has them, without evaluating anything.
 
-    Examples
-    --------
     >>> parse_literal(b"{'asin': 'B0', 'categories': [['Beauty', \"Men's\"]]}", Counter())
     {'asin': 'B0', 'categories': [['Beauty', "Men's"]]}
     >>> parse_literal(b"{'asin': exit()}", Counter()) is None

@@ -24,8 +24,6 @@ def text_field(value: object, separator: str = " ") -> str:
 
     Anything that is no text is left out; so are texts met before.
 
-    Examples
-    --------
     >>> text_field([["Beauty", "Nails"], ["Beauty", "Gifts"]], ", ")
     'Beauty, Nails, Gifts'
     """
@@ -38,8 +36,6 @@ def text_field(value: object, separator: str = " ") -> str:
 def web_text_field(value: object, separator: str = " ") -> str:
     """As :func:`text_field`, of texts cut out of web pages: entities are resolved, tags left out.
 
-    Examples
-    --------
     >>> web_text_field(["Shea &amp; Cocoa<br />butter", "<span class='a'>4 oz</span>"])
     'Shea & Cocoa butter 4 oz'
     """
@@ -64,8 +60,6 @@ def _texts(value: object, depth: int) -> Iterator[str]:
 def price_field(value: object) -> str:
     """Write a price as a plain number; the empty field for ranges, words and anything else.
 
-    Examples
-    --------
     >>> price_field(12.5), price_field("$1,299.00"), price_field("$5.00 - $9.00")
     ('12.5', '1299', '')
     """
@@ -79,8 +73,6 @@ def price_field(value: object) -> str:
 def seconds_of_date(text: object) -> float | None:
     """Seconds since 1970 of an ISO date and time; UTC where it names no zone; None for anything else.
 
-    Examples
-    --------
     >>> seconds_of_date("1970-01-02 00:00:01"), seconds_of_date("1970-01-01T01:00:00+01:00")
     (86401.0, 0.0)
     """
@@ -119,8 +111,6 @@ def seconds_of_any_date(text: str, day_first: bool | None) -> float | None:
     These are ISO dates, ``2025/09/18``, ``18.09.2025``, ``09/18/2025``, ``Sep 18, 2025`` and ``18 Sep 2025``, with a
     time of day and ``UTC`` or an offset after them. Where `day_first` is None, ``01/02/2025`` is refused.
 
-    Examples
-    --------
     >>> seconds_of_any_date("02.01.1970", True), seconds_of_any_date("Jan 2, 1970 1:00 AM UTC", None)
     (86400.0, 90000.0)
     """
@@ -179,8 +169,6 @@ _CURRENCY = re.compile(r"[$€£¥]|[A-Z]{3}|kr|zł|Kč")
 def price_in(cell: object, decimal_comma: bool = False) -> str:
     """A price as a plain number, its currency left out; the empty field for anything else.
 
-    Examples
-    --------
     >>> price_in("1.299,00 €", True), price_in("USD 5"), price_in("on request")
     ('1299', '5', '')
     """

@@ -50,8 +50,6 @@ def gbce_calibration(n_items: int, negatives: int, temperature: float) -> float:
     with N items in the catalogue, n negatives a position and a temperature t in [0, 1]: 0 is BCE, 1 is fully calibrated
     (Petrov and Macdonald 2023, eq. 10).
 
-    Examples
-    --------
     >>> gbce_calibration(n_items=101, negatives=10, temperature=0.0)
     1.0
     """

@@ -78,8 +78,6 @@ def consecutive(asked: Tensor) -> tuple[Tensor, Tensor]:
     The places where a target is `asked` for, bool [batch, length], are numbered row by row, as ``states[asked]`` orders
     them. Numbers of the pairs' first and second positions, int64 [pairs] each.
 
-    Examples
-    --------
     >>> import torch
     >>> consecutive(torch.tensor([[True, True, False], [False, True, True]]))
     (tensor([0, 2]), tensor([1, 3]))

@@ -100,8 +100,6 @@ def highest_of_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The `most` highest entries of each row (of equal ones the lower column): starts, columns and values.
 
-    Examples
-    --------
     >>> [part.tolist() for part in highest_of_rows(sparse.csr_matrix([[0, 1, 3], [2, 2, 0]]), 1)]
     [[0, 1, 2], [2, 0], [3.0, 2.0]]
     """

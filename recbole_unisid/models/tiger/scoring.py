@@ -76,13 +76,7 @@ def spread_over_items(items: torch.Tensor, scores: torch.Tensor, n_items: int) -
 def share_of_top(listed: torch.Tensor, exact: torch.Tensor, k: int = 10) -> float:
     """Tell how much of the true best k lists hold, whatever their order: a mean over users between 0 and 1.
 
-    Parameters
-    ----------
-    listed, exact : Tensor, shape [batch, n_items + 1]
-        Scores of lists (``-inf`` for what they lack) and of all items; items that are no candidates are
-        at ``-inf`` in `exact`.
-    k : int
-        Items asked for.
+    The scores of lists, [batch, n_items + 1], are ``-inf`` for what they lack, the exact ones for what is no candidate.
     """
     best, items = exact.topk(min(k, exact.shape[1]), dim=1)
     asked = best > -torch.inf
