@@ -66,7 +66,7 @@ def settings_of(root: Path, **more: str) -> dict[str, Any]:
 def test_a_run_of_own_parts_loads_and_scores(ml_mini: Path, in_empty_folder: Path) -> None:
     """A text part, a backbone with a setting of its own and a loss, in UniSID; the run remembers their code."""
     names = {"semantics": "own_parts:Halved", "backbone": "own_parts:Sum", "loss": "own_parts:Doubled"}
-    given = settings_of(ml_mini, **names) | {"fade": 0.25}
+    given = settings_of(ml_mini, **names) | {"fade": 0.25, "score_terms": []}
     result = recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)
     run = recbole_unisid.load(result["run_dir"])
     assert run.model.transformer.fade == 0.25
@@ -111,11 +111,24 @@ def test_unknown_names_and_unknown_code(
 
 
 def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folder: Path) -> None:
-    """The setting came after runs were made: at its default a run is what it was, in its folder, too."""
-    given = settings_of(ml_mini)
-    assert "backbone" not in UniSIDConfig("UniSID", "ml-mini", given).hashed()
-    other = UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini, backbone="own_parts:Sum"))
-    assert other.hashed()["backbone"] == "own_parts:Sum"
+    """Settings that came after runs were made: at what stood for them then, a run has the hash that it had."""
+    first = settings_of(ml_mini) | {"backbone": "transformer", "score_terms": []}
+    hashed = UniSIDConfig("UniSID", "ml-mini", first).hashed()
+    assert not {"backbone", "score_terms"} & hashed.keys()
+    for given in (settings_of(ml_mini), settings_of(ml_mini, backbone="own_parts:Sum")):
+        other = UniSIDConfig("UniSID", "ml-mini", given).hashed()
+        assert (other["backbone"], other["score_terms"]) == (given.get("backbone", "filter"), ["all"])
+
+
+@pytest.mark.parametrize("recipe", ["paper", "sampled99"])
+def test_recipes_keep_the_first_backbone_without_score_terms(
+    recipe: str, ml_mini: Path, in_empty_folder: Path
+) -> None:
+    given = {"data_path": str(ml_mini), "recipe": recipe, "text_encoder": "lsa"}
+    for model in ("UniSID", "SemanticID", "ItemID") if recipe == "paper" else ("UniSID",):
+        read = {key: value for key, value in given.items() if model != "ItemID" or key != "text_encoder"}
+        hashed = UniSIDConfig(model, "ml-mini", read).hashed()
+        assert not {"backbone", "score_terms", "filter_taps"} & hashed.keys()
 
 
 def test_a_registered_part_has_defaults_and_is_tried(

@@ -19,8 +19,9 @@ from scipy.optimize import minimize
 
 import recbole_unisid
 from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.data.split import TRAIN, leave_one_out
+from recbole_unisid.data.split import TEST, TRAIN, leave_one_out
 from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import sha256_of
 from recbole_unisid.models.score_terms import ScoreTerm, ScoreTerms
 from recbole_unisid.models.score_terms.fit import fitted_weights
@@ -247,6 +248,72 @@ def finished(ml_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "show_progress": False,
     }
     return Path(recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)["run_dir"])
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("ItemID", {}),
+        ("DenseText", {}),
+        ("UniSID", {"split": "cold_items"}),
+        ("UniSID", {"split": "global_time"}),
+        ("SemanticID", {"valid_candidates": "sampled99", "semantics": "joint"}),
+    ],
+)
+def test_runs_with_the_defaults_rank_by_their_terms(
+    model: str, settings: dict[str, Any], ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """Every feature has a weight, and the saved ranks are those that the loaded run gives, whatever is set beside."""
+    given = {"data_path": str(ml_mini), "epochs": 1, "eval_step": 1, "show_progress": False} | settings
+    if model != "ItemID":
+        given |= {"text_encoder": "lsa"} | ({} if model == "DenseText" else {"codebook_sizes": [4, 4]})
+    result = recbole_unisid.run(model, "ml-mini", given, verbose=False)
+    names = ["seen", "seen_last", "seen_lately", "text", "text_cold", "transitions", "neighbours"]
+    assert list(result["score_terms"]) == [n for n in names if model != "ItemID" or not n.startswith("text")]
+    assert all(result["score_terms"].values())
+    run = recbole_unisid.load(result["run_dir"])
+    config = UniSIDConfig(model, "ml-mini", given)
+    assert type(run.model.transformer).__name__ == "FilterTransformer"
+    dataset = load_dataset(config)
+    dataset.build_sequences()
+    sequences, cases = dataset.sequences, dataset.split.targets(TEST)
+    owners, asked = sequences.owners(cases), sequences.items[cases]
+    table = RankTable.load(Path(result["run_dir"]) / "ranks.npz")
+    assert np.array_equal(table.user, sequences.user_ids[owners])
+    starts = zip(sequences.offsets[owners], cases, strict=True)
+    past = [sequences.items[start:case] for start, case in starts]
+    scores = run.scores(past)
+    scores[:, 0] = -np.inf
+    own = scores[np.arange(len(asked)), asked]
+    above, level = (scores > own[:, None] + 1e-5).sum(1), (scores >= own[:, None] - 1e-5).sum(1)
+    assert ((above < table.ranks["full_unfiltered"]) & (table.ranks["full_unfiltered"] <= level)).all()
+
+
+def test_without_validation_targets_terms_add_nothing(ml_mini: Path, in_empty_folder: Path) -> None:
+    """One warning, zeros as weights, and the figures of a run without terms; the run loads and is exported."""
+    given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "text_encoder": "lsa"}
+    given |= {"codebook_sizes": [4, 4], "eval_args": {"split": {"LS": "test_only"}}}
+    result = recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)
+    assert set(result["score_terms"].values()) == {0.0}
+    without = recbole_unisid.run("UniSID", "ml-mini", given | {"score_terms": []}, verbose=False)
+    assert result["test"] == without["test"]
+    logs = [(Path(one["run_dir"]) / "log.txt").read_text() for one in (result, without)]
+    assert [log.count("Nothing is validated on") for log in logs] == [1, 0]
+    run = recbole_unisid.load(result["run_dir"])
+    pytest.importorskip("onnx")
+    exported = Recommender(export(run, in_empty_folder / "export", progress=False))
+    scores = run.scores([np.array([1, 2])])[0]
+    assert exported.recommend([run.item_ids[1], run.item_ids[2]], 1, True)[0].score == pytest.approx(
+        scores[1:].max(), rel=1e-4
+    )
+
+
+def test_a_data_set_without_text_has_the_terms_that_need_none(in_empty_folder: Path) -> None:
+    repeating(in_empty_folder, "again", 0.5)
+    given = {"data_path": str(in_empty_folder), "epochs": 1, "show_progress": False}
+    result = recbole_unisid.run("ItemID", "again", given, verbose=False)
+    assert list(result["score_terms"]) == ["seen", "seen_last", "seen_lately", "transitions", "neighbours"]
+    assert result["score_terms"]["seen"] > 0.5
 
 
 def some_histories(n_items: int) -> list[np.ndarray]:

@@ -128,12 +128,16 @@ def part_classes(settings: Mapping[str, Any], usual: Mapping[str, Any] | None = 
     """
     found = []
     for setting in PART_SETTINGS:
-        known, names = registered(setting), as_list(settings.get(setting)) or []
-        strict = usual is not None and set(as_list(usual.get(setting)) or []) <= known.keys()
-        words = [name for name in names if isinstance(name, str) and name != "all"]
-        wanted = [name for name in words if strict or name in known or is_reference(name)]
+        known, names = registered(setting), _names(settings, setting)
+        strict = usual is not None and set(_names(usual, setting)) <= known.keys()
+        wanted = [name for name in names if strict or name in known or is_reference(name)]
         found += [named_class(setting, name, known) for name in wanted]
     return found
+
+
+def _names(settings: Mapping[str, Any], setting: str) -> list[str]:
+    """The parts that a setting names; ``all`` score terms are no name."""
+    return [name for name in as_list(settings.get(setting)) or [] if isinstance(name, str) and name != "all"]
 
 
 def _users_own(name: str) -> ChosenModel:

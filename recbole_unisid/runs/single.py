@@ -103,7 +103,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     model = config.make_model(loaders.train.dataset)
-    usual = model_defaults(config.chosen.family)
+    usual = model_defaults(config.chosen.family, config["recipe"])
     others = [part for part in PART_SETTINGS if part in usual and config[part] not in (None, usual[part])]
     if config.chosen.users or (config.is_own_model and others):
         _check_own(config, model, loaders)
@@ -130,7 +130,7 @@ def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
     """Fit the weights of a model's score terms on validation targets that are spread evenly."""
     targets = dataset.split.targets(VALID)
     if not len(targets):
-        LOG.warning("Nothing is validated on, so the score terms have no weights: leave score_terms empty.")
+        LOG.warning("Nothing is validated on: the score terms have no weights and add nothing.")
         return
     most = max(_FEWEST_CASES, min(_MOST_CASES, _FITTED_SCORES // dataset.item_num))
     strides = {-(-len(targets) // cases) for cases in (_FEWEST_CASES, most)}
