@@ -1,17 +1,49 @@
 """Atomic files as people hand them on: three hundred damaged ones, each a clear line or every row accounted for."""
 
 import random
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_files import faulty_lines
-from recbole_unisid.data.atomic_text import usable_id
+from recbole_unisid.data.atomic_files import read_atomic
+from recbole_unisid.data.atomic_text import MISSING_WORDS, usable_id
 from recbole_unisid.data.inspection import inspect_dataset
+from recbole_unisid.data.sources.values import numbers_in
 from recbole_unisid.errors import UserError
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 ITEM = "item_id:token\ttitle:token_seq\tprice:float"
+
+
+def faulty_lines(
+    path: Path, ids: Sequence[str], numbers: Sequence[str], separator: str = "\t"
+) -> dict[str, list[int]]:
+    """The lines of an atomic file that pandas and RecBole would lose, misread or stop at, by reason.
+
+    Every row must have a name in the columns `ids` and a number in `numbers`. A line stands under the first reason
+    that holds. For files that are no such files see :func:`read_atomic`.
+    """
+    faults: dict[str, list[int]] = defaultdict(list)
+    missing = pa.array(sorted(MISSING_WORDS))
+    for lines, table, unread in read_atomic(path, [*ids, *numbers], separator)[1]:
+        checks = {f"no {name}": pc.is_in(table[name], missing) for name in ids}
+        for name in numbers:
+            found = numbers_in(table[name])
+            checks[f"no {name}"] = pc.is_null(found)
+            checks[f"{name} is no number"] = pc.invert(pc.is_finite(found))
+        checks |= {f'{name} begins with "': pc.starts_with(table[name], '"') for name in table.column_names}
+        said: set[int] = set()
+        for reason, marks in checks.items():
+            rows = set(pc.indices_nonzero(marks).to_pylist()) - said
+            unread[reason] = lines[sorted(rows)].tolist()
+            said |= rows
+        for reason, found in unread.items():
+            faults[reason] += found
+    return {reason: found for reason, found in faults.items() if found}
 
 
 def tiny() -> tuple[list[str], list[str]]:

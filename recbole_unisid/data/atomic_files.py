@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_text import MISSING_WORDS, ItemRows, format_number, parse_header
+from recbole_unisid.data.atomic_text import ItemRows, format_number, parse_header
 from recbole_unisid.data.disk import writing_to
 from recbole_unisid.data.interactions import InteractionCollector, Interactions
 from recbole_unisid.data.sources.lines import Rows, read_blocks, read_rows, without_header
@@ -157,33 +157,6 @@ def read_atomic(
     if absent := [name for name in columns if name not in types]:
         raise UserError(f"{path} has no column {absent[0]}; it has {', '.join(types)}.")
     return types, read_rows(blocks, list(types), separator, skip_blank_lines=True)
-
-
-def faulty_lines(
-    path: Path, ids: Sequence[str], numbers: Sequence[str], separator: str = "\t"
-) -> dict[str, list[int]]:
-    """The lines of an atomic file that pandas and RecBole would lose, misread or stop at, by reason.
-
-    Every row must have a name in the columns `ids` and a number in `numbers`. A line stands under the first reason
-    that holds. For files that are no such files see :func:`read_atomic`.
-    """
-    faults: dict[str, list[int]] = defaultdict(list)
-    missing = pa.array(sorted(MISSING_WORDS))
-    for lines, table, unread in read_atomic(path, [*ids, *numbers], separator)[1]:
-        checks = {f"no {name}": pc.is_in(table[name], missing) for name in ids}
-        for name in numbers:
-            found = numbers_in(table[name])
-            checks[f"no {name}"] = pc.is_null(found)
-            checks[f"{name} is no number"] = pc.invert(pc.is_finite(found))
-        checks |= {f'{name} begins with "': pc.starts_with(table[name], '"') for name in table.column_names}
-        said: set[int] = set()
-        for reason, marks in checks.items():
-            rows = set(pc.indices_nonzero(marks).to_pylist()) - said
-            unread[reason] = lines[sorted(rows)].tolist()
-            said |= rows
-        for reason, found in unread.items():
-            faults[reason] += found
-    return {reason: found for reason, found in faults.items() if found}
 
 
 def read_interactions(path: Path, counts: Counter[str]) -> Interactions:
