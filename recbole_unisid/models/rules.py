@@ -83,7 +83,7 @@ def ring_terms(config: Any, dataset: Any) -> ScoreTerms:
 
 
 class TransitionText(NearestText):
-    """Text and transitions in rings, after TGH (arXiv 2605.07125); docs/method.md says where it departs from it."""
+    """Text and transitions, in rings if wanted, after TGH (arXiv 2605.07125); docs/method.md says what departs."""
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)

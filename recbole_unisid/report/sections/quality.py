@@ -53,7 +53,7 @@ _RULES = {
     "repeat_last": "the last item again",
     "nearest_text": "nearest text to the last item",
     "transitions": "training transitions",
-    "transition_text": "transitions and text in rings",
+    "transition_text": "transitions and text",
 }
 
 
