@@ -327,8 +327,8 @@ def test_our_models_have_no_sampled_evaluation(ml_mini: Path) -> None:
 def test_a_run_of_an_edited_class_is_loaded_with_a_warning(
     ml_mini: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its weights fit, its scores may not: one line says so."""
-    text = f"{HEAD}\nclass Own(ItemID):\n defaults = {{'id_dim': 8}}\n"
+    """Its weights fit, its scores may not: one line says so. A class that scores by itself has no score terms."""
+    text = f"{HEAD}\nclass Own(ItemID):\n defaults = {{'id_dim': 8, 'score_terms': []}}\n"
     Path("own_part.py").write_text(text)
     given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
     made = recbole_unisid.run(recbole_unisid.use("own_part:Own"), "ml-mini", given, verbose=False)["run_dir"]

@@ -13,6 +13,7 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.config.settings import settings
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.finished_run import StoredConfig
 from recbole_unisid.runs import single
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
@@ -118,6 +119,16 @@ def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folde
     for given in (settings_of(ml_mini), settings_of(ml_mini, backbone="own_parts:Sum")):
         other = UniSIDConfig("UniSID", "ml-mini", given).hashed()
         assert (other["backbone"], other["score_terms"]) == (given.get("backbone", "filter"), ["all"])
+
+
+def test_a_run_older_than_a_setting_is_loaded_with_what_stood_for_it(
+    ml_mini: Path, in_empty_folder: Path
+) -> None:
+    kept = UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini)).resolved()
+    older = {key: value for key, value in kept.items() if key not in ("backbone", "score_terms")}
+    for stored, backbone, terms in ((older, "transformer", []), (kept, "filter", ["all"])):
+        config = StoredConfig(stored)
+        assert (config["backbone"], config["score_terms"]) == (backbone, terms)
 
 
 @pytest.mark.parametrize("recipe", ["paper", "sampled99"])

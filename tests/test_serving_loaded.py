@@ -51,15 +51,17 @@ def test_loaded_scores_give_the_ranks_of_the_run(model: str, served_runs: Callab
     assert (most - least).mean() < 0.05 * run.n_items
 
 
-def test_scores_are_state_times_vector(served_runs: Callable[[str], Path]) -> None:
-    """The folded item vectors hold everything about an item, for each of our models."""
+def test_scores_are_state_times_vector_and_terms(served_runs: Callable[[str], Path]) -> None:
+    """The folded item vectors hold everything about an item but its score terms, for each of our models."""
     for model in ("UniSID", "SemanticID", "ItemID", "DenseText"):
         run = recbole_unisid.load(served_runs(model))
         histories = [np.array([1, 2, 3]), np.array([7]), np.arange(1, 90)]
         assert run.item_vectors is not None
-        np.testing.assert_allclose(
-            run.states(histories) @ run.item_vectors.T, run.scores(histories), atol=1e-5, rtol=0
-        )
+        expected, terms = run.states(histories) @ run.item_vectors.T, run.model.terms
+        for row, history in zip(expected, histories, strict=True):
+            recent = torch.from_numpy(history[-run.model.max_seq_length :])[None]
+            row += (terms.weights @ terms(recent, torch.tensor([recent.shape[1]]))[:, 0]).numpy()
+        np.testing.assert_allclose(run.scores(histories), expected, atol=1e-5, rtol=1e-6)
 
 
 def test_the_data_set_is_not_needed(served_runs: Callable[[str], Path], tmp_path: Path) -> None:
@@ -185,9 +187,9 @@ def test_a_model_that_scores_in_its_own_way_has_no_vectors(
         return scores
 
     histories = [np.array([1, 2])]
-    usual = recbole_unisid.load(served_runs("UniSID")).scores(histories)
-    monkeypatch.setattr(UniSID, "full_sort_predict", halved)
     run = recbole_unisid.load(served_runs("UniSID"))
+    usual = run.scores(histories)
+    monkeypatch.setattr(UniSID, "full_sort_predict", halved)
     assert run.item_vectors is None
     np.testing.assert_allclose(run.scores(histories), usual / 2, atol=1e-6)
     with pytest.raises(UserError, match="no item vectors"):

@@ -105,8 +105,10 @@ def _suggest(optuna: Any, trial: Any, key: str, range_: Any, seed: str) -> Any:
 def _score(
     config: UniSIDConfig, settings: Mapping[str, Any], chosen: Mapping[str, Any], folder: Path, verbose: bool
 ) -> float:
-    """Train with some settings and return the best validation score."""
+    """Train with some settings and return the best validation score, which is without score terms."""
     trial = UniSIDConfig(config["model"], config["dataset"], dict(settings) | dict(chosen))
+    if trial["score_terms"]:
+        trial["score_terms"] = []  # they would be fitted in vain
     trial["output_dir"] = str(folder / "trials")
     run = RunFolder(trial)
     with run.owned(verbose):
