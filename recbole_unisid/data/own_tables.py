@@ -100,13 +100,9 @@ def prepare_from_tables(
             f"no item text: {shown} of the interactions are not used; name them with --columns=text=COLUMN"
         )
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    tallies: dict[str, Mapping[str, Any]] = {
-        "read": read,
-        "skipped": skipped,
-        "dropped": dropped,
-        "coverage": coverage,
-    }
-    return Summary.of(folder, log, tallies, notes, dry_run)
+    return Summary.of(
+        folder, log, notes, dry_run, read=read, skipped=skipped, dropped=dropped, coverage=coverage
+    )
 
 
 def _log_columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -107,13 +106,7 @@ def _build(
     missing = of_items.pop("not in the table", 0)
     notes = [f"{missing:,} of the items have no line in {originals[1].path.name}: no text"] if missing else []
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
-    tallies: dict[str, Mapping[str, Any]] = {
-        "read": read,
-        "skipped": skipped,
-        "dropped": dropped,
-        "coverage": coverage,
-    }
-    return Summary.of(folder, log, tallies, notes)
+    return Summary.of(folder, log, notes, read=read, skipped=skipped, dropped=dropped, coverage=coverage)
 
 
 def _known(name: str, data_path: str | Path) -> KnownDataset:
@@ -175,4 +168,4 @@ def _copy_from_recbole(folder: Path) -> Summary:
     counts = Counter[str]()
     log = read_interactions(folder / f"{IN_RECBOLE}.inter", counts).in_order()
     read = {"lines of interactions": counts.pop("lines")}
-    return Summary.of(folder, log, {"read": read, "skipped": counts, "dropped": {}, "coverage": {}})
+    return Summary.of(folder, log, read=read, skipped=counts, dropped={}, coverage={})

@@ -38,9 +38,9 @@ class Summary:
         cls,
         folder: Path,
         log: Interactions,
-        tallies: Mapping[str, Mapping[str, Any]],
         notes: Sequence[str] = (),
         dry_run: bool = False,
+        **tallies: Mapping[str, Any],
     ) -> Summary:
         """The account of finished interactions; the tallies are read, skipped, dropped and coverage."""
         users, items, interactions = log.counts
