@@ -47,7 +47,7 @@ def leaderboard(name: str, columns: list[str]) -> str:
 
 
 def _cell(row: dict[str, str]) -> str:
-    text = f"{_short(row['mean'])} ± {_short(row['deviation'])}"
+    text = _short(row["mean"]) + (f" ± {_short(row['deviation'])}" if row["deviation"] else "")  # one seed: none
     if row["difference"]:
         mark = "**" if row["significant"] == "True" else ""
         low, high = float(row["low"]), float(row["high"])
