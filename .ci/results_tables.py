@@ -47,7 +47,8 @@ def leaderboard(name: str, columns: list[str]) -> str:
 
 
 def _cell(row: dict[str, str]) -> str:
-    text = _short(row["mean"]) + (f" ± {_short(row['deviation'])}" if row["deviation"] else "")  # one seed: none
+    spread = f" ± {_short(row['deviation'])}" if row["deviation"] else ""  # one seed has none
+    text = _short(row["mean"]) + spread
     if row["difference"]:
         mark = "**" if row["significant"] == "True" else ""
         low, high = float(row["low"]), float(row["high"])
