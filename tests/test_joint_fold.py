@@ -34,7 +34,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 def trained(kind: str, root: Path, **more: Any) -> Any:
     """A model after a few steps."""
     name, given = MODELS[kind]
-    plain = {"data_path": str(root), "show_progress": False, "use_gpu": False, "train_batch_size": 300}
+    plain = {
+        "data_path": str(root),
+        "show_progress": False,
+        "use_gpu": False,
+        "train_batch_size": 300,
+        "score_terms": [],
+    }
     config = UniSIDConfig(name, "ml-mini", settings=plain | given | more)
     dataset = load_dataset(config)
     dataset.semantics = item_semantics(config, dataset)
