@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import recbole_unisid
@@ -48,6 +49,27 @@ def test_notes_stand_beside_the_figures(
     assert (
         "RecBole" not in Path("plain.html").read_text(encoding="utf-8").partition("Protocol and command")[0]
     )
+
+
+def test_repeated_targets_are_counted_and_noted(in_empty_folder: Path) -> None:
+    """A note where people repeat, on the screen and on the page; none where they do not."""
+    folder = Path("data/again")
+    folder.mkdir(parents=True)
+    draw, lines, expected = np.random.default_rng(0), ["user_id:token\titem_id:token\ttimestamp:float"], []
+    for user in range(60):
+        items = draw.integers(0, 12, 8).tolist()
+        lines += [f"u{user}\ti{item}\t{time}" for time, item in enumerate(items)]
+        expected.append(items[-1] in items[:-1])
+    (folder / "again.inter").write_text("\n".join(lines) + "\n")
+    given = QUICK | {"data_path": "data"}
+    result = recbole_unisid.run("ItemID", "again", given, verbose=False)
+    share = sum(expected) / len(expected)
+    assert 0.2 < share < 0.8
+    assert result["repeated_targets"] == pytest.approx(share)
+    said = f"{share:.1%} of the test targets are items that the user had before"
+    assert said in summary_table(result)
+    write_report([result["run_dir"]], Path("page.html"))
+    assert said in Path("page.html").read_text(encoding="utf-8")
 
 
 def test_lists_of_bert4rec_say_what_they_leave_out(

@@ -31,6 +31,15 @@ def seen_pairs(
     return rows, items
 
 
+def repeated(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the user had each target [cases] before."""
+    pairs = sequences.users.astype(np.int64) * (sequences.n_items + 1) + sequences.items
+    order = np.argsort(pairs, kind="stable")
+    again = np.zeros(len(pairs), dtype=bool)
+    again[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
+    return again[positions]
+
+
 #: The seed of `sampled99` (setting ``protocol_seed``): it belongs to the protocol, not to the run.
 PROTOCOL_SEED = 12345
 

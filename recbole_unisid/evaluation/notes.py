@@ -1,4 +1,4 @@
-"""What to know of RecBole's models and metrics (1.2.1), for wherever their figures or lists are shown."""
+"""What to know of data, and of RecBole's models and metrics (1.2.1), for wherever figures or lists are shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ MODEL_NOTES = {
     "BERT4Rec": "RecBole's BERT4Rec leaves out the first item of every history, so all histories of one item would get "
     "the same list.",
 }
+#: Share of test targets that the user had before from which a note is due, and the note.
+LEAST_REPEATED = 0.01
+REPEATED = (
+    "{:.1%} of the test targets are items that the user had before. In full and sampled99 their rivals are items not "
+    "had, so a model that tells the two apart (score term seen) finds them at once: read full_unfiltered."
+)
 _PADDING = "counts the padding item as one of the catalogue."
 METRIC_NOTES = {
     "itemcoverage": f"RecBole's ItemCoverage {_PADDING}",
@@ -22,7 +28,10 @@ METRIC_NOTES = {
 
 
 def notes_on(result: Mapping[str, Any]) -> Iterator[str]:
-    """The notes on the model and RecBole's metrics of a ``result.json``."""
+    """The notes on the data, the model and RecBole's metrics of a ``result.json``."""
+    share = result.get("repeated_targets") or 0.0
+    if share >= LEAST_REPEATED:
+        yield REPEATED.format(share)
     if result["model"] in MODEL_NOTES:
         yield MODEL_NOTES[result["model"]]
     shown = {key.partition("@")[0] for key in (result.get("test") or {}).get("recbole") or ()}

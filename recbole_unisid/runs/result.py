@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST, TRAIN
 from recbole_unisid.distributed import gather_rows
-from recbole_unisid.evaluation.candidates import seen_pairs
+from recbole_unisid.evaluation.candidates import repeated, seen_pairs
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note, text_rule_ranks
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.slices import make_slices, slice_metrics
@@ -93,6 +93,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "valid": _metrics(measured.ranks["valid"]) if "valid" in measured.ranks else None,
         "test": test,
         "controls": control_metrics(controls),
+        "repeated_targets": float(np.mean(repeated(sequences, split.targets(TEST)))),
         "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
         "score_terms": _score_terms(trainer.model),
