@@ -118,7 +118,8 @@ SOUND: dict[str, nn.Module] = {
         lambda layer, x: layer(x) + layer.training * torch.rand(x.shape, generator=NOISE)
     ),
     "spectral norm": Reader(
-        lambda layer, x: layer(x), nn.utils.parametrizations.spectral_norm(nn.Linear(WIDTH, WIDTH))
+        lambda layer, x: layer(x),
+        nn.utils.parametrizations.spectral_norm(nn.Linear(WIDTH, WIDTH), n_power_iterations=100),
     ),
     "no gradient in evaluation": Reader(lambda layer, x: layer(x) if layer.training else layer(x).detach()),
     "nothing that can be copied": Reader(lambda layer, x: layer(x) if UNCOPIED else x),
