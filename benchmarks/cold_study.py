@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.studies import PLAIN
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
@@ -51,7 +52,7 @@ class Study:
         """Settings of one run."""
         places = {"data_path": str(self.data_path), "output_dir": str(self.output / "runs")}
         budget = {} if self.epochs is None else {"epochs": self.epochs}
-        return places | {"seed": seed, "show_progress": False} | budget | more
+        return PLAIN | places | {"seed": seed, "show_progress": False} | budget | more
 
     def sequences(self) -> UserSequences:
         """Everybody's items."""

@@ -5,8 +5,8 @@
 
 Every run is an ordinary run folder, found by its hash and never trained twice: a stopped study goes on with the
 same command. The table goes to ``results/tables/study-<study>-<dataset>.csv``, and a page of results/ asks for it
-by name. Settings that are not named are those of the recipe; nothing is tuned here, so a study says what a setting
-does to *this* recipe and no more.
+by name. Settings that are not named are those of the recipe, with attention alone and without score terms
+(:data:`PLAIN`); nothing is tuned here, so a study says what a setting does to *this* recipe and no more.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from recbole_unisid.runs.api import run
 from recbole_unisid.runs.machine import machine, versions
 
 COSINE, EUCLID = "cosine", "euclidean"
+#: What a study of items and losses leaves out: the low-pass, and score terms, which read text beside the tokens.
+PLAIN = {"backbone": "transformer", "score_terms": []}
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def run_study(arms: Sequence[Arm], options: argparse.Namespace) -> Leaderboard:
                 "show_progress": False,
             }
             read = keys_read(resolve(arm.model))
-            shared = {key: value for key, value in options.settings.items() if key in read}
+            shared = {key: value for key, value in (PLAIN | options.settings).items() if key in read}
             result = run(arm.model, options.dataset, settings | shared | arm.settings, verbose=False)
             print(f"{arm.label}, seed {seed}: NDCG@10 {result['test']['full']['ndcg@10']:.4f}", flush=True)
             files = load_runs([result["run_dir"]])[0]

@@ -344,3 +344,14 @@ def test_a_run_of_an_edited_class_is_loaded_with_a_warning(
         recbole_unisid.load(made)
     (record,) = caplog.records
     assert "source of 'own_part:Own' was edited" in record.getMessage()
+
+
+def test_score_terms_that_a_class_would_not_add_are_refused(ml_mini: Path) -> None:
+    """Where they are asked for; the default is not."""
+    scores = "def full_sort_predict(self, batch): return -super().full_sort_predict(batch)"
+    Path("own_part.py").write_text(f"{HEAD}\nclass Own(ItemID):\n {scores}\n")
+    given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False}
+    model = recbole_unisid.use("own_part:Own")
+    assert recbole_unisid.run(model, "ml-mini", given, verbose=False)["score_terms"] is None
+    with pytest.raises(UserError, match="score_terms: own_part:Own has a full_sort_predict of its own"):
+        recbole_unisid.run(model, "ml-mini", given | {"score_terms": ["seen"]}, verbose=False)

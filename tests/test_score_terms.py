@@ -184,10 +184,11 @@ def test_a_few_cases_first_lead_to_the_same_weights(ml_mini: Path, in_empty_fold
 
 
 def test_without_cases_that_tell_the_score_stays_the_models() -> None:
-    """The prior: one case, and features that are the same of all items."""
-    same = torch.ones(3, 1, 5)
-    weights = fitted_weights(lambda: iter([(same, torch.tensor([2]))]), 3, torch.zeros(5, dtype=torch.bool))
-    assert weights.tolist() == pytest.approx([1, 0, 0], abs=1e-6)
+    """The prior: one case, and features that are the same of all items, or no numbers."""
+    for value in (1.0, math.nan):
+        same, unused = torch.full((3, 1, 5), value), torch.zeros(5, dtype=torch.bool)
+        weights = fitted_weights(lambda same=same: iter([(same, torch.tensor([2]))]), 3, unused)  # type: ignore[misc]
+        assert weights.tolist() == pytest.approx([1, 0, 0], abs=1e-6)
 
 
 def repeating(root: Path, name: str, share: float) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from recbole_unisid import distributed
 from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.split import TEST, VALID
+from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
@@ -150,6 +151,10 @@ def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
     check_scores(name, model, batch, flat=not config.is_own_model, sampled=sampled)
     if getattr(model, "terms", None) is not None:
         model.terms.check(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+    elif config.external_config_dict.get("score_terms"):
+        raise UserError(
+            f"score_terms: {name} has a full_sort_predict of its own, which adds none; leave it out."
+        )
 
 
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:

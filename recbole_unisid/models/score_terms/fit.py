@@ -35,7 +35,7 @@ def fitted_weights(
     weights, step, last = prior if start is None else start, torch.zeros_like(prior), -torch.inf
     for _ in range(STEPS):
         value, gradient, curvature = _moments(features(), weights, prior, unused)
-        if value < last - ROUNDING * abs(value):  # too far: go half the way back
+        if not value >= last - ROUNDING * abs(value):  # too far, or no number: go half the way back
             step = step / 2
             weights = weights - step
         else:
