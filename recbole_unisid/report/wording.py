@@ -96,13 +96,13 @@ def short_count(value: float) -> str:
 def duration(seconds: float | None) -> str:
     """Write a time.
 
-    >>> duration(0.34), duration(75), duration(3900)
-    ('0.34 s', '75 s', '65 min')
+    >>> duration(0), duration(1e-5), duration(0.34), duration(75), duration(3900)
+    ('0 s', '0 s', '0.34 s', '75 s', '65 min')
     """
     if seconds is None:
         return _MISSING
     if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+        return f"{seconds:.0f} s" if seconds >= 10 or seconds < 0.005 else f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
