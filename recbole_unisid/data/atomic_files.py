@@ -117,10 +117,7 @@ def measure_coverage(interactions: Interactions, texts: ItemTexts, counts: Count
 
 
 def is_prepared(folder: Path) -> bool:
-    """Tell whether a data set is there and whole.
-
-    One whose files are not of the size that its note says is a ``UserError``.
-    """
+    """Whether a data set is there; a ``UserError`` where its files are not of the size that its note says."""
     if not (folder / f"{folder.name}.inter").is_file():
         return False
     path = folder / NOTE

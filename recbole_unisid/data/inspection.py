@@ -50,9 +50,7 @@ class Inspection:
     lengths: dict[str, float]  # least, median, mean, 90th percentile and most interactions of a user
     popularity: dict[str, float]  # the same of an item
     length_histogram: list[list[float]]  # pairs of a number of interactions and how many users have it
-    popularity_curve: list[
-        list[float]
-    ]  # pairs of a share of the items, most popular first, and of interactions
+    popularity_curve: list[list[float]]  # pairs of shares: of the items, most popular first; of interactions
     times: TimeFacts
     duplicates: dict[str, int]
     text: ItemFacts | None  # None without an .item file

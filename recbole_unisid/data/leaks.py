@@ -27,9 +27,7 @@ class LeakControls:
     repeat_last: float  # of the last item once more
     next_id: float  # of the ten items next higher in name order
     previous_id: float  # of the ten next lower
-    next_higher: (
-        float  # share of higher names among test items that differ from the item before; half is expected
-    )
+    next_higher: float  # share of higher names among test items unlike the item before; half is expected
     ids_from_source: bool  # False where items are numbered by first appearance: name order tells nothing then
 
 
@@ -89,10 +87,7 @@ def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def numbered_by_appearance(sequences: UserSequences) -> str | None:
-    """Why next-by-ID and previous-by-ID mean nothing here: the names only repeat the order in which items appear.
-
-    None where the names come from the source, so that these controls can show a leak.
-    """
+    """Why next- and previous-by-ID show no leak: names repeat the order of appearance; None where they do not."""
     places = identifier_places(sequences.item_ids)
     orders = [sequences.items]
     if sequences.times is not None:

@@ -35,7 +35,7 @@ from recbole_unisid.data.interactions import (
     storable_number,
 )
 from recbole_unisid.data.sources.tables import Table, open_table
-from recbole_unisid.data.sources.values import price_in, text_field
+from recbole_unisid.data.sources.values import price_in, text_in
 from recbole_unisid.data.summary import Summary
 from recbole_unisid.errors import UserError
 
@@ -72,7 +72,9 @@ def prepare_from_tables(
     policy = Policy(checked_duplicates(duplicates), core)
     table = open_table(Path(interactions), encoding, quotes)
     item_table = None if items is None else open_table(Path(items), encoding, quotes)
-    found = _log_columns(table, columns)
+    found = {role: needed_column(table, columns, role) for role in ("user", "item")}
+    others = {role: column_for(table, columns, role) for role in ("time", "rating")}
+    found |= {role: column for role, column in others.items() if column is not None}
     day_first = day_first_in(table, found["time"], dates) if "time" in found else None
     text_columns = _TextColumns.of(table, item_table, found["item"], columns)
 
@@ -103,13 +105,6 @@ def prepare_from_tables(
     return Summary.of(
         folder, log, notes, dry_run, read=read, skipped=skipped, dropped=dropped, coverage=coverage
     )
-
-
-def _log_columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
-    """The columns of the interactions by role; of time and rating where there are any."""
-    needed = {role: needed_column(table, columns, role) for role in ("user", "item")}
-    others = {role: column_for(table, columns, role) for role in ("time", "rating")}
-    return needed | {role: column for role, column in others.items() if column is not None}
 
 
 def _collect(
@@ -184,11 +179,9 @@ class _TextColumns:
         key = log_item
         if items is not None and (own or log_item not in items.columns):
             key = needed_column(items, own, "item", "item_in_items")
-        if not texts and (not named or list(named) == [FIELDS["price"]]):
+        if items is not None and not texts and (not named or list(named) == [FIELDS["price"]]):
             texts = [column for column in table.columns if column and column not in (key, *named.values())]
-            if items is None:
-                texts = []
-            elif not texts:
+            if not texts:
                 raise UserError(f"{table.path} has no column but {key!r}: text columns are needed.")
         pairs = [(f"{field_name(column)}:token_seq", column) for column in texts] + list(named.items())
         if len({name.partition(":")[0] for name, _ in pairs}) < len(pairs):
@@ -205,7 +198,7 @@ class _TextColumns:
     def _rows(self, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
         price = partial(price_in, decimal_comma=self.table.decimal_comma)
         makers = [
-            (column, price if name == FIELDS["price"] else _text_in) for name, column in self.fields.items()
+            (column, price if name == FIELDS["price"] else text_in) for name, column in self.fields.items()
         ]
         columns = list(dict.fromkeys((self.key, *self.fields.values())))
         for row in self.table.rows(counts, columns, progress):
@@ -238,10 +231,3 @@ def _first_values(rows: ItemRows) -> ItemRows:
         known = found.get(item, fields)
         found[item] = tuple(old or new for old, new in zip(known, fields, strict=True))
     yield from found.items()
-
-
-def _text_in(cell: object) -> str:
-    """A cell as clean text; numbers are written out."""
-    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
-        return text_field(str(cell))
-    return text_field(cell)

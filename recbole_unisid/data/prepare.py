@@ -137,10 +137,7 @@ def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -
 
 
 def find_dataset(name: str, data_path: str | Path) -> Path:
-    """Return a data set's folder; unlike :func:`ensure_dataset` it fetches nothing.
-
-    ``UserError`` where it is not there (with the nearest names that are), or files have changed.
-    """
+    """As :func:`ensure_dataset`, but nothing is fetched: a ``UserError`` where the data set is not there."""
     folder = _existing(name, data_path)
     if folder is None:
         raise UserError(f"{name} is not in {data_path} yet: prepare it first.")

@@ -15,15 +15,10 @@ from recbole_unisid.files import fingerprint
 class UserSequences:
     """Interactions grouped by user and ordered in time (compressed-row form)."""
 
-    items: NDArray[
-        np.int64
-    ]  # numbers 1 .. n_items, shape [interactions]; 0 is kept for padding, as in RecBole
-    offsets: NDArray[
-        np.int64
-    ]  # user u owns items[offsets[u]:offsets[u + 1]], oldest first; shape [users + 1]
-    times: (
-        NDArray[np.float64] | None
-    )  # seconds since 1970, or the file's unit; None where it gives an order alone
+    #: numbers 1 .. n_items, shape [interactions]; 0 is kept for padding, as in RecBole
+    items: NDArray[np.int64]
+    offsets: NDArray[np.int64]  # user u owns items[offsets[u]:offsets[u + 1]], oldest first; [users + 1]
+    times: NDArray[np.float64] | None  # seconds since 1970, or the file's unit; None for an order alone
     user_ids: NDArray[np.str_]  # names in the files, shape [users]
     item_ids: NDArray[np.str_]  # names in the files, shape [n_items + 1]; entry 0 is ``[PAD]``
 
@@ -41,6 +36,11 @@ class UserSequences:
     def lengths(self) -> NDArray[np.int64]:
         """Number of interactions of every user, shape [users]."""
         return np.diff(self.offsets)
+
+    @property
+    def firsts(self) -> NDArray[np.int64]:
+        """Flat position of the first interaction of every user who has one."""
+        return self.offsets[:-1][self.lengths > 0]
 
     @property
     def users(self) -> NDArray[np.int64]:
@@ -82,10 +82,7 @@ def group_by_user(
 
 
 def order_only(sequences: UserSequences) -> str | None:
-    """Why a data set's times are none; None where they are times.
-
-    They may be absent, every user's positions (0, 1, 2 ... or 1, 2, 3 ...), or row numbers of the file.
-    """
+    """Why a data set's times are none: absent, users' positions or the file's row numbers; None where they are."""
     times = sequences.times
     if times is None:
         return "it has no times"
@@ -99,14 +96,15 @@ def order_only(sequences: UserSequences) -> str | None:
     return None
 
 
-def require_times(sequences: UserSequences, purpose: str) -> None:
-    """Refuse data that is :func:`order_only` with a ``UserError``."""
+def require_times(sequences: UserSequences, purpose: str) -> NDArray[np.float64]:
+    """The times of every interaction; a ``UserError`` for data that is :func:`order_only`."""
     reason = order_only(sequences)
-    if reason is not None:
+    if sequences.times is None or reason is not None:
         raise UserError(
             f"{purpose} needs times, and this data set gives an order alone ({reason}); "
             "use split leave_one_out with ties raw, or a source with timestamps"
         )
+    return sequences.times
 
 
 def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
@@ -114,20 +112,12 @@ def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
 
     The seed is the protocol's; data that gives an order alone is a ``UserError``.
     """
-    require_times(sequences, "shuffling ties")
+    times = require_times(sequences, "shuffling ties")
     chance = np.random.default_rng(seed).random(len(sequences.items))
-    follows = _ties_with_previous(sequences)
+    follows = np.append(False, times[1:] == times[:-1])  # the user and time of the interaction before it
+    follows[sequences.firsts] = False
     group = np.cumsum(~follows)  # the interactions of one user and time share a number
     tied = np.flatnonzero(follows | np.append(follows[1:], False))
     items = sequences.items.copy()
     items[tied] = items[tied[np.lexsort((chance[tied], group[tied]))]]
     return replace(sequences, items=items)
-
-
-def _ties_with_previous(sequences: UserSequences) -> NDArray[np.bool_]:
-    """Does an interaction have the user and the time of the one before it? [interactions]"""
-    if sequences.times is None:
-        return np.zeros(len(sequences.items), dtype=bool)
-    follows = np.concatenate([[False], sequences.times[1:] == sequences.times[:-1]])[: len(sequences.items)]
-    follows[sequences.offsets[:-1][sequences.lengths > 0]] = False
-    return follows

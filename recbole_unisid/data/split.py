@@ -47,8 +47,8 @@ def leave_one_out(sequences: UserSequences, validate: bool = True) -> Split:
     RecBole's ``LS: valid_and_test`` (or ``test_only``) on augmented rows: ``legal_leave_one_num = min(2, rows - 1)``.
     """
     phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
-    first, last, lengths = sequences.offsets[:-1], sequences.offsets[1:] - 1, sequences.lengths
-    phase[first[lengths > 0]] = CONTEXT
+    last, lengths = sequences.offsets[1:] - 1, sequences.lengths
+    phase[sequences.firsts] = CONTEXT
     phase[last[lengths >= 3]] = TEST
     if validate:
         phase[last[lengths >= 4] - 1] = VALID
@@ -67,34 +67,29 @@ def ratio(sequences: UserSequences, shares: Sequence[float], by_user: bool) -> S
     that rounds to nothing gets one row while more than one is left to train.
     """
     parts = np.asarray(shares, dtype=np.float64) / sum(shares)
-    first = np.zeros(len(sequences.items), dtype=bool)
-    first[sequences.offsets[:-1][sequences.lengths > 0]] = True
-    targets = np.flatnonzero(~first)
+    targets = np.delete(np.arange(len(sequences.items)), sequences.firsts)
     if by_user:
-        total = np.maximum(sequences.lengths - 1, 0)
-        place = np.arange(len(first)) - np.repeat(sequences.offsets[:-1], sequences.lengths) - 1
-        place, total, owner = place[targets], total, sequences.users[targets]
+        owner, total = sequences.users[targets], np.maximum(sequences.lengths - 1, 0)
+        place = targets - sequences.offsets[owner] - 1
     else:
-        require_times(sequences, "eval_args: RS with group_by none")
-        assert sequences.times is not None
-        targets = targets[np.argsort(sequences.times[targets], kind="stable")]
-        total, place = np.array([len(targets)]), np.arange(len(targets))
-        owner = np.zeros(len(targets), np.int64)
+        times = require_times(sequences, "eval_args: RS with group_by none")
+        targets = targets[np.argsort(times[targets], kind="stable")]
+        owner, total = np.zeros(len(targets), np.int64), np.array([len(targets)])
+        place = np.arange(len(targets))
     valid, test = (parts[1:, None] * total).astype(np.int64)
     train = total - valid - test
     for held_out, share in ((test, parts[2]), (valid, parts[1])):
         one_more = (train > 1) & (share * total > 0) & (share * total < 1)
         held_out += one_more
         train = train - one_more
-    phase = np.full(len(first), TRAIN, dtype=np.int8)
-    phase[first] = CONTEXT
+    phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
+    phase[sequences.firsts] = CONTEXT
     phase[targets[place >= train[owner]]] = VALID
     phase[targets[place >= (train + valid)[owner]]] = TEST
     words = " : ".join(f"{part:.6g}" for part in parts)
     whose = "each user's" if by_user else "all users'"
-    split = Split(phase, "ratio", f"ratio {words} of {whose} interactions (training, validation, test)")
-    _require_targets(split, (TRAIN, TEST))
-    return split
+    description = f"ratio {words} of {whose} interactions (training, validation, test)"
+    return _with_targets(Split(phase, "ratio", description), (TRAIN, TEST))
 
 
 def random_order(
@@ -113,7 +108,7 @@ def random_order(
     phase[shuffled] = np.maximum(found.phase, TRAIN)
     order = np.lexsort((np.arange(len(phase)), phase, sequences.users))
     phase = phase[order]
-    phase[sequences.offsets[:-1][sequences.lengths > 0]] = CONTEXT
+    phase[sequences.firsts] = CONTEXT
     return order, Split(phase, found.name, f"in random order (seed {seed}), {found.description}")
 
 
@@ -130,27 +125,23 @@ def global_time(sequences: UserSequences, valid_share: float = 0.1, test_share: 
             f"split global_time cannot have valid_share {valid_share} and test_share {test_share}: "
             "both must be above 0 and together below 1"
         )
-    require_times(sequences, "split global_time")
-    assert sequences.times is not None
+    times = require_times(sequences, "split global_time")
     shares = [1 - test_share - valid_share, 1 - test_share]
     # The interaction at this place in time begins the period, and all of its own time come with it.
-    ordered = np.sort(sequences.times)
+    ordered = np.sort(times)
     # Rounded first: 1 - .05 - .15 of ten interactions is 7.999... in floating point.
     places = np.round(np.array(shares) * len(ordered), 6).astype(np.int64)
     valid_from, test_from = ordered[places]
     phase = np.full(len(sequences.items), TRAIN, dtype=np.int8)
-    phase[sequences.times >= valid_from] = VALID
-    phase[sequences.times >= test_from] = TEST
-    first = sequences.offsets[:-1][sequences.lengths > 0]
+    phase[times >= valid_from] = VALID
+    phase[times >= test_from] = TEST
+    first = sequences.firsts
     phase[first] = np.where(phase[first] == TRAIN, CONTEXT, UNUSED)
-    split = Split(
-        phase,
-        "global_time",
+    description = (
         f"global time: validation from {valid_from:.15g} ({valid_share:g} of interactions), "
-        f"test from {test_from:.15g} ({test_share:g})",
+        f"test from {test_from:.15g} ({test_share:g})"
     )
-    _require_targets(split)
-    return split
+    return _with_targets(Split(phase, "global_time", description))
 
 
 def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) -> Split:
@@ -167,9 +158,8 @@ def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) 
     """
     if not 0 < share < 1:
         raise UserError(f"split cold_items cannot have share {share}: it must be between 0 and 1")
-    drawn = np.random.default_rng(seed).permutation(sequences.n_items)[
-        : max(1, round(share * sequences.n_items))
-    ]
+    count = max(1, round(share * sequences.n_items))
+    drawn = np.random.default_rng(seed).permutation(sequences.n_items)[:count]
     cold = np.isin(sequences.items, drawn + 1)
     phase = leave_one_out(sequences).phase
     phase[np.where(phase == TEST, ~cold, cold)] = UNUSED
@@ -179,17 +169,15 @@ def cold_items(sequences: UserSequences, share: float = 0.1, seed: int = 12345) 
     begins = np.flatnonzero(np.diff(owners, prepend=-1))
     phase[trained] = TRAIN
     phase[trained[begins]] = CONTEXT
-    split = Split(
-        phase,
-        "cold_items",
-        f"strict cold items: {len(drawn)} items ({share:g}, seed {seed}) never trained on, "
-        "tested where they are a user's last item",
+    description = (
+        f"strict cold items: {count} items ({share:g}, seed {seed}) never trained on, "
+        "tested where they are a user's last item"
     )
-    _require_targets(split)
-    return split
+    return _with_targets(Split(phase, "cold_items", description))
 
 
-def _require_targets(split: Split, phases: Sequence[int] = (TRAIN, VALID, TEST)) -> None:
+def _with_targets(split: Split, phases: Sequence[int] = (TRAIN, VALID, TEST)) -> Split:
     for phase, name in ((TRAIN, "training"), (VALID, "validation"), (TEST, "test")):
         if phase in phases and not (split.phase == phase).any():
             raise UserError(f"split {split.name} leaves no {name} target in this data: change its shares")
+    return split

@@ -79,10 +79,7 @@ def training_windows(
 
 
 def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_len: int) -> Windows:
-    """The last `max_len` items before each target, as windows that ask for that target alone.
-
-    `targets` are flat positions [cases], none of them a user's first.
-    """
+    """Windows of the last `max_len` items before each of these flat positions [cases], none of them a user's first."""
     user = sequences.owners(targets)
     start = np.maximum(sequences.offsets[user], targets - max_len)
     return Windows(sequences.items, start, targets, targets, user)

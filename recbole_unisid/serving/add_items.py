@@ -11,7 +11,7 @@ import numpy as np
 
 from recbole_unisid.data.columns import column_for, existing_column, field_name, name_in
 from recbole_unisid.data.sources.tables import Table, open_table
-from recbole_unisid.data.sources.values import text_field
+from recbole_unisid.data.sources.values import text_in
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import is_reference
@@ -153,9 +153,7 @@ def _item_table(table: Table, recipe: TextRecipe, columns: Mapping[str, str], id
         name = name_in(row.get(key))
         ids.append(name if isinstance(name, str) else "")
         for field, column in kept.items():
-            value = row.get(column)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            cells[field].append(text_field(str(value) if number else value))
+            cells[field].append(text_in(row.get(column)))
     for reason, count in counts.items():
         if reason != "lines" and count > 0:
             raise UserError(

@@ -56,10 +56,7 @@ def bar_of_bytes(total: int | None, name: str, progress: bool, initial: int = 0)
 
 @contextmanager
 def unpacked(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
-    """A file as a stream of bytes, gzip unpacked, and a function that moves the bar to where it is read.
-
-    A file that cannot be read, or whose gzip data is cut off or damaged, is a ``UserError``.
-    """
+    """A file as bytes, gzip unpacked, and what moves the bar; a ``UserError`` where it is damaged or unreadable."""
     unpack: Any = igzip.IGzipFile
     try:
         with path.open("rb") as raw, bar_of_bytes(path.stat().st_size, path.name, progress) as bar:

@@ -174,9 +174,8 @@ def _fetch_checked(url: str, part: Path, expected_sha256: str | None, progress: 
             part.unlink(missing_ok=True)
         if not resumed:
             raise _MirrorError(trouble)
-        _fetch_checked(
-            url, part, expected_sha256, progress
-        )  # its beginning may have been another mirror's file
+        # Its beginning may have been another mirror's file.
+        _fetch_checked(url, part, expected_sha256, progress)
 
 
 def _fetch_whole(url: str, part: Path, progress: bool) -> None:
@@ -187,6 +186,8 @@ def _fetch_whole(url: str, part: Path, progress: bool) -> None:
             _fetch_rest(url, part, progress)
             return
         except urllib.error.HTTPError as error:
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # all of it is there, or more than this mirror has: the check will tell
             raise _MirrorError(f"HTTP {error.code} {error.reason}") from error
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             # A mirror that still sends something is asked again; one that is silent is left.
@@ -201,16 +202,8 @@ def _fetch_rest(url: str, part: Path, progress: bool) -> None:
     headers = {"User-Agent": "recbole-unisid", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SECONDS
-        )
-    except urllib.error.HTTPError as error:
-        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        error.close()  # all of it is there, or more than this mirror has: the check will tell
-        return
-    with response:
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
         total = response.headers.get("Content-Length", "")
         if response.status == http.client.PARTIAL_CONTENT:
             span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")

@@ -163,6 +163,12 @@ def numbers_in(cells: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(found, pa.float64())])
 
 
+def text_in(cell: object) -> str:
+    """A cell as clean text; numbers are written out."""
+    number = isinstance(cell, (int, float)) and not isinstance(cell, bool)
+    return text_field(str(cell) if number else cell)
+
+
 _CURRENCY = re.compile(r"[$€£¥]|[A-Z]{3}|kr|zł|Kč")
 
 
