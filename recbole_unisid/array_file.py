@@ -23,10 +23,7 @@ class DamagedFileError(ValueError):
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = None) -> None:
-    """Write arrays, their types and shapes, and what is to be known `about` them (JSON-like), atomically.
-
-    A SHA-256 of everything stands in the file's metadata; :func:`load_arrays` checks it.
-    """
+    """Write arrays, what is to be known `about` them (JSON-like), and a SHA-256 of both, atomically."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(about, ensure_ascii=False)
     with write_atomically(path) as part:
@@ -34,10 +31,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = Non
 
 
 def load_arrays(path: Path) -> tuple[Arrays, Any]:
-    """Read the arrays that :func:`save_arrays` wrote, and what it was told about them.
-
-    Raises DamagedFileError: the file is not exactly what was written.
-    """
+    """Read what :func:`save_arrays` wrote; :class:`DamagedFileError` where the file is not exactly that."""
     content = Path(path).read_bytes()
     try:
         arrays = load(content)

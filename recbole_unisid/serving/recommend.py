@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from tabulate import tabulate
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.notes import MODEL_NOTES
 from recbole_unisid.serving.loaded import LoadedRun
-from recbole_unisid.serving.recommender import ItemRecommender, RecommenderError
+from recbole_unisid.serving.recommender import ItemRecommender, RecommenderError, best_items
 from recbole_unisid.serving.requests import Request
 
 #: What becomes of items that the history has: ``filter`` leaves them out, ``keep`` ranks them too.
@@ -80,14 +81,6 @@ def recommend(
         found = zip(best.tolist(), row[best].tolist(), why, told, strict=True)
         lists.append([Recommendation(*one) for one in found])
     return lists
-
-
-def best_items(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """At most `k` places of the highest of some scores, equal ones in order; -inf is never among them."""
-    least = np.partition(scores, len(scores) - k)[len(scores) - k]
-    candidates = np.flatnonzero((scores >= least) & (scores > -np.inf))
-    order = np.lexsort((candidates, -scores[candidates]))
-    return candidates[order[:k]]
 
 
 def nearest_in_history(
@@ -204,7 +197,6 @@ class RunRecommender(ItemRecommender):
         super().__init__(loaded.item_ids[1:], loaded.titles[1:], codes)
         self._loaded = loaded
         self._lock = Lock()  # RecBole's models keep state between calls
-        self._units: NDArray[np.float32] | None = None
 
     def _best(
         self, histories: Sequence[NDArray[np.int64]], count: int
@@ -217,12 +209,14 @@ class RunRecommender(ItemRecommender):
             row[: len(best)] = best
         return np.take_along_axis(scores, np.maximum(rows, 0), axis=1), rows
 
+    @cached_property
+    def _units(self) -> NDArray[np.float32]:
+        vectors = self._loaded.item_vectors
+        if vectors is None:
+            model = self._loaded.config["model"]
+            raise RecommenderError(f"{model} has no item vectors, and so no similar items.")
+        return _unit(vectors[1:])
+
     def _cosines(self, row: int) -> NDArray[np.float32]:
-        if self._units is None:
-            vectors = self._loaded.item_vectors
-            if vectors is None:
-                model = self._loaded.config["model"]
-                raise RecommenderError(f"{model} has no item vectors, and so no similar items.")
-            self._units = _unit(vectors[1:])
         cosines: NDArray[np.float32] = self._units @ self._units[row]
         return cosines

@@ -19,12 +19,16 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["ItemRecommender", "Recommendation", "Recommender", "RecommenderError"]
+
+#: Rows of the catalogue; scores, or coordinates of vectors.
+Rows: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float32]
 
 #: Version of the folder's layout that this file reads.
 SCHEMA = 1
@@ -35,6 +39,7 @@ _KEYS = {
     *("levels", "max_length", "index", "encoder", "versions", "files"),
 }
 _LARGEST_MANIFEST = 1 << 20
+_DTYPES: dict[str, Any] = {"F32": np.float32, "I64": np.int64}
 #: Items that a search looks at closely; a text that matches more is too short to rank them all.
 _LOOKED_AT = 1000
 
@@ -44,16 +49,12 @@ class RecommenderError(ValueError):
 
 
 class Recommendation(NamedTuple):
-    """One item of an answer.
+    """One item of an answer."""
 
-    Its name in the data set; its title, or its name where it has none; its tokens, coarse to fine, where the model has
-    them; and its score: higher is better within one answer, 0 where nothing was scored.
-    """
-
-    id: str
-    title: str
-    codes: tuple[int, ...]
-    score: float = 0.0
+    id: str  # its name in the data set
+    title: str  # or its name where it has none
+    codes: tuple[int, ...]  # its tokens, coarse to fine, where the model has them
+    score: float = 0.0  # higher is better within one answer; 0 where nothing was scored
 
 
 class ItemRecommender:
@@ -108,9 +109,7 @@ class ItemRecommender:
         """The items whose vectors point most nearly the same way (cosine), best first, without the item."""
         row, wanted = self._row(item), self._wanted(k)
         cosines = self._cosines(row)  # [items]
-        count = min(len(self), wanted + 1)
-        least = np.partition(cosines, len(cosines) - count)[len(cosines) - count]
-        best = np.flatnonzero(cosines >= least)  # all of a tie: the order of the catalogue cuts it
+        best = best_items(cosines, min(len(self), wanted + 1))
         return self._listed(cosines[best], best, frozenset([row]), wanted)
 
     def search(self, text: str, limit: int = 20) -> list[Recommendation]:
@@ -145,13 +144,11 @@ class ItemRecommender:
         """An item by its name; a :class:`RecommenderError` where there is none."""
         return self._item(self._row(name))
 
-    def _best(
-        self, histories: Sequence[NDArray[np.int64]], count: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _best(self, histories: Sequence[Rows], count: int) -> tuple[Floats, Rows]:
         """Scores and rows of the best items of each history, both [histories, count]; row -1 is none."""
         raise NotImplementedError
 
-    def _cosines(self, row: int) -> NDArray[np.float32]:
+    def _cosines(self, row: int) -> Floats:
         """Cosine of one item's vector with all, shape [items]."""
         raise NotImplementedError
 
@@ -165,13 +162,10 @@ class ItemRecommender:
             raise RecommenderError(f"no item {_short(item)} in the catalogue; search() finds names by title.")
         return row
 
-    def _history(self, history: Sequence[str]) -> NDArray[np.int64]:
+    def _history(self, history: Sequence[str]) -> Rows:
         if isinstance(history, str) or len(history) == 0:
             raise RecommenderError("a history is a list of item names, oldest first, and holds at least one.")
-        try:
-            return np.array([self._rows[item] for item in history], dtype=np.int64)
-        except (KeyError, TypeError):  # the first that is none is named
-            return np.array([self._row(item) for item in history], dtype=np.int64)
+        return np.array([self._row(item) for item in history], dtype=np.int64)
 
     def _wanted(self, k: int) -> int:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
@@ -179,12 +173,20 @@ class ItemRecommender:
         return min(int(k), len(self))
 
     def _listed(
-        self, scores: NDArray[np.float32], rows: NDArray[np.int64], left_out: frozenset[int], wanted: int
+        self, scores: Floats, rows: Rows, left_out: frozenset[int], wanted: int
     ) -> list[Recommendation]:
         order = np.lexsort((rows, -scores))
         pairs = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
         kept = ((row, score) for row, score in pairs if row >= 0 and row not in left_out)
         return [self._item(row, score) for row, score in itertools.islice(kept, wanted)]
+
+
+def best_items(scores: Floats, k: int) -> Rows:
+    """At most `k` places of the highest of some scores, equal ones in order; -inf is never among them."""
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    candidates = np.flatnonzero((scores >= least) & (scores > -np.inf))
+    order = np.lexsort((candidates, -scores[candidates]))
+    return candidates[order[:k]]
 
 
 class Recommender(ItemRecommender):
@@ -200,7 +202,7 @@ class Recommender(ItemRecommender):
         self.manifest = _read_manifest(folder)
         items, tensors = _read_items(folder / ITEMS), _read_tensors(folder / VECTORS)
         super().__init__(items["ids"], items["titles"], tensors.get("codes"))
-        self.vectors: NDArray[np.float32] = tensors["vectors"]
+        self.vectors: Floats = tensors["vectors"]
         terms = self.manifest.get("terms")
         self._added = None if terms is None else _AddedScores(folder, terms, tensors, self.vectors)
         text_width = 0 if self._added is None else self._added.text_width
@@ -231,7 +233,7 @@ class Recommender(ItemRecommender):
         if not (agree and np.isfinite(states).all()):
             raise RecommenderError(f"the files of {folder} do not belong together; export the run anew.")
 
-    def states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+    def states(self, histories: Sequence[Rows]) -> Floats:
         """Encode histories of rows of the catalogue, oldest first, to states [histories, width]."""
         recent = [history[-self.max_length :] for history in histories]
         lengths = np.array([len(history) for history in recent], dtype=np.int64)
@@ -239,16 +241,14 @@ class Recommender(ItemRecommender):
         for number, history in enumerate(recent):
             inputs[number, : len(history)] = self._model_vectors[history]  # padding on the right
         found = self._encoder.run(["states"], {"vectors": inputs, "lengths": lengths})
-        states: NDArray[np.float32] = found[0]
+        states: Floats = found[0]
         if self._added is None or not self._added.text_width:
             return states
         return np.concatenate([states, self._added.text_states(recent)], axis=1)
 
-    def _best(
-        self, histories: Sequence[NDArray[np.int64]], count: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _best(self, histories: Sequence[Rows], count: int) -> tuple[Floats, Rows]:
         states = np.ascontiguousarray(self.states(histories))
-        added = [] if self._added is None else self._added.of([h[-self.max_length :] for h in histories])
+        added = [] if self._added is None else [self._added.of(h[-self.max_length :]) for h in histories]
         # Whatever loses may push an item out of the first places: so many more are looked up.
         further = max((int((values < 0).sum()) for _, values in added), default=0)
         asked = min(len(self), count + further)
@@ -274,8 +274,8 @@ class Recommender(ItemRecommender):
             return library.SearchParametersIVF(nprobe=about["probes"])
         return None
 
-    def _cosines(self, row: int) -> NDArray[np.float32]:
-        products: NDArray[np.float32] = self._model_vectors @ self._model_vectors[row]
+    def _cosines(self, row: int) -> Floats:
+        products: Floats = self._model_vectors @ self._model_vectors[row]
         products *= self._inverse_norms * self._inverse_norms[row]
         return products
 
@@ -285,8 +285,8 @@ class _Links(NamedTuple):
 
     rate: float
     starts: NDArray[np.int64]
-    items: NDArray[np.int64]
-    values: NDArray[np.float32]
+    items: Rows
+    values: Floats
 
     def sound(self, rows: int) -> bool:
         """Whether it links `rows` items."""
@@ -304,11 +304,7 @@ class _AddedScores:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        terms: dict[str, Any],
-        tensors: dict[str, NDArray[Any]],
-        vectors: NDArray[np.float32],
+        self, folder: Path, terms: dict[str, Any], tensors: dict[str, NDArray[Any]], vectors: Floats
     ) -> None:
         try:
             self.text_width, self._text_rate = int(terms["text"]["width"]), float(terms["text"]["rate"])
@@ -326,20 +322,15 @@ class _AddedScores:
         if not whole:
             raise RecommenderError(f"{folder} has score terms that are damaged; export the run anew.")
 
-    def text_states(self, histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+    def text_states(self, histories: Sequence[Rows]) -> Floats:
         """The text of histories, the later an item the more it counts, [histories, text_width]."""
         units = [self._text[rows] / self._gain[rows, None] for rows in histories]
         parts = [_faded(len(rows), self._text_rate) @ rows for rows in units]
         return np.stack(parts).astype(np.float32)
 
-    def of(
-        self, histories: Sequence[NDArray[np.int64]]
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Of each history the items whose score changes, each once, and by how much."""
-        return [self._of(history) for history in histories]
-
-    def _of(self, history: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        items: list[NDArray[np.int64]] = []
+    def of(self, history: Rows) -> tuple[Rows, Floats]:
+        """Items whose score changes, each once, and by how much."""
+        items: list[Rows] = []
         values: list[NDArray[Any]] = []
         for rate, weight in self._seen:
             once = np.unique(history) if rate == 1 else history
@@ -450,32 +441,25 @@ def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors as they lie in the file, mapped into memory: several processes share them."""
     from safetensors import SafetensorError, safe_open
 
-    kinds: dict[str, tuple[str, Any, int]] = {
-        "vectors": ("F32", np.float32, 2),
-        "codes": ("I64", np.int64, 2),
-    }
-    kinds["text_gain"] = ("F32", np.float32, 1)
+    kinds = {"vectors": ("F32", 2), "codes": ("I64", 2), "text_gain": ("F32", 1)}
     for name in ("transitions", "neighbours"):
-        number = ("I64", np.int64, 1)
-        kinds |= {f"{name}.starts": number, f"{name}.items": number, f"{name}.values": ("F32", np.float32, 1)}
+        kinds |= {f"{name}.starts": ("I64", 1), f"{name}.items": ("I64", 1), f"{name}.values": ("F32", 1)}
     try:
-        with safe_open(path, framework="numpy") as tensors:  # checks sizes and places
-            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
-            found = {name: (one.get_dtype(), one.get_shape()) for name, one in slices.items()}
+        safe_open(path, framework="numpy")  # checks sizes and places
     except (SafetensorError, ValueError, KeyError) as error:
         raise RecommenderError(f"{path} is no safetensors file ({error}).") from None
-    if not {"vectors"} <= set(found) <= set(kinds) or any(
-        (kind, len(shape)) != kinds[name][::2] for name, (kind, shape) in found.items()
-    ):
-        raise RecommenderError(f"{path} holds other tensors than an export does; export the run anew.")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    found = {name: (tensor["dtype"], len(tensor["shape"])) for name, tensor in header.items()}
+    if "vectors" not in found or not found.items() <= kinds.items():
+        raise RecommenderError(f"{path} holds other tensors than an export does; export the run anew.")
     mapped: dict[str, NDArray[Any]] = {}
-    for name, (_, shape) in found.items():
-        start = 8 + length + header[name]["data_offsets"][0]
+    for name, tensor in header.items():
+        kind, start = _DTYPES[tensor["dtype"]], 8 + length + tensor["data_offsets"][0]
         # A memmap itself is slow to take rows of.
-        mapped[name] = np.asarray(np.memmap(path, kinds[name][1], "r", start, tuple(shape)))
+        mapped[name] = np.asarray(np.memmap(path, kind, "r", start, tuple(tensor["shape"])))
     if not all(np.isfinite(tensor).all() for tensor in mapped.values()):
         raise RecommenderError(f"{path} has vectors that are not finite; export the run anew.")
     return mapped

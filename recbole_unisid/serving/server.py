@@ -12,6 +12,7 @@ import contextlib
 import heapq
 import logging
 import multiprocessing
+import resource
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -156,10 +157,6 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
 
 def _open_files() -> int:
     """Files that this process may have open at once, after asking for as many as it may ask for."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 512
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if most == resource.RLIM_INFINITY else min(most, 1 << 16)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

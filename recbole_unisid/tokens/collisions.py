@@ -146,10 +146,7 @@ def taken_codes(codes: NDArray[np.int64]) -> Taken:
 def free_tuple(
     latent: Tensor, codebooks: Sequence[Tensor], distances: Sequence[str], taken: Taken
 ) -> list[int]:
-    """The nearest prefix with a free last code, and the best of its free codes; both are then taken.
-
-    Raises UserError: when every tuple is taken.
-    """
+    """The nearest prefix with a free last code, and the best of its free codes; ``UserError`` where none is free."""
     for prefix, residual in _prefixes_by_fit(latent, codebooks[:-1], distances[:-1]):
         used = taken.setdefault(prefix, set())
         if len(used) < len(codebooks[-1]):

@@ -50,13 +50,11 @@ def level_health(
     codes: NDArray[np.int64], codebook_sizes: Sequence[int], distances: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Size, distance, codes used and perplexity of every level."""
-    levels = []
-    for level, (size, distance) in enumerate(zip(codebook_sizes, distances, strict=True)):
-        used, perplexity = code_usage(codes[:, level], size)
-        levels.append(
-            {"size": size, "distance": distance, "used": used, "dead": size - used, "perplexity": perplexity}
-        )
-    return levels
+    usage = [code_usage(column, size) for column, size in zip(codes.T, codebook_sizes, strict=True)]
+    return [
+        {"size": size, "distance": distance, "used": used, "dead": size - used, "perplexity": perplexity}
+        for size, distance, (used, perplexity) in zip(codebook_sizes, distances, usage, strict=True)
+    ]
 
 
 #: Codes with fewer items each than so many, on average, are hardly shared.

@@ -127,10 +127,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def replace_dead(self, inputs: Tensor, generator: torch.Generator, weights: Tensor | None = None) -> int:
-        """Put inputs [n, width] drawn at random, by weights [n] or evenly, in the place of codes hardly used; how many.
-
-        The generator is one on the CPU.
-        """
+        """Put inputs [n, width], drawn by weights [n] or evenly on the CPU, in place of codes hardly used; how many."""
         dead = torch.nonzero(self.counts < self.dead_below)[:, 0]
         if not len(dead):
             return 0

@@ -57,15 +57,9 @@ class Rqvae(Tokenizer):
         self.latent_width, self.hidden = latent_width, tuple(hidden)
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.commitment = commitment
-        self.quantiser_options: dict[str, Any] = {
-            "learning": learning,
-            "estimator": estimator,
-            "code_length": code_length,
-            "decay": decay,
-            "dead_below": dead_below,
-        }
-        # Built once to refuse bad settings before any work.
-        self.quantiser = self._build_quantiser()
+        # Built here too, so that bad settings are refused before any work.
+        how = learning, estimator, code_length, decay, dead_below
+        self.quantiser = ResidualQuantiser(latent_width, self.codebook_sizes, self.distances, *how, seed=seed)
         self.encoder, self.decoder = nn.Sequential(), nn.Sequential()
 
     @classmethod
@@ -90,7 +84,7 @@ class Rqvae(Tokenizer):
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "commitment": self.commitment,
-            **self.quantiser_options,
+            **self.quantiser.options,
         }
 
     def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,7 +111,9 @@ class Rqvae(Tokenizer):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
                 nn.init.zeros_(layer.bias)
-        self.quantiser = self._build_quantiser().train()
+        self.quantiser = ResidualQuantiser(
+            self.latent_width, self.codebook_sizes, self.distances, seed=self.seed, **self.quantiser.options
+        )
         inputs = torch.from_numpy(vectors - self.mean)  # [items, width]
         modules = nn.ModuleList([self.encoder, self.decoder, self.quantiser])
         trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
@@ -139,11 +135,6 @@ class Rqvae(Tokenizer):
         with torch.no_grad():
             latents: NDArray[np.float32] = self.encoder(torch.from_numpy(vectors - self.mean)).numpy()
         return latents
-
-    def _build_quantiser(self) -> ResidualQuantiser:
-        return ResidualQuantiser(
-            self.latent_width, self.codebook_sizes, self.distances, seed=self.seed, **self.quantiser_options
-        )
 
     def _networks(self) -> nn.ModuleDict:
         return nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder})

@@ -145,8 +145,7 @@ def _resolved_codes(
     codes = tokenizer.item_codes(vectors, item_ids)
     codes, changes = resolve_collisions(strategy, codes, vectors, tokenizer)
     if path is not None:
-        about = {"suffix_size": changes.get("suffix_size", 0), "changes": changes}
-        save_arrays(path, {"codes": codes}, about)
+        save_arrays(path, {"codes": codes}, {"changes": changes})
     return codes, changes
 
 

@@ -156,10 +156,7 @@ class Tokenizer(ABC):
 
 
 def check_vectors(vectors: NDArray[Any], width: int | None = None) -> NDArray[np.float32]:
-    """Vectors as contiguous float32 [n, width].
-
-    Raises UserError: when they are none, not finite, not two-dimensional, or not as wide as asked.
-    """
+    """Vectors as contiguous float32 [n, width]; a ``UserError`` where they are none, not finite or not so wide."""
     checked = np.ascontiguousarray(vectors, dtype=np.float32)
     if checked.ndim != 2 or not checked.size:
         raise UserError(
