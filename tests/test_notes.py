@@ -10,8 +10,9 @@ import pytest
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.evaluation.notes import METRIC_NOTES, MODEL_NOTES
+from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.markup import tag
-from recbole_unisid.report.page import write_report
+from recbole_unisid.report.page import draw_page
 from recbole_unisid.report.tables import summary_table
 
 QUICK = {"epochs": 1, "show_progress": False, "use_gpu": False, "MAX_ITEM_LIST_LENGTH": 10}
@@ -45,10 +46,8 @@ def test_notes_stand_beside_the_figures(
     plain = recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
     assert "note: R" not in summary_table(plain)
     assert "RecBole's own" not in summary_table(plain)
-    write_report([plain["run_dir"]], Path("plain.html"))
-    assert (
-        "RecBole" not in Path("plain.html").read_text(encoding="utf-8").partition("Protocol and command")[0]
-    )
+    page = draw_page(gather_report([plain["run_dir"]]))
+    assert "RecBole" not in page.partition("Protocol and command")[0]
 
 
 def test_repeated_targets_are_counted_and_noted(in_empty_folder: Path) -> None:
@@ -68,8 +67,7 @@ def test_repeated_targets_are_counted_and_noted(in_empty_folder: Path) -> None:
     assert result["repeated_targets"] == pytest.approx(share)
     said = f"{share:.1%} of the test targets are items that the user had before"
     assert said in summary_table(result)
-    write_report([result["run_dir"]], Path("page.html"))
-    assert said in Path("page.html").read_text(encoding="utf-8")
+    assert said in draw_page(gather_report([result["run_dir"]]))
 
 
 def test_lists_of_bert4rec_say_what_they_leave_out(

@@ -13,6 +13,7 @@ from chromium import OUTSIDE, set_screen, start_chromium
 from PIL import Image
 from report_material import Material
 
+from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.markup import clean_text
 from recbole_unisid.report.page import write_report
 
@@ -103,8 +104,7 @@ def material(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(material, tmp_path_factory):
-    page = material.root / "report.html"
-    write_report(material.write_runs(), page)
+    page = write_report(gather_report(material.write_runs()), material.root)
     found = Browser(page, tmp_path_factory.mktemp("profile"))
     yield found
     found.driver.quit()

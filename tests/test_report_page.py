@@ -126,8 +126,7 @@ def test_same_runs_same_page(runs, page):
 def test_a_run_alone_and_without_tokens_or_examples(tmp_path):
     material = Material(tmp_path, examples=False)
     folder = material.write_run("ItemID", 1, 0.1, tokens=False)
-    write_report([folder], tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
+    page = write_report(gather_report([folder]), tmp_path).read_text()
     assert "No model here has tokens" in page
     assert "kept no examples" in page
     assert 'id="token-data"' not in page
@@ -185,7 +184,7 @@ def test_unfinished_damaged_and_mixed_runs_are_refused_in_one_line(tmp_path):
 
     def refused(match, *folders):
         with pytest.raises(UserError, match=match) as caught:
-            write_report(folders, tmp_path / "report.html")
+            write_report(gather_report(folders), tmp_path)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "report.html").exists()
 

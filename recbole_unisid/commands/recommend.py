@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,8 @@ def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
     k, seen = whole_number(options, "k", 1) or 10, options.get("seen", "filter")
     write = as_table if kind == "table" else as_json_line
     size = max(1, min(_ROWS, _SCORES // (run.n_items + 1)))
-    for batch in _batches(_requests(run, options), size):
+    requests = _requests(run, options)
+    while batch := list(islice(requests, size)):
         lists = recommend(run, [request.history for request in batch], k, seen, explain="explain" in options)
         for request, found in zip(batch, lists, strict=True):
             print(write(run, request, found))
@@ -93,9 +94,3 @@ def _requests(run: LoadedRun, options: Mapping[str, str]) -> Iterator[Request]:
                 yield from requests.of_lines(lines, options["file"])
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{options['file']} cannot be read as text ({error}).") from None
-
-
-def _batches(requests: Iterable[Request], size: int) -> Iterator[list[Request]]:
-    source = iter(requests)
-    while batch := list(islice(source, size)):
-        yield batch

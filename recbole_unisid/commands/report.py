@@ -7,11 +7,10 @@ from pathlib import Path
 
 from recbole_unisid.commands.options import known_options
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import write_text
 from recbole_unisid.report.gather import gather_report
-from recbole_unisid.report.page import draw_page
+from recbole_unisid.report.page import write_report
 from recbole_unisid.report.run_files import find_runs
-from recbole_unisid.report.tables import to_latex, write_leaderboard
+from recbole_unisid.report.tables import to_latex
 
 HELP = """\
 usage: recbole-unisid report RUN [RUN ...] [--to=DIR] [--reference=MODEL] [--item_file=F] [--latex]
@@ -35,11 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             "report needs the folders of finished runs, such as runs/ml-100k (see report --help)."
         )
-    target = Path(options.get("to", "."))
     report = gather_report(runs, options.get("reference"), options.get("item_file"))
-    write_text(target / "report.html", draw_page(report))
-    write_leaderboard(report.board, target)
+    page = write_report(report, Path(options.get("to", ".")))
     if "latex" in options:
         print(to_latex(report.board))
-    print(f"-> {target / 'report.html'}")
+    print(f"-> {page}")
     return 0

@@ -19,7 +19,7 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, Split
 from recbole_unisid.data.windows import history_windows
 from recbole_unisid.evaluation.candidates import seen_pairs
-from recbole_unisid.evaluation.metrics import metrics_from_ranks, per_user_metric
+from recbole_unisid.evaluation.metrics import per_user_metric, protocol_metrics
 from recbole_unisid.evaluation.ranks import ranks_from_scores
 from recbole_unisid.models.rules import FadingTransitions, UnitText, ring_terms
 
@@ -77,10 +77,7 @@ def _comes_first(
 
 def control_metrics(ranks: ControlRanks) -> dict[str, dict[str, dict[str, float]]]:
     """Means over cases by control, then candidate set, then metric: ``controls`` of ``result.json``."""
-    return {
-        name: {candidates: metrics_from_ranks(values) for candidates, values in sets.items()}
-        for name, sets in ranks.items()
-    }
+    return {name: protocol_metrics(sets) for name, sets in ranks.items()}
 
 
 def order_leak(ranks: ControlRanks) -> str | None:

@@ -25,9 +25,7 @@ class FoldedItems:
     codes: Tensor  # int64 [n_items + 1, levels]; no levels where items have no semantic part
     tables: tuple[Tensor, ...]  # [codes of the level, width] each
     ids: Tensor | None  # [n_items + 1, id width]; None where items have no ID part
-    lift: Tensor | None = (
-        None  # [width, id width], through which IDs are added; None where they are concatenated
-    )
+    lift: Tensor | None = None  # [width, id width], through which IDs are added; None: they are concatenated
 
     @property
     def n_items(self) -> int:
@@ -46,15 +44,6 @@ class FoldedItems:
         if self.lift is not None:
             return parts[0] + parts[1] @ self.lift.T
         return torch.cat(parts, dim=1)
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Count what is kept: ``tables``, ``ids`` (no padding) and ``lift``, all numbers; ``codes``, integers."""
-        return {
-            "tables": sum(table.numel() for table in self.tables),
-            "ids": 0 if self.ids is None else self.n_items * self.ids.shape[1],
-            "lift": 0 if self.lift is None else self.lift.numel(),
-            "codes": self.n_items * self.codes.shape[1],
-        }
 
     def state(self) -> dict[str, Tensor]:
         """All tensors by name, ready for a safetensors file."""
@@ -82,7 +71,7 @@ class FoldedItems:
 
 
 def folded_counts(items: ItemRepresentation) -> dict[str, int]:
-    """What :meth:`FoldedItems.parameter_counts` would say, from the shapes alone."""
+    """Count the numbers that :class:`FoldedItems` keeps, the integers of ``codes`` apart, from the shapes alone."""
     part = PartCounts(0, 0, 0) if items.semantic is None else items.semantic.counts(items.n_items)
     lift = 0 if items.lift is None else items.lift.weight.numel()
     ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim

@@ -169,7 +169,9 @@ class JointTokens(SemanticPart):
         """See :class:`SemanticPart`; the vectors have a gradient to the encoder."""
         texts = self.vectors[distinct]
         latents = self.encoder(texts)  # [m, width]
-        occurrences = torch.stack([self._occurrences(place, len(distinct), padding) for place in places])
+        counts = [torch.bincount(place, minlength=len(distinct)) for place in places]
+        occurrences = torch.stack(counts).to(self.vectors)  # [roles, m]
+        occurrences[:, 0] = padding if self.options.padding else 0
         counted = occurrences.clone()  # [roles, m]: how much each item counts in the losses
         if self.options.losses == "inputs":
             counted[1:] = 0
@@ -183,12 +185,6 @@ class JointTokens(SemanticPart):
             vectors, loss = self._call(texts, latents, occurrences.sum(0), counted.sum(0))
             by_role, losses = [vectors[place] for place in places], [loss]
         return by_role, self.options.weight * torch.stack(losses).sum() / counted.sum()
-
-    def _occurrences(self, place: Tensor, m: int, padding: int) -> Tensor:
-        """How often each distinct item occurs in a role, shape [m]; padding as often as it is said to."""
-        times = torch.bincount(place, minlength=m).to(self.vectors)
-        times[0] = padding if self.options.padding else 0
-        return times
 
     def _call(self, texts: Tensor, latents: Tensor, times: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
         """Quantise the items that occur and learn from them; texts are [m, text width], latents [m, width].

@@ -20,14 +20,9 @@ class TrieLevel:
     parent: torch.Tensor  # [children]: where from
 
     def children(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """List the children of some nodes, as many columns as the largest family needs.
+        """List the children of some nodes and which of them there are, both [*nodes, most children of any].
 
-        Returns
-        -------
-        children : Tensor of int64, shape [*nodes, most children]
-            Child 0 where a node has fewer.
-        real : Tensor of bool, the same shape
-            Which of them there are.
+        Child 0 stands where a node has fewer.
         """
         first = self.start[nodes]
         count = self.start[nodes + 1] - first

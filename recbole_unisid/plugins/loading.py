@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import os
+import pkgutil
 import re
 import sys
 import traceback
@@ -93,8 +94,7 @@ def named_class(setting: str, name: str, known: Mapping[str, str]) -> type[Any]:
         raise UserError(
             f"{setting}={name!r} is none of {', '.join(known)}, nor module:Class of your own.{near}"
         )
-    module, _, kind = known[name].partition(":")
-    found: type[Any] = getattr(importlib.import_module(module), kind)
+    found: type[Any] = pkgutil.resolve_name(known[name])
     return found
 
 

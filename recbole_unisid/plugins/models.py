@@ -42,10 +42,8 @@ def check_transformer(name: str, transformer: Any, width: int, max_len: int) -> 
         if tried is not transformer:
             _check_gradient(said, tried.train(), items)
             _check_independence(said, tried, items, others)
-        try:
-            _check_independence(said, tried.eval(), items, others)
-        finally:
-            tried.train(mode)
+        _check_independence(said, tried.eval(), items, others)
+        tried.train(mode)
 
 
 def check_loss(name: str, loss: Any) -> None:
@@ -78,10 +76,8 @@ def check_scores(name: str, model: Any, batch: Any, flat: bool, sampled: bool) -
     few, training = batch[:2], model.training
     shape: tuple[int, ...] = (len(few),) if method == "predict" else (len(few), model.n_items)
     with draws_put_back(), torch.no_grad():
-        try:
-            scores = _tried(f"'{name}': {method} fails", getattr(model.eval(), method), few)
-        finally:
-            model.train(training)
+        scores = _tried(f"'{name}': {method} fails", getattr(model.eval(), method), few)
+        model.train(training)
     if flat and isinstance(scores, torch.Tensor) and scores.shape == (len(few) * model.n_items,):
         scores = scores.view(len(few), model.n_items)
     if not isinstance(scores, torch.Tensor) or scores.shape != shape:

@@ -62,8 +62,7 @@ def _said(value: Any, home: str, seen: set[int]) -> Any:
         if value.__module__ != home or id(value) in seen:
             return f"{value.__module__}.{value.__qualname__}"
         seen.add(id(value))
-        parts = _members(value) if isinstance(value, type) else _parts(value)
-        return [[key, _said(part, home, seen)] for key, part in sorted(parts.items())]
+        return [[key, _said(part, home, seen)] for key, part in sorted(_parts(value).items())]
     if isinstance(value, CodeType):
         names = [value.co_names, value.co_varnames, value.co_freevars]
         return [value.co_code.hex(), _said([*names, value.co_consts], home, seen)]
@@ -78,20 +77,16 @@ def _said(value: Any, home: str, seen: set[int]) -> Any:
     return _said(type(value), home, seen)  # what is printed of it may be its address
 
 
-def _members(kind: type[Any]) -> dict[str, Any]:
-    own = {key: value for key, value in vars(kind).items() if key not in _BOOKKEEPING}
-    return own | {"(bases)": kind.__bases__}
-
-
-def _parts(function: FunctionType) -> dict[str, Any]:
-    """Code, default arguments, and what the code names: of its module, and of a function around it."""
-    named = {
-        name: function.__globals__[name] for name in _names(function.__code__) & set(function.__globals__)
-    }
-    cells = [cell for cell in function.__closure__ or () if cell != type(cell)()]  # one may be empty still
+def _parts(value: type[Any] | FunctionType) -> dict[str, Any]:
+    """A class's members; a function's code, default arguments, and what the code names of its module or around it."""
+    if isinstance(value, type):
+        own = {key: part for key, part in vars(value).items() if key not in _BOOKKEEPING}
+        return own | {"(bases)": value.__bases__}
+    code, module = value.__code__, value.__globals__
+    named = {name: module[name] for name in _names(code) & module.keys()}
+    cells = [cell for cell in value.__closure__ or () if cell != type(cell)()]  # one may be empty still
     held = [cell.cell_contents for cell in cells]
-    whole = {"(code)": function.__code__, "(defaults)": [function.__defaults__, function.__kwdefaults__]}
-    return named | whole | {"(held)": held}
+    return named | {"(code)": code, "(defaults)": [value.__defaults__, value.__kwdefaults__], "(held)": held}
 
 
 def _names(code: CodeType) -> set[str]:

@@ -146,27 +146,25 @@ class RankCollector(Collector):
         if not one_each or any(map(self.register.need, others)):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
+        longest, targets = max(self.topk), positive_i.to(scores_tensor.device)
         if self.own_model and not self.register.need("rec.items"):
             ranks = found.get("full_unfiltered")
             if ranks is None:
                 listed = None if self.lister is None else self.lister.listed
-                targets = positive_i.to(scores_tensor.device)
                 ranks = ranks_from_scores(scores_tensor, targets, listed=listed)["full_unfiltered"]
             # Hits from ranks by comparison: no top-k, and ties count against the model.
-            hit = (
-                torch.from_numpy(ranks)[:, None] == torch.arange(1, max(self.topk) + 1)
-            ).int()  # [batch, k]
-            self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
-            return
-        listed = min(max(self.topk), scores_tensor.shape[1])
-        _, top = torch.topk(scores_tensor, listed, dim=-1)  # [batch, k]
-        # A catalogue shorter than the list: the rest of it is padding, which is nobody's target.
-        top = torch.nn.functional.pad(top, (0, max(self.topk) - listed))
-        if self.register.need("rec.items"):
-            self.data_struct.update_tensor("rec.items", top)
+            hit = torch.from_numpy(ranks)[:, None] == torch.arange(1, longest + 1)  # [batch, k]
+        else:
+            listed = min(longest, scores_tensor.shape[1])
+            _, top = torch.topk(scores_tensor, listed, dim=-1)
+            # A catalogue shorter than the list: the rest of it is padding, which is nobody's target.
+            top = torch.nn.functional.pad(top, (0, longest - listed))  # [batch, k]
+            if self.register.need("rec.items"):
+                self.data_struct.update_tensor("rec.items", top)
+            hit = top == targets[:, None]
         if self.register.need("rec.topk"):
-            hit = (top == positive_i.to(top.device)[:, None]).int()
-            self.data_struct.update_tensor("rec.topk", torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1))
+            hits_and_positives = torch.cat((hit, torch.ones_like(hit[:, :1])), dim=1).int()
+            self.data_struct.update_tensor("rec.topk", hits_and_positives)
 
     def get_data_struct(self) -> Any:
         """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""

@@ -23,18 +23,8 @@ from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
 from recbole_unisid.evaluation.metrics import FULL_CUTOFFS  # noqa: E402
-from recbole_unisid.plugins.loading import (  # noqa: E402
-    CLASS_SETTINGS,
-    check_class_defaults,
-    class_defaults,
-    code_of,
-)
-from recbole_unisid.recbole_adapter.features import (  # noqa: E402
-    feature_settings,
-    fitting_sizes,
-    header,
-    inter_columns,
-)
+from recbole_unisid.plugins.loading import CLASS_SETTINGS, check_class_defaults, class_defaults, code_of  # noqa: E402
+from recbole_unisid.recbole_adapter.features import feature_settings, fitting_sizes, header, inter_columns  # noqa: E402
 from recbole_unisid.recbole_adapter.keys import check_known, documented_keys, recbole_code_keys  # noqa: E402
 from recbole_unisid.recbole_adapter.protocol import check_metrics, check_protocol, check_valid_metric  # noqa: E402
 from recbole_unisid.recbole_adapter.registry import PUBLISHED_MODELS, part_classes, resolve  # noqa: E402

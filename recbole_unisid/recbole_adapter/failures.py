@@ -33,10 +33,9 @@ def failures_explained(config: Any) -> Iterator[None]:
         name = config["model"]
         compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
         # The last place of RecBole's code or of ours on the way to the error.
-        frame = None
-        for step in traceback.extract_tb(error.__traceback__):
-            if any(Path(step.filename).is_relative_to(home) for home in (_RECBOLE, _OURS)):
-                frame = step
+        steps = reversed(traceback.extract_tb(error.__traceback__))
+        homes = _RECBOLE, _OURS
+        frame = next((step for step in steps if any(map(Path(step.filename).is_relative_to, homes))), None)
         theirs = frame is not None and Path(frame.filename).is_relative_to(_RECBOLE)
         if os.environ.get(TRACEBACK) or not (theirs or compiler or is_reference(name)):
             raise

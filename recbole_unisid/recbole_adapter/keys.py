@@ -68,7 +68,7 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
         groups = {"vectors": ("Text",), "tokens": ("Text", "Tokens")}.get(str(model.needs), ())
         read |= {name for name, setting in settings().items() if setting.group in groups}
         for _, source in sources_of(model.cls):  # of a notebook's class, all its words
-            read.update(
+            read |= set(
                 _READS.findall(source) if isinstance(source, str) else re.findall(r"\w+", str(source))
             )
     nobody = {name for name, setting in settings().items() if setting.by == "nobody"}

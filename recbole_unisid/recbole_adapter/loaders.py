@@ -87,9 +87,8 @@ class HistoryLoader(FullSortEvalDataLoader):
 
     def _init_batch_size_and_step(self) -> None:
         """Bound rows x items, the one thing in an evaluation that grows with the catalogue."""
-        self.step = max(
-            1, min(self.config["eval_batch_size"], self.config["eval_scores"] // self._dataset.item_num)
-        )
+        rows = self.config["eval_scores"] // self._dataset.item_num
+        self.step = max(1, min(self.config["eval_batch_size"], rows))
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: list[int]) -> tuple[Interaction, None, torch.Tensor, torch.Tensor]:

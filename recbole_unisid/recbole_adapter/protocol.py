@@ -13,14 +13,7 @@ from recbole.evaluator.register import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
 from recbole_unisid.data.sequences import UserSequences, shuffle_ties
-from recbole_unisid.data.split import (
-    Split,
-    cold_items,
-    global_time,
-    leave_one_out,
-    random_order,
-    ratio,
-)
+from recbole_unisid.data.split import Split, cold_items, global_time, leave_one_out, random_order, ratio
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.recbole_adapter.registry import ChosenModel

@@ -20,10 +20,8 @@ def repeatable_sums(wanted: bool) -> Iterator[None]:
     Left to itself, torch adds up the gradient of ``x[index]`` by several threads as they come, and a run moves by
     rounding from call to call. An operation without a repeatable form warns and runs as it is.
     """
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    wanted_before = torch.are_deterministic_algorithms_enabled()
+    warned_before = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     if wanted:
@@ -32,7 +30,7 @@ def repeatable_sums(wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.use_deterministic_algorithms(wanted_before, warn_only=warned_before)
         memory.fill_uninitialized_memory = filled
 
 

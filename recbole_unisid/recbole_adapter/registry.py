@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class ChosenModel:
         """A subclass of RecBole's ``AbstractRecommender``."""
         if self.users:
             return find(self.name, "model")
-        found: type[Any] = getattr(importlib.import_module(self.module), self.name)
+        found: type[Any] = pkgutil.resolve_name(f"{self.module}:{self.name}")
         return found
 
     @property

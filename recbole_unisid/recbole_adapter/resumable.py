@@ -56,10 +56,8 @@ class Place:
 
     def note_time(self) -> None:
         """Keep the time so far."""
-        self.seconds, self.cpu_seconds = (
-            time.perf_counter() - self._begun[0],
-            time.process_time() - self._begun[1],
-        )
+        clock, cpu = self._begun
+        self.seconds, self.cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
 
 
 class Resumable(Trainer):

@@ -95,21 +95,14 @@ def sequences_from_rows(
     phase = np.full(len(items), UNUSED, dtype=np.int8)
     kinds = np.repeat([_PHASES.get(name, TRAIN) for name in part_names], part_sizes)
     phase[positions] = kinds
-    phase[_before_last_training(positions, kinds, offsets, users) & (phase == UNUSED)] = CONTEXT
+    # What stands before a user's last training target was seen in training.
+    last, trained = offsets[:-1].copy(), kinds == TRAIN
+    np.maximum.at(last, users[trained], positions[trained])
+    before = np.arange(len(items)) < np.repeat(last, np.diff(offsets))
+    phase[before & (phase == UNUSED)] = CONTEXT
     names = [np.asarray(dataset.field2id_token[f], np.str_) for f in (dataset.uid_field, dataset.iid_field)]
     return (
         positions,
         UserSequences(items, offsets, None, names[0][1:], names[1]),
         Split(phase, "benchmark_files", "pre-split files: " + ", ".join(part_names)),
     )
-
-
-def _before_last_training(
-    positions: NDArray[np.int64], kinds: NDArray[Any], offsets: NDArray[np.int64], users: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Mark what stands before a user's last training target: it was seen in training."""
-    last = offsets[:-1].copy()
-    trained = kinds == TRAIN
-    np.maximum.at(last, users[trained], positions[trained])
-    marked: NDArray[np.bool_] = np.arange(offsets[-1]) < np.repeat(last, np.diff(offsets))
-    return marked

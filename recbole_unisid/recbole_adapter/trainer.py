@@ -54,7 +54,11 @@ class RunTrainer(Resumable):
         self._progress: Progress | None = None
         self._negatives: torch.Tensor | None = None  # drawn once, where validation ranks among them
         if config["compile"]:
-            _compile(config, model)
+            transformer = getattr(model, "transformer", None)
+            if not config.is_own_model or not isinstance(transformer, torch.nn.Module):
+                raise UserError(f"compile=True is not for {config['model']}; leave it off.")
+            # At its first batch, with shapes as unknowns: each has a number of sequences and a length of its own.
+            transformer.compile(dynamic=True)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = averaged = WeightAverage(model, config["weight_average"])
@@ -153,34 +157,29 @@ class RunTrainer(Resumable):
             return
         for candidates, metrics in figures.items():
             for metric, value in metrics.items():
-                self.tensorboard.add_scalar(
-                    f"{phase}/{candidates}/{metric.replace('@', '_')}", value, self.best_epoch
-                )
-            self.wandblogger.log_eval_metrics(
-                {f"{candidates}/{k}": v for k, v in metrics.items()}, head=phase
-            )
+                name = f"{phase}/{candidates}/{metric.replace('@', '_')}"
+                self.tensorboard.add_scalar(name, value, self.best_epoch)
+            named = {f"{candidates}/{metric}": value for metric, value in metrics.items()}
+            self.wandblogger.log_eval_metrics(named, head=phase)
 
     # --- evaluation -------------------------------------------------------------------------------
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         """The score that picks the best epoch, by RecBole's metric or by the protocol's (`valid_candidates`)."""
-        with self.averaged.in_place() if self.averaged else nullcontext():
-            return self._validate(valid_data, show_progress)
-
-    def _validate(self, valid_data: Any, show_progress: bool) -> tuple[float, dict[str, float]]:
         candidates, metric = self.config["valid_candidates"], self.config["valid_metric"]
-        if candidates == "full_unfiltered":
-            scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)
-            return scored
-        if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
-            if self._negatives is None:
-                sequences, seed = valid_data._dataset.sequences, self.config["protocol_seed"]
-                self._negatives = torch.from_numpy(sample_negatives(sequences, seed=seed))
-            score = protocol_score(sampled_ranks(self.model, valid_data, self._negatives), metric)
-            return score, {f"{metric.lower()} of {candidates}": score}
-        recorder = phase_recorder(self.config, valid_data._dataset, VALID)
-        found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
-        return protocol_score(recorder.result()[candidates], metric), found
+        with self.averaged.in_place() if self.averaged else nullcontext():
+            if candidates == "full_unfiltered":
+                scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)
+                return scored
+            if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
+                if self._negatives is None:
+                    sequences, seed = valid_data._dataset.sequences, self.config["protocol_seed"]
+                    self._negatives = torch.from_numpy(sample_negatives(sequences, seed=seed))
+                score = protocol_score(sampled_ranks(self.model, valid_data, self._negatives), metric)
+                return score, {f"{metric.lower()} of {candidates}": score}
+            recorder = phase_recorder(self.config, valid_data._dataset, VALID)
+            found = self.evaluate(valid_data, load_best_model=False, recorder=recorder)
+            return protocol_score(recorder.result()[candidates], metric), found
 
     @torch.no_grad()
     def evaluate(
@@ -228,17 +227,6 @@ def release_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _compile(config: UniSIDConfig, model: torch.nn.Module) -> None:
-    """Have a model's transformer compiled at its first batch; its weights keep their names.
-
-    Shapes are compiled as unknowns: every batch has a number of sequences and a length of its own.
-    """
-    transformer = getattr(model, "transformer", None)
-    if not config.is_own_model or not isinstance(transformer, torch.nn.Module):
-        raise UserError(f"compile=True is not for {config['model']}; leave it off.")
-    transformer.compile(dynamic=True)
-
-
 def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:
     """Build the trainer that RecBole has for the model, with :class:`RunTrainer` in front."""
     base = get_trainer(config["MODEL_TYPE"], config.chosen.family)
@@ -250,11 +238,10 @@ def pretrain_if_needed(config: UniSIDConfig, run_folder: Path) -> None:
 
     A ``pre_model_path`` that was given is used as it is.
     """
-    if config["model"] != "S3Rec":
-        return
-    if config["train_stage"] == "pretrain" or not config["pre_model_path"]:
-        config["pre_model_path"] = str(_pretrain(config, run_folder))
-    config["train_stage"] = "finetune"
+    if config["model"] == "S3Rec":
+        if config["train_stage"] == "pretrain" or not config["pre_model_path"]:
+            config["pre_model_path"] = str(_pretrain(config, run_folder))
+        config["train_stage"] = "finetune"
 
 
 def _pretrain(config: UniSIDConfig, run_folder: Path) -> Path:

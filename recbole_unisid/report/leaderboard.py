@@ -25,12 +25,10 @@ COLUMNS = (
 #: By which the default reference is the best ID-only model.
 HEADLINE = ("full", "ndcg@10")
 #: Models that know more of an item than its ID: no such model is the default reference.
-CONTENT_MODELS = frozenset(
-    [
-        *("UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"),
-        *("NearestText", "TransitionText"),
-    ]
-)
+CONTENT_MODELS = {
+    *("UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"),
+    *("NearestText", "TransitionText"),
+}
 #: What tells data sets of one name apart in ``result.json``.
 _SIZES = ("users", "items", "interactions")
 
@@ -46,9 +44,7 @@ class Run:
     ranks: RankTable
     folder: Path = Path()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    variant: str = (
-        ""  # the settings that tell it from other runs of its model and recipe, such as ``id_dim=16``
-    )
+    variant: str = ""  # the settings that tell it from other runs of its model and recipe: ``id_dim=16``
 
     @property
     def label(self) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 import recbole_unisid
 from recbole_unisid.files import write_text
-from recbole_unisid.report.gather import Report, gather_report
+from recbole_unisid.report.gather import Report
 from recbole_unisid.report.markup import Markup, join, tag
 from recbole_unisid.report.sections import overview, people, quality, tokens, training
+from recbole_unisid.report.tables import write_leaderboard
 from recbole_unisid.report.wording import listed
 
 #: In the order of the page.
@@ -24,19 +24,12 @@ _SECTIONS = (
 )
 
 
-def write_report(
-    run_dirs: Sequence[str | Path],
-    path: str | Path,
-    reference: str | None = None,
-    item_file: str | Path | None = None,
-    command: str | None = None,
-    notes: Sequence[str] = (),
-) -> None:
-    """Write a page about finished runs of one data set and protocol, whole or not at all.
-
-    The arguments and errors are those of :func:`recbole_unisid.report.gather.gather_report`.
-    """
-    write_text(path, draw_page(gather_report(run_dirs, reference, item_file, command, notes)))
+def write_report(report: Report, folder: Path) -> Path:
+    """Write ``report.html``, whose path comes back, and the files of the leaderboard, each whole or not at all."""
+    page = folder / "report.html"
+    write_leaderboard(report.board, folder)
+    write_text(page, draw_page(report))
+    return page
 
 
 def draw_page(report: Report) -> str:

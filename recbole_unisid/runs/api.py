@@ -99,8 +99,6 @@ def run(
 def parse_seeds(seeds: Any) -> list[int]:
     """Read ``--seeds``: a number n of seeds from 2020 on, or the seeds themselves.
 
-    Examples
-    --------
     >>> parse_seeds(3), parse_seeds("7,9"), parse_seeds([4])
     ([2020, 2021, 2022], [7, 9], [4])
     """

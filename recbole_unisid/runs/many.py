@@ -9,16 +9,16 @@ from typing import Any
 
 from recbole_unisid import distributed
 from recbole_unisid.errors import UserError, machine_trouble
-from recbole_unisid.files import fingerprint, write_text
+from recbole_unisid.files import fingerprint
 from recbole_unisid.plugins.loading import failed_in
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import check_same_data
 from recbole_unisid.recbole_adapter.progress import further_runs
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.leaderboard import make_leaderboard
-from recbole_unisid.report.page import draw_page
+from recbole_unisid.report.page import write_report
 from recbole_unisid.report.run_files import load_runs
-from recbole_unisid.report.tables import to_screen, write_leaderboard
+from recbole_unisid.report.tables import to_screen
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.single import run_single
 
@@ -62,21 +62,14 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
             print(to_screen(make_leaderboard(runs)))
         raise
     if results and distributed.is_writer():
-        _write_report(results, verbose)
+        report = gather_report([result["run_dir"] for result in results])
+        page = write_report(report, benchmark_folder(results))
+        if verbose:
+            print(f"\n{to_screen(report.board)}\n\n-> {page}")
     if failed:
         left = f"; the report of the others is in {benchmark_folder(results)}" if results else ""
         raise UserError(f"{len(failed)} of {len(configs)} runs could not be done{left}. {' '.join(failed)}")
     return results
-
-
-def _write_report(results: Sequence[dict[str, Any]], verbose: bool) -> None:
-    folder = benchmark_folder(results)
-    report = gather_report([result["run_dir"] for result in results])
-    write_leaderboard(report.board, folder)
-    write_text(folder / "report.html", draw_page(report))
-    if verbose:
-        print("\n" + to_screen(report.board))
-        print(f"\n-> {folder / 'report.html'}")
 
 
 def benchmark_folder(results: Sequence[dict[str, Any]]) -> Path:

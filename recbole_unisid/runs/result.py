@@ -56,7 +56,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     ``best_epoch`` and ``history`` count epochs from 0, as RecBole does; screens and pages count from 1.
     """
     dataset, trainer = measured.dataset, measured.trainer
-    sequences, split = dataset.sequences, dataset.split
+    sequences, split, terms = dataset.sequences, dataset.split, getattr(trainer.model, "terms", None)
     controls = control_ranks(sequences, split)
     if measured.semantics is not None:
         controls |= text_rule_ranks(measured.semantics.vectors, sequences, split)
@@ -96,7 +96,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "repeated_targets": float(np.mean(repeated(sequences, split.targets(TEST)))),
         "order_note": order_note(sequences, controls),
         "parameters": _parameters(trainer.model),
-        "score_terms": _score_terms(trainer.model),
+        "score_terms": None if terms is None else terms.by_name(),
         "tokenizer": tokenization.health if tokenization else None,
         "ranker": _ranker(config, trainer.model, dataset),
         "seconds": _seconds(measured),
@@ -122,12 +122,6 @@ def _parameters(model: Any) -> dict[str, int | None]:
     stored = sum(value.numel() for value in model.state_dict().values())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return {"tokens": tokens, "training": trained, "checkpoint": stored, "serving": stored}
-
-
-def _score_terms(model: Any) -> dict[str, float] | None:
-    """The weight of each feature that is added to the scores; None for models without."""
-    terms = getattr(model, "terms", None)
-    return None if terms is None else terms.by_name()
 
 
 def _seconds(measured: Measured) -> dict[str, float | None]:

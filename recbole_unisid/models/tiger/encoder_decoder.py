@@ -239,9 +239,7 @@ def _attend_prefix(
 def _attend_history(layer: Any, states: torch.Tensor, history: _Pair, hidden: torch.Tensor) -> torch.Tensor:
     """Attention over the history: prefixes are just so many queries, its keys are not copied for each."""
     attention = layer.EncDecAttention
-    query = _heads(
-        attention.q(layer.layer_norm(states)), attention.n_heads
-    )  # [batch, heads, prefixes, width]
+    query = _heads(attention.q(layer.layer_norm(states)), attention.n_heads)  # [batch, heads, prefixes, ...]
     context = functional.scaled_dot_product_attention(query, *history, attn_mask=~hidden, scale=1.0)
     attended: torch.Tensor = states + attention.o(context.transpose(1, 2).flatten(2))
     return attended

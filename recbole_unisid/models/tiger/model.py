@@ -55,11 +55,7 @@ class TIGER(OwnSequential):
         return self.writer.items
 
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
-        """Mean negative log-likelihood of the targets of a batch, shape [].
-
-        The batch holds whole sequences, or RecBole's prefix rows; as for
-        :meth:`~recbole_unisid.models.whole_sequence.WholeSequenceRecommender.calculate_loss`.
-        """
+        """Mean negative log-likelihood of the targets of a batch, shape []; see :meth:`inputs_and_targets`."""
         inputs, targets = self.inputs_and_targets(interaction)
         return self.writer.loss(inputs, targets, self._users(interaction), self.smoothing)
 
@@ -140,24 +136,14 @@ def _list_length(config: Any, n_items: int) -> int | None:
 def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
     """The fast architecture, its code vectors started from the codebooks' text."""
     width, sizes = config["semantic_dim"], semantics.codebook_sizes
+    attention = config["n_layers"], config["n_heads"], config["n_heads"] * config["head_dim"]
+    dropouts = config["hidden_dropout_prob"], config["attn_dropout_prob"]
     settings = TransformerSettings(
-        config["MAX_ITEM_LIST_LENGTH"],
-        config["n_layers"],
-        config["n_heads"],
-        config["n_heads"] * config["head_dim"],
-        config["inner_size"],
-        config["hidden_dropout_prob"],
-        config["attn_dropout_prob"],
+        config["MAX_ITEM_LIST_LENGTH"], *attention, config["inner_size"], *dropouts
     )
     transformer = CausalTransformer(width, settings)
-    head = CodeHead(
-        sizes,
-        width,
-        config["head_inner_size"],
-        config["head_dropout_prob"],
-        config["temperature"],
-        config["softmax_over"] == "children",
-    )
+    of_head = config["head_inner_size"], config["head_dropout_prob"], config["temperature"]
+    head = CodeHead(sizes, width, *of_head, among_children=config["softmax_over"] == "children")
     writer = CausalItems(codes, sizes, trie, transformer, head, width)
     writer.apply(partial(initialise, deviation=config["initializer_range"]))
     writer.tokens.start(config, semantics)
@@ -167,14 +153,8 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTr
 def _encoder_decoder(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
     """The architecture of the paper, with T5's own initialisation."""
     words = CodeVocabulary(codes, semantics.codebook_sizes, config["user_tokens"])
-    transformer = CodeTransformer(
-        words,
-        config["semantic_dim"],
-        config["inner_size"],
-        config["n_layers"],
-        config["n_heads"],
-        config["head_dim"],
-        config["hidden_dropout_prob"],
-        config["temperature"],
-    )
+    widths = config["semantic_dim"], config["inner_size"]
+    attention = config["n_layers"], config["n_heads"], config["head_dim"]
+    others = config["hidden_dropout_prob"], config["temperature"]
+    transformer = CodeTransformer(words, *widths, *attention, *others)
     return EncoderDecoder(words, transformer, config["MAX_ITEM_LIST_LENGTH"])
