@@ -59,10 +59,7 @@ class RankTable:
 
     @staticmethod
     def load(path: str | Path) -> RankTable:
-        """Read ``ranks.npz``; a candidate set that is all zeros (no rank) is one that the run lacks.
-
-        Raises UserError: the file is absent or damaged.
-        """
+        """Read ``ranks.npz``, a UserError where it is absent or damaged; a set of zeros alone (no rank) is absent."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 columns = {name: file[name] for name in file.files}

@@ -50,10 +50,7 @@ class Catalogue:
 
     @staticmethod
     def load(path: Path) -> Catalogue:
-        """Read what :meth:`save` wrote.
-
-        Raises UserError: when there is no such file or it is damaged.
-        """
+        """Read what :meth:`save` wrote; a UserError where there is no such file or it is damaged."""
         try:
             lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
             rows = [line.split("\t") for line in lines[1:]]

@@ -13,10 +13,7 @@ from recbole_unisid.items.part import SemanticPart, with_padding
 
 
 class TextProjection(SemanticPart):
-    """The item's text vector through a trained linear map.
-
-    Text `vectors` are [n_items + 1, text width]; row 0 (padding) is not used.
-    """
+    """The item's text vector, of [n_items + 1, text width] with padding first, through a trained linear map."""
 
     needs, grows = "vectors", True
     vectors: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 from recbole_unisid.errors import UserError
 
 
-@dataclass(frozen=True)
-class TrieLevel:
+class TrieLevel(NamedTuple):
     """The step from prefixes of one length to those of the next; children of a node are neighbours."""
 
     start: torch.Tensor  # [nodes + 1]: the children of node n are start[n] .. start[n + 1] - 1
@@ -20,10 +20,7 @@ class TrieLevel:
     parent: torch.Tensor  # [children]: where from
 
     def children(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """List the children of some nodes and which of them there are, both [*nodes, most children of any].
-
-        Child 0 stands where a node has fewer.
-        """
+        """List nodes' children and which are real, both [*nodes, most of any]; child 0 where a node has fewer."""
         first = self.start[nodes]
         count = self.start[nodes + 1] - first
         most = int(count.max()) if count.numel() else 0
@@ -77,10 +74,8 @@ class CodeTrie:
 
     def to(self, device: torch.device) -> CodeTrie:
         """The same tree on another device."""
-        levels = [
-            TrieLevel(one.start.to(device), one.code.to(device), one.parent.to(device)) for one in self.levels
-        ]
-        return CodeTrie(tuple(levels), self.items.to(device), self.paths.to(device))
+        levels = tuple(TrieLevel(*(part.to(device) for part in level)) for level in self.levels)
+        return CodeTrie(levels, self.items.to(device), self.paths.to(device))
 
     def prefixes(self, items: torch.Tensor, number: int) -> torch.Tensor:
         """The nodes that the first `number` codes of some items lead to, the shape of `items`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -257,7 +258,8 @@ class UniSIDConfig(Config):
         plain["data_path"] = self.data_root
         if plain["train_neg_sample_args"]["distribution"] == "none":
             plain["train_neg_sample_args"] = None  # as RecBole wants it given
-        return {key: _plain(plain[key]) for key in sorted(plain)}
+        resolved: dict[str, Any] = json.loads(json.dumps(plain, sort_keys=True, default=_plain))
+        return resolved
 
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
@@ -271,10 +273,5 @@ class UniSIDConfig(Config):
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
+    """What JSON has no form for, as a list or text."""
+    return list(value) if isinstance(value, set) else str(value)

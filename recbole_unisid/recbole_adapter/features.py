@@ -34,10 +34,7 @@ def header(path: Path, separator: str = "\t") -> dict[str, str]:
 
 
 def inter_columns(settings: Mapping[str, Any], folder: Path) -> list[str]:
-    """Columns to load from the interactions: user, item and time, nothing else.
-
-    Every further column is copied into each prefix row of a sequential model and used by none.
-    """
+    """Columns of the interactions to load: user, item, time; others would be copied into each prefix row in vain."""
     wanted = [settings["USER_ID_FIELD"], settings["ITEM_ID_FIELD"], settings["TIME_FIELD"]]
     if settings.get("benchmark_filename"):
         names = [f"{folder.name}.{part}.inter" for part in settings["benchmark_filename"]]

@@ -77,13 +77,9 @@ def encode_items(
         return [""] * len(item_ids), vectors, TextRecipe(encoder, None, vectors.shape[1])
     texts, columns, roots = _texts(config, table, item_ids)
     limits = {"max_length": config["text_max_length"], "prompt": config["text_prompt"]}
+    corpus, device = [text.strip() for text in texts], str(config["device"])
     model = open_encoder(
-        encoder,
-        [text.strip() for text in texts],
-        config["text_batch_size"],
-        str(config["device"]),
-        processes=config["text_processes"],
-        **limits,
+        encoder, corpus, config["text_batch_size"], device, processes=config["text_processes"], **limits
     )
     vectors = encode_with(model, texts, cache, bool(config["show_progress"]))
     width, template = vectors.shape[1], config["text_template"]

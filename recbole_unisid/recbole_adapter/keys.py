@@ -11,15 +11,8 @@ from recbole_unisid.config.defaults import model_defaults, overall_defaults, pro
 from recbole_unisid.config.settings import SAME, settings
 from recbole_unisid.errors import UserError, did_you_mean, shown
 from recbole_unisid.plugins.loading import RUN_KEYS, class_defaults, keys_in_use, sources_of
-from recbole_unisid.recbole_adapter.registry import (
-    OWN_MODELS,
-    PUBLISHED_MODELS,
-    RULES,
-    ChosenModel,
-    known_models,
-    part_classes,
-    recbole_folder,
-)
+from recbole_unisid.recbole_adapter import registry
+from recbole_unisid.recbole_adapter.registry import ChosenModel, part_classes, recbole_folder
 
 _READS = re.compile(r"""(?:config|settings)(?:\.get\(|\[)\s*f?["'](\w+)["']""")
 
@@ -61,7 +54,7 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
     of all its own classes; nothing is imported for it.
     """
     parts = {"all", "sequential" if model.sequential else "", "ours" if model.ours else "recbole"}
-    idle = "Training" if model.family in RULES else ""  # but for what their own files have
+    idle = "Training" if model.family in registry.RULES else ""  # but for what their own files have
     read = {name for name, setting in settings().items() if setting.by in parts and setting.group != idle}
     if model.users:
         read |= set(class_defaults(model.cls))
@@ -72,17 +65,18 @@ def keys_read(model: ChosenModel) -> frozenset[str]:
                 _READS.findall(source) if isinstance(source, str) else re.findall(r"\w+", str(source))
             )
     nobody = {name for name, setting in settings().items() if setting.by == "nobody"}
-    if model.family in PUBLISHED_MODELS:  # a softmax over all items
+    if model.family in registry.PUBLISHED_MODELS:  # a softmax over all items
         nobody.add("train_neg_sample_args")
     return (frozenset(read) | _keys_of_family(model.family)) - nobody
 
 
 @cache
 def _keys_of_family(family: str) -> frozenset[str]:
-    if family in OWN_MODELS | PUBLISHED_MODELS:
+    if family in registry.OWN_MODELS | registry.PUBLISHED_MODELS:
         defaults = read_yaml(properties_folder() / "model" / f"{family}.yaml")
         return frozenset(defaults).union(*defaults.pop("recipes", {}).values()) - {"recipes"}
-    read, modules, seen = set(_recbole_defaults(f"model/{family}")), {known_models().get(family, "")}, {""}
+    module = registry.known_models().get(family, "")
+    read, modules, seen = set(_recbole_defaults(f"model/{family}")), {module}, {""}
     while modules - seen:
         module = (modules - seen).pop()
         seen.add(module)

@@ -48,15 +48,14 @@ class WeightAverage:
         for weight, average in zip(self.parameters, self.average, strict=True):
             weight.data, average.data = average.data, weight.data
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What going on needs."""
         return {"steps": self.steps, "average": list(self.average)}
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state` gave."""
-        self.steps = int(state["steps"])  # type: ignore[call-overload]
-        saved: list[torch.Tensor] = state["average"]  # type: ignore[assignment]
-        for average, kept in zip(self.average, saved, strict=True):
+        self.steps = int(state["steps"])
+        for average, kept in zip(self.average, state["average"], strict=True):
             average.copy_(kept)
 
 

@@ -140,11 +140,11 @@ class Resumable(Trainer):
         """Load the last checkpoint if there is one; tell whether training had finished there."""
         if not self.last_file.is_file():
             return False
-        state = self.resume_checkpoint(self.last_file)
-        self.resumed = state
-        if state["place"]["finished"]:
+        self.resumed = state = self.resume_checkpoint(self.last_file)
+        finished = bool(state["place"]["finished"])
+        if finished:
             restore_random(self.model, state["random"])
-        return bool(state["place"]["finished"])
+        return finished
 
     def resume_checkpoint(self, resume_file: str | Path) -> dict[str, Any]:
         """Load a checkpoint file of ours into model and optimiser, as RecBole's method of this name does."""

@@ -106,12 +106,6 @@ def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
 def add_learned_tokens(semantics: ItemSemantics, learned: tuple[Any, torch.Tensor]) -> None:
     """Describe tokens that were learned with a model (a tokenizer and codes) as those of a tokenizer are described."""
     tokenizer, codes = learned
-    semantics.tokenization = tokenization_of(
-        tokenizer,
-        codes.cpu().numpy(),
-        semantics.vectors,
-        semantics.item_ids,
-        semantics.titles,
-        semantics.categories,
-    )
+    items = semantics.vectors, semantics.item_ids, semantics.titles, semantics.categories
+    semantics.tokenization = tokenization_of(tokenizer, codes.cpu().numpy(), *items)
     semantics.tokenization.health["name"] = "joint"

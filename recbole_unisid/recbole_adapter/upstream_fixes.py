@@ -88,21 +88,13 @@ def import_general_models() -> None:
             del sys.modules["kmeans_pytorch"]
 
 
-class _UnquotedPandas:
-    """pandas as RecBole's dataset module sees it, with a `read_csv` that has no quoting."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(pd, name)
-
-    @staticmethod
-    def read_csv(path: str, **options: Any) -> pd.DataFrame:
-        # A separator of one character needs no Python parser: C reads millions of lines in seconds.
-        options["engine"] = "python" if len(str(options.get("delimiter", ","))) > 1 else "c"
-        # An item called "NA" or "null" is an item; only an empty cell is missing.
-        table: pd.DataFrame = pd.read_csv(
-            path, quoting=csv.QUOTE_NONE, keep_default_na=False, na_values=[""], **options
-        )
-        return table
+def _read_unquoted(path: str, **options: Any) -> pd.DataFrame:
+    # A separator of one character needs no Python parser: C reads millions of lines in seconds.
+    options["engine"] = "python" if len(str(options.get("delimiter", ","))) > 1 else "c"
+    # An item called "NA" or "null" is an item; only an empty cell is missing.
+    options |= {"quoting": csv.QUOTE_NONE, "keep_default_na": False, "na_values": [""]}
+    table: pd.DataFrame = pd.read_csv(path, **options)
+    return table
 
 
 @contextmanager
@@ -114,7 +106,7 @@ def unquoted_tables() -> Iterator[None]:
     from recbole.data.dataset import dataset as module
 
     original = module.pd
-    module.pd = _UnquotedPandas()
+    module.pd = types.SimpleNamespace(**vars(pd) | {"read_csv": _read_unquoted})
     try:
         yield
     finally:

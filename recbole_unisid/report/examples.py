@@ -115,10 +115,7 @@ def write_examples(
 
 
 def read_examples(path: str | Path) -> Examples | None:
-    """Read ``examples.json``; None where there is none.
-
-    Raises UserError: the file is damaged.
-    """
+    """Read ``examples.json``; None where there is none, a UserError where it is damaged."""
     try:
         return TypeAdapter(Examples).validate_json(Path(path).read_bytes())
     except FileNotFoundError:

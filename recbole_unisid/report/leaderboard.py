@@ -48,10 +48,10 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The model's name, with its recipe where that is not the default, its beam and its variant."""
-        recipe = self.result.get("recipe") or "default"
-        parts = ["" if recipe == "default" else str(recipe), ranker_name(self.result), self.variant]
-        marks = ", ".join(filter(None, parts))
+        """The model's name, with its recipe where that is not the default, its ranker and its variant."""
+        recipe, ranker = self.result.get("recipe") or "default", self.result.get("ranker") or {}
+        name = f"beam {ranker['width']}" if ranker.get("name") == "beam" else ranker.get("name")
+        marks = ", ".join(filter(None, ["" if recipe == "default" else recipe, name, self.variant]))
         model = str(self.result["model"])
         return f"{model} ({marks})" if marks else model
 
@@ -64,12 +64,6 @@ class Run:
             except (LookupError, TypeError):
                 return None
         return value
-
-
-def ranker_name(result: Mapping[str, Any]) -> str:
-    """How a model that writes items ranked them, ``beam 50`` or ``exact``; empty for the other models."""
-    ranker = result.get("ranker") or {}
-    return f"beam {ranker['width']}" if ranker.get("name") == "beam" else str(ranker.get("name", ""))
 
 
 def ranker_note(run: Run) -> str:

@@ -39,10 +39,7 @@ _REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
-    """Find complete runs: run folders, and those somewhere below other folders; sorted, each once.
-
-    Raises UserError: for a place without a finished run.
-    """
+    """Find complete runs, run folders or below other folders; sorted, each once. UserError: a place without any."""
     found = set()
     for place in map(Path, places):
         results = [place / "result.json"] if (place / "result.json").is_file() else place.rglob("result.json")

@@ -12,12 +12,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.split import TEST
 from recbole_unisid.recbole_adapter.from_recbole import Interaction
-from recbole_unisid.report.examples import (
-    choose_examples,
-    neighbour_examples,
-    people_examples,
-    write_examples,
-)
+from recbole_unisid.report import examples
 from recbole_unisid.runs.result import Measured
 
 
@@ -25,11 +20,11 @@ def write_run_examples(measured: Measured, path: Path) -> None:
     """Write ``examples.json`` of a model of ours at its best epoch; the same people and items for every model."""
     sequences = measured.dataset.sequences
     targets = measured.dataset.split.targets(TEST)
-    chosen = choose_examples(len(targets))
+    chosen = examples.choose_examples(len(targets))
     targets = targets[chosen]
     owners = sequences.owners(targets)
     histories = [sequences.items[sequences.offsets[u] : t] for u, t in zip(owners, targets, strict=True)]
-    people = people_examples(
+    people = examples.people_examples(
         sequences.user_ids[owners].tolist(),
         histories,
         sequences.items[targets].tolist(),
@@ -37,11 +32,11 @@ def write_run_examples(measured: Measured, path: Path) -> None:
         sequences.item_ids.tolist(),
         _scores(measured.trainer.model, histories, owners + 1),
     )
-    items = (choose_examples(sequences.n_items) + 1).tolist()
+    items = (examples.choose_examples(sequences.n_items) + 1).tolist()
     found = _representations(measured)
-    neighbours = neighbour_examples(items, found, sequences.item_ids.tolist()) if found else []
+    neighbours = examples.neighbour_examples(items, found, sequences.item_ids.tolist()) if found else []
     titles = dict(zip(sequences.item_ids[1:].tolist(), measured.titles, strict=True))
-    write_examples(path, people, neighbours, titles)
+    examples.write_examples(path, people, neighbours, titles)
 
 
 @torch.no_grad()

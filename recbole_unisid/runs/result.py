@@ -24,23 +24,17 @@ from recbole_unisid.recbole_adapter.loaders import HistoryLoader
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
 
-#: Candidate sets of the protocol; what a model cannot have is None.
-CANDIDATE_SETS = ("full", "full_unfiltered", "sampled99")
-
 
 @dataclass
 class Measured:
-    """What a finished run hands to its result: RecBole's metrics by phase, ranks by phase and candidate set, and more.
-
-    `titles` are in the order of item numbers.
-    """
+    """What a finished run hands to its result, such as ranks by phase and candidate set, RecBole's metrics by phase."""
 
     dataset: Any
     trainer: Any
     recbole: dict[str, dict[str, float]]
     ranks: dict[str, dict[str, NDArray[np.int64]]]
     semantics: ItemSemantics | None
-    titles: list[str]
+    titles: list[str]  # in the order of item numbers
     seconds: dict[str, float]
 
     @cached_property
@@ -110,8 +104,8 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
 
 
 def _metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
-    found = protocol_metrics(ranks)
-    return {name: found.get(name) for name in CANDIDATE_SETS}
+    """Metrics by candidate set of the protocol; of one that a model cannot have None."""
+    return dict.fromkeys(("full", "full_unfiltered", "sampled99")) | protocol_metrics(ranks)
 
 
 def _parameters(model: Any) -> dict[str, int | None]:

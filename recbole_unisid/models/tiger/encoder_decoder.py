@@ -173,10 +173,7 @@ class CodeTransformer(nn.Module):
 
 
 class EncoderDecoder(CodeWriter):
-    """TIGER as published: an encoder reads the history's codes, a decoder writes the next item's.
-
-    Histories hold at most `max_len` items.
-    """
+    """TIGER as published: an encoder reads the codes of `max_len` items at most, a decoder writes the next item's."""
 
     decoder: CodeTransformer
 

@@ -13,15 +13,10 @@ from recbole_unisid.items.part import with_padding
 from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.backbones.base import TransformerSettings, initialise
 from recbole_unisid.models.backbones.transformer import CausalTransformer
+from recbole_unisid.models.tiger import scoring
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.decoder import CodeWriter
 from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, EncoderDecoder
-from recbole_unisid.models.tiger.scoring import (
-    beam_search,
-    score_candidates,
-    score_catalogue,
-    spread_over_items,
-)
 from recbole_unisid.models.whole_sequence import OwnSequential
 
 ARCHITECTURES = ("causal_items", "encoder_decoder")
@@ -64,35 +59,29 @@ class TIGER(OwnSequential):
         return self.score_candidates(interaction, interaction[self.ITEM_ID][:, None])[:, 0]
 
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:
-        """Log-likelihoods of all items, shape [batch, n_items]; ``-inf`` for those that no beam found.
-
-        The first column is padding, always at ``-inf``.
-        """
+        """Log-likelihoods of all items [batch, n_items]; ``-inf`` for padding, column 0, and what no beam found."""
         return self.beam_scores(interaction) if self.listed else self.exact_scores(interaction)
 
     def beam_scores(self, interaction: Any) -> torch.Tensor:
         """Log-likelihoods of the items that beams find, ``-inf`` elsewhere; shape [batch, n_items]."""
         width, decoder = self.listed or self.n_items - 1, self.writer.decoder
         lists = (
-            beam_search(decoder, state, len(rows), self.trie, width)
+            scoring.beam_search(decoder, state, len(rows), self.trie, width)
             for state, rows in self._states(interaction, width)
         )
-        return torch.cat([spread_over_items(*found, self.n_items - 1) for found in lists])
+        return torch.cat([scoring.spread_over_items(*found, self.n_items - 1) for found in lists])
 
     def exact_scores(self, interaction: Any) -> torch.Tensor:
         """Log-likelihoods of all items, shape [batch, n_items]."""
         decoder, states = self.writer.decoder, self._states(interaction, 64)
-        return torch.cat(
-            [score_catalogue(decoder, s, len(rows), self.trie, self.numbers) for s, rows in states]
-        )
+        found = [scoring.score_catalogue(decoder, s, len(r), self.trie, self.numbers) for s, r in states]
+        return torch.cat(found)
 
     def score_candidates(self, interaction: Any, items: torch.Tensor) -> torch.Tensor:
-        """Exact log-likelihoods of some items [batch, candidates], whatever the ranker lists.
-
-        Item 0 gives a number that means nothing.
-        """
+        """Exact log-likelihoods of items [batch, candidates], whatever the ranker lists; item 0's means nothing."""
         decoder, states = self.writer.decoder, self._states(interaction, items.shape[1])
-        return torch.cat([score_candidates(decoder, s, self.trie, items[rows]) for s, rows in states])
+        found = [scoring.score_candidates(decoder, s, self.trie, items[rows]) for s, rows in states]
+        return torch.cat(found)
 
     def _states(self, interaction: Any, prefixes: int) -> Iterator[tuple[Any, torch.Tensor]]:
         """Encode histories, each once, so few at a time that `prefixes` steps of each fit into memory."""
@@ -105,11 +94,10 @@ class TIGER(OwnSequential):
             some = None if users is None else users[rows]
             yield self.writer.begin(inputs[rows, :longest], lengths[rows], some), rows
 
-    def _users(self, interaction: Any) -> torch.Tensor | None:
-        if self.USER_ID not in interaction:  # histories of nobody: a product's
-            return None
-        users: torch.Tensor = interaction[self.USER_ID]
-        return users
+    def _users(self, interaction: Any) -> Any:
+        if self.USER_ID in interaction:
+            return interaction[self.USER_ID]
+        return None  # histories of nobody: a product's
 
     def parameter_counts(self) -> dict[str, int]:
         """Count parameters as ``result.json`` reports them; ``tokens`` are the code vectors."""
@@ -128,9 +116,7 @@ def _list_length(config: Any, n_items: int) -> int | None:
         check_choice(name, config[name], known)
     width: int = config["beams"]
     exact = config["ranker"] == "exact" or (config["ranker"] == "auto" and n_items <= config["exact_items"])
-    if exact or width >= n_items:
-        return None
-    return width
+    return None if exact or width >= n_items else width
 
 
 def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:

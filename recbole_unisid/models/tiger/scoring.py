@@ -31,10 +31,7 @@ def family_scores(
 
 
 def log_softmax_of_families(logits: torch.Tensor, parent: torch.Tensor, parents: int) -> torch.Tensor:
-    """Log-probabilities among children of one parent, [batch, children] like the logits.
-
-    `parent` [children] holds numbers below `parents`.
-    """
+    """Log-probabilities [batch, children] among children of one parent; `parent` [children] is below `parents`."""
     families = parent.expand(len(logits), -1)
     largest = logits.new_full((len(logits), parents), -torch.inf)
     largest = largest.scatter_reduce(1, families, logits, "amax")
