@@ -1,14 +1,12 @@
-"""Score terms: each feature against plain loops, weights against another optimiser, and one figure everywhere."""
+"""Score terms: weights against another optimiser, and one figure everywhere."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,16 +16,13 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize
 
 import recbole_unisid
-from recbole_unisid.data.sequences import UserSequences
-from recbole_unisid.data.split import TEST, TRAIN, leave_one_out
+from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import sha256_of
 from recbole_unisid.models.score_terms import ScoreTerm, ScoreTerms
 from recbole_unisid.models.score_terms.fit import fitted_weights
-from recbole_unisid.models.score_terms.seen import Seen
 from recbole_unisid.models.score_terms.text import TextSimilarity
-from recbole_unisid.models.score_terms.transitions import Neighbours, Transitions
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
@@ -39,107 +34,6 @@ from recbole_unisid.serving.export import export
 from recbole_unisid.serving.recommender import Recommender, RecommenderError
 
 ALL = ["seen", "text", "transitions", "neighbours"]
-N_ITEMS = 30
-
-
-def small_data(seed: int = 0, users: int = 60) -> SimpleNamespace:
-    """Random sequences in which items repeat, split, with text vectors."""
-    generator = np.random.default_rng(seed)
-    lengths = generator.integers(3, 9, users)
-    items = generator.integers(1, N_ITEMS + 1, lengths.sum())
-    names = np.array(["[PAD]", *map(str, range(N_ITEMS))])
-    offsets = np.concatenate([[0], lengths.cumsum()])
-    sequences = UserSequences(items, offsets, None, np.arange(users).astype(str), names)
-    vectors = generator.normal(size=(N_ITEMS, 12)).astype(np.float32)
-    return SimpleNamespace(
-        sequences=sequences,
-        split=leave_one_out(sequences),
-        item_num=N_ITEMS + 1,
-        semantics=SimpleNamespace(vectors=vectors),
-    )
-
-
-def histories() -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
-    """Three histories padded on the right, their lengths, and the same as lists."""
-    lists = [[3, 4, 3, 7], [9], [2, 1, 5, 6, 2, 8]]
-    padded = torch.tensor([one + [0] * (6 - len(one)) for one in lists])
-    return padded, torch.tensor([len(one) for one in lists]), lists
-
-
-def training_sequences(data: SimpleNamespace) -> list[list[int]]:
-    """What is trained on, user by user."""
-    sequences, phase = data.sequences, data.split.phase
-    bounds = zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
-    return [[int(sequences.items[k]) for k in range(a, b) if phase[k] <= TRAIN] for a, b in bounds]
-
-
-def test_seen_counts_by_age() -> None:
-    padded, lengths, lists = histories()
-    found = Seen.from_config(None, small_data())(padded, lengths)
-    expected = np.zeros((3, 3, N_ITEMS + 1))
-    for row, one in enumerate(lists):
-        for age, item in enumerate(reversed(one)):
-            expected[0, row, item] = 1
-            expected[1, row, item] += age == 0
-            expected[2, row, item] += 0.8**age
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_transitions_count_training_pairs_from_the_last_item() -> None:
-    data = small_data()
-    padded, lengths, lists = histories()
-    found = Transitions.from_config(None, data)(padded, lengths)[0]
-    for row, one in enumerate(lists):
-        for item in range(1, N_ITEMS + 1):
-            pairs = [p for s in training_sequences(data) for p in itertools.pairwise(s)]
-            assert found[row, item].item() == pytest.approx(math.log1p(pairs.count((one[-1], item))))
-
-
-def test_neighbours_are_cosines_of_what_stands_within_five_places() -> None:
-    data = small_data()
-    padded, lengths, lists = histories()
-    sequences = training_sequences(data)
-    counts = np.bincount([item for s in sequences for item in s], minlength=N_ITEMS + 1)
-    near = np.zeros((N_ITEMS + 1, N_ITEMS + 1))
-    for s in sequences:
-        for a in range(len(s)):
-            for b in range(a + 1, min(a + 6, len(s))):
-                near[s[a], s[b]] += 0.7 ** (b - a - 1)
-                near[s[b], s[a]] += 0.7 ** (b - a - 1)
-    np.fill_diagonal(near, 0)
-    cosine = near / np.sqrt(np.maximum(np.outer(counts, counts), 1))
-    expected = [sum(0.8**age * cosine[item] for age, item in enumerate(reversed(one))) for one in lists]
-    found = Neighbours.from_config(None, data)(padded, lengths)[0]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_text_is_compared_by_principal_components() -> None:
-    """With all components it is the cosine of the centred vectors; the second feature is gated by training counts."""
-    data = small_data()
-    padded, lengths, lists = histories()
-    term = TextSimilarity.from_config(None, data)
-    centred = data.semantics.vectors - data.semantics.vectors.mean(0)
-    unit = np.vstack([np.zeros(12), centred / np.linalg.norm(centred, axis=1, keepdims=True)])
-    counts = np.bincount([i for s in training_sequences(data) for i in s], minlength=N_ITEMS + 1)
-    past = [sum(0.6**age * unit[item] for age, item in enumerate(reversed(one))) for one in lists]
-    expected = np.array(past) @ unit.T
-    np.testing.assert_allclose(term(padded, lengths), [expected, expected * np.exp(-counts / 5)], atol=1e-5)
-    narrow = TextSimilarity(torch.from_numpy(data.semantics.vectors), term.cold, width=4)
-    values = np.linalg.svd(centred, full_matrices=False)[2][:4]
-    projected = centred @ values.T
-    projected /= np.linalg.norm(projected, axis=1, keepdims=True)
-    np.testing.assert_allclose(narrow.vectors[1:] @ narrow.vectors[1:].T, projected @ projected.T, atol=1e-5)
-
-
-def test_nothing_is_read_of_what_is_held_out() -> None:
-    """Other validation and test items give the same tables."""
-    data, other = small_data(), small_data()
-    held_out = other.split.phase > TRAIN
-    other.sequences.items[held_out] = np.random.default_rng(5).integers(1, N_ITEMS + 1, held_out.sum())
-    assert not np.array_equal(data.sequences.items, other.sequences.items)
-    for kind in (Transitions, Neighbours, TextSimilarity):
-        for name, tensor in kind.from_config(None, data).state_dict().items():
-            assert torch.equal(tensor, kind.from_config(None, other).state_dict()[name])
 
 
 def test_weights_are_those_of_another_optimiser() -> None:
