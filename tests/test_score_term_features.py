@@ -12,6 +12,7 @@ import torch
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, leave_one_out
+from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
 from recbole_unisid.models.score_terms.text import TextSimilarity
 from recbole_unisid.models.score_terms.transitions import Neighbours, Transitions
@@ -108,12 +109,31 @@ def test_text_is_compared_by_principal_components() -> None:
     np.testing.assert_allclose(narrow.vectors[1:] @ narrow.vectors[1:].T, projected @ projected.T, atol=1e-5)
 
 
+def test_popularity_counts_late_items_more_and_knows_no_new_ones() -> None:
+    """An item that was never trained on, and one that is added, count as the mean of the others."""
+    data = small_data(users=12)
+    padded, lengths, lists = histories()
+    counts = np.zeros(N_ITEMS + 1)
+    for sequence in training_sequences(data):
+        for age, item in enumerate(reversed(sequence)):
+            counts[item] += 0.8**age
+    trained = counts > 0
+    assert 0 < (~trained[1:]).sum() < N_ITEMS
+    expected = np.log1p(counts) / np.log1p(counts).max()
+    usual = expected[trained].mean()
+    expected[1:][~trained[1:]] = usual
+    term = Popularity.from_config(None, data)
+    np.testing.assert_allclose(term(padded, lengths), np.tile(expected, (1, len(lists), 1)), atol=1e-6)
+    term.append(None, 2)
+    np.testing.assert_allclose(term(padded, lengths)[0, 1], [*expected, usual, usual], atol=1e-6)
+
+
 def test_nothing_is_read_of_what_is_held_out() -> None:
     """Other validation and test items give the same tables."""
     data, other = small_data(), small_data()
     held_out = other.split.phase > TRAIN
     other.sequences.items[held_out] = np.random.default_rng(5).integers(1, N_ITEMS + 1, held_out.sum())
     assert not np.array_equal(data.sequences.items, other.sequences.items)
-    for kind in (Transitions, Neighbours, TextSimilarity):
+    for kind in (Transitions, Neighbours, TextSimilarity, Popularity):
         for name, tensor in kind.from_config(None, data).state_dict().items():
             assert torch.equal(tensor, kind.from_config(None, other).state_dict()[name])

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize
 
 import recbole_unisid
+from recbole_unisid.config.settings import registered
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.table import RankTable
@@ -33,7 +34,8 @@ from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.export import export
 from recbole_unisid.serving.recommender import Recommender, RecommenderError
 
-ALL = ["seen", "text", "transitions", "neighbours"]
+ALL = ["seen", "text", "transitions", "neighbours", "popularity"]
+WITHOUT_TEXT = ["seen", "seen_last", "seen_lately", "transitions", "neighbours", "popularity"]
 
 
 def test_weights_are_those_of_another_optimiser() -> None:
@@ -163,8 +165,8 @@ def test_runs_with_the_defaults_rank_by_their_terms(
     if model != "ItemID":
         given |= {"text_encoder": "lsa"} | ({} if model == "DenseText" else {"codebook_sizes": [4, 4]})
     result = recbole_unisid.run(model, "ml-mini", given, verbose=False)
-    names = ["seen", "seen_last", "seen_lately", "text", "text_cold", "transitions", "neighbours"]
-    assert list(result["score_terms"]) == [n for n in names if model != "ItemID" or not n.startswith("text")]
+    text = [] if model == "ItemID" else ["text", "text_cold"]
+    assert list(result["score_terms"]) == [*WITHOUT_TEXT[:3], *text, *WITHOUT_TEXT[3:]]
     assert all(result["score_terms"].values())
     run = recbole_unisid.load(result["run_dir"])
     config = UniSIDConfig(model, "ml-mini", given)
@@ -207,7 +209,7 @@ def test_a_data_set_without_text_has_the_terms_that_need_none(in_empty_folder: P
     repeating(in_empty_folder, "again", 0.5)
     given = {"data_path": str(in_empty_folder), "epochs": 1, "show_progress": False}
     result = recbole_unisid.run("ItemID", "again", given, verbose=False)
-    assert list(result["score_terms"]) == ["seen", "seen_last", "seen_lately", "transitions", "neighbours"]
+    assert list(result["score_terms"]) == WITHOUT_TEXT
     assert result["score_terms"]["seen"] > 0.5
 
 
@@ -292,6 +294,24 @@ def test_new_items_are_found_by_their_text(finished: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(once.scores(past), run.scores(past)[:, :-1], atol=1e-5)
 
 
+@pytest.mark.parametrize("text", [False, True])
+def test_all_of_an_older_run_are_those_that_it_has(
+    text: bool, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with ``score_terms: [all]`` from before there was popularity gives the scores that it gave."""
+    given = {"data_path": str(ml_mini), "epochs": 1, "eval_step": 1, "show_progress": False}
+    given |= {"text_encoder": "lsa", "codebook_sizes": [4, 4]} if text else {}
+    with monkeypatch.context() as then:
+        known = {name: kind for name, kind in registered("score_terms").items() if name != "popularity"}
+        then.setattr("recbole_unisid.models.score_terms.terms.registered", lambda _: known)
+        result = recbole_unisid.run("UniSID" if text else "ItemID", "ml-mini", given, verbose=False)
+        before = recbole_unisid.load(result["run_dir"]).scores([np.array([1, 2])])
+    run = recbole_unisid.load(result["run_dir"])
+    assert run.model.terms.features == list(result["score_terms"])
+    assert "popularity" not in run.model.terms
+    np.testing.assert_array_equal(run.scores([np.array([1, 2])]), before)
+
+
 def test_links_of_a_damaged_run_are_refused(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -320,11 +340,10 @@ def test_text_needs_a_model_that_reads_text(ml_mini: Path, in_empty_folder: Path
 def test_all_are_those_that_the_model_can_have(ml_mini: Path, in_empty_folder: Path) -> None:
     given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "score_terms": "all,seen"}
     result = recbole_unisid.run("ItemID", "ml-mini", given, verbose=False)
-    names = ["seen", "seen_last", "seen_lately", "transitions", "neighbours"]
-    assert list(result["score_terms"]) == names
+    assert list(result["score_terms"]) == WITHOUT_TEXT
     given |= {"text_encoder": "lsa", "codebook_sizes": [4, 4]}
     result = recbole_unisid.run("SemanticID", "ml-mini", given, verbose=False)
-    assert set(result["score_terms"]) == {*names, "text", "text_cold"}
+    assert set(result["score_terms"]) == {*WITHOUT_TEXT, "text", "text_cold"}
     assert recbole_unisid.load(result["run_dir"]).model.terms.features == list(result["score_terms"])
 
 

@@ -76,6 +76,9 @@ def build_stored_model(
     name = config["model"]
     if not config.is_sequential:
         raise UserError(f"{name} knows users by number only; load takes models that read a history.")
+    if "all" in (config["score_terms"] or ()) and "terms.popularity.level" not in weights:  # an older run
+        text = ["text"] if "terms.text.vectors" in weights else []
+        config["score_terms"] = ["seen", *text, "transitions", "neighbours"]
     with torch.random.fork_rng():  # what is drawn here is overwritten: the caller's draws go on unchanged
         try:
             model = config.model_class(config, dataset)

@@ -21,6 +21,7 @@ import recbole_unisid
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import scratch_folder, sha256_of, write_json
 from recbole_unisid.models.score_terms import ScoreTerms
+from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
 from recbole_unisid.models.score_terms.text import TextSimilarity
 from recbole_unisid.models.score_terms.transitions import LinkTerm
@@ -124,14 +125,14 @@ def _term_tensors(
 ) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
     """What the manifest says of a model's score terms, and the tensors that hold them, weights multiplied in.
 
-    The text's similarity becomes further coordinates of the items' `vectors` [items, width].
+    The text's similarity, then popularity, become further coordinates of the items' `vectors` [items, width].
     """
     terms: ScoreTerms | None = getattr(model, "terms", None)
     if terms is None or not bool(terms.weights.any()):
         return None, {"vectors": vectors}
     weights = terms.by_name()
-    about: dict[str, Any] = {"seen": [], "text": {"width": 0, "rate": 0.0}, "links": {}}
-    tensors = {"vectors": vectors}
+    about: dict[str, Any] = {"seen": [], "text": {"width": 0, "rate": 0.0}, "popularity": False, "links": {}}
+    tensors, last = {"vectors": vectors}, []
     for name, term in terms.items():
         if isinstance(term, Seen):
             rates = zip((1.0, 0.0, term.rate), term.features, strict=True)
@@ -141,7 +142,10 @@ def _term_tensors(
             gain = np.where(np.abs(gain) < _LEAST_GAIN, _LEAST_GAIN, gain).astype(np.float32)
             text = term.vectors[1:].cpu().numpy() * gain[:, None]
             about["text"] = {"width": text.shape[1], "rate": term.rate}
-            tensors |= {"vectors": np.ascontiguousarray(np.hstack([vectors, text])), "text_gain": gain}
+            tensors |= {"vectors": np.hstack([vectors, text]), "text_gain": gain}
+        elif isinstance(term, Popularity):
+            about["popularity"] = True
+            last = [weights["popularity"] * term.level[1:, None].cpu().numpy()]
         elif isinstance(term, LinkTerm):
             links, weight = term.links, weights[term.features[0]]
             about["links"][name] = term.rate
@@ -150,7 +154,8 @@ def _term_tensors(
             tensors[f"{name}.values"] = links.values.cpu().numpy() * np.float32(weight)
         else:
             raise UserError(f"An export cannot hold the score term '{name}'; serve --run=... can.")
-    return about, tensors
+    joined = np.hstack([tensors["vectors"], *last], dtype=np.float32)
+    return about, tensors | {"vectors": np.ascontiguousarray(joined)}
 
 
 def choose_kind(kind: str, n_items: int) -> str:

@@ -205,8 +205,8 @@ class Recommender(ItemRecommender):
         self.vectors: Floats = tensors["vectors"]
         terms = self.manifest.get("terms")
         self._added = None if terms is None else _AddedScores(folder, terms, tensors, self.vectors)
-        text_width = 0 if self._added is None else self._added.text_width
-        self._model_vectors = self.vectors[:, : self.vectors.shape[1] - text_width]
+        further = 0 if self._added is None else self._added.width
+        self._model_vectors = self.vectors[:, : self.vectors.shape[1] - further]
         self.max_length: int = self.manifest["max_length"]
         self._index = _read_index(folder / INDEX)
         self._encoder = read_encoder(folder / ENCODER, threads)
@@ -242,9 +242,9 @@ class Recommender(ItemRecommender):
             inputs[number, : len(history)] = self._model_vectors[history]  # padding on the right
         found = self._encoder.run(["states"], {"vectors": inputs, "lengths": lengths})
         states: Floats = found[0]
-        if self._added is None or not self._added.text_width:
+        if self._added is None or not self._added.width:
             return states
-        return np.concatenate([states, self._added.text_states(recent)], axis=1)
+        return np.concatenate([states, self._added.states(recent)], axis=1)
 
     def _best(self, histories: Sequence[Rows], count: int) -> tuple[Floats, Rows]:
         states = np.ascontiguousarray(self.states(histories))
@@ -299,34 +299,37 @@ class _Links(NamedTuple):
 class _AddedScores:
     """What the model's score terms add, as ``recbole_unisid.models.score_terms`` defines them.
 
-    Similarity of text stands in the last `text_width` coordinates of the items' vectors, so that the index finds it;
-    what a history links to, and what it has already, is added to the scores of those items.
+    Similarity of text and popularity stand in the last `width` coordinates of the items' vectors, so that the index
+    finds them; what a history links to, and what it has already, is added to the scores of those items.
     """
 
     def __init__(
         self, folder: Path, terms: dict[str, Any], tensors: dict[str, NDArray[Any]], vectors: Floats
     ) -> None:
         try:
-            self.text_width, self._text_rate = int(terms["text"]["width"]), float(terms["text"]["rate"])
+            text_width, self._text_rate = int(terms["text"]["width"]), float(terms["text"]["rate"])
+            self._popularity = int(bool(terms.get("popularity")))  # older exports have none
+            self.width = text_width + self._popularity
             self._seen = [(float(rate), float(weight)) for rate, weight in terms["seen"]]
             self._links = [
                 _Links(float(rate), *(tensors[f"{name}.{part}"] for part in ("starts", "items", "values")))
                 for name, rate in terms["links"].items()
             ]
-            self._text = vectors[:, vectors.shape[1] - self.text_width :]
-            self._gain = tensors["text_gain"] if self.text_width else np.ones(len(vectors), dtype=np.float32)
-            whole = 0 <= self.text_width < vectors.shape[1] and len(self._gain) == len(vectors)
+            first = vectors.shape[1] - self.width
+            self._text = vectors[:, first : first + text_width]
+            self._gain = tensors["text_gain"] if text_width else np.ones(len(vectors), dtype=np.float32)
+            whole = text_width >= 0 and first > 0 and len(self._gain) == len(vectors)
             whole = whole and all(links.sound(len(vectors)) for links in self._links)
         except (KeyError, TypeError, ValueError, AttributeError):
             whole = False
         if not whole:
             raise RecommenderError(f"{folder} has score terms that are damaged; export the run anew.")
 
-    def text_states(self, histories: Sequence[Rows]) -> Floats:
-        """The text of histories, the later an item the more it counts, [histories, text_width]."""
+    def states(self, histories: Sequence[Rows]) -> Floats:
+        """The text of histories, the later an item the more it counts, and 1 for popularity, [histories, width]."""
         units = [self._text[rows] / self._gain[rows, None] for rows in histories]
         parts = [_faded(len(rows), self._text_rate) @ rows for rows in units]
-        return np.stack(parts).astype(np.float32)
+        return np.pad(np.stack(parts).astype(np.float32), ((0, 0), (0, self._popularity)), constant_values=1)
 
     def of(self, history: Rows) -> tuple[Rows, Floats]:
         """Items whose score changes, each once, and by how much."""

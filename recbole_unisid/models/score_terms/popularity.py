@@ -1,0 +1,52 @@
+"""Items that many people take, of late above all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from recbole_unisid.data.split import TRAIN
+from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights
+
+
+class Popularity(SizedByWeights, ScoreTerm):
+    r"""How often an item was trained on, the later in its user's training history the more it counts, 0 to 1.
+
+    .. math:: \log\Bigl(1 + \sum_{u} \sum_{a:\, i_{u,a} = j} \lambda^a\Bigr) \Big/ \max_k \log(1 + \ldots_k)
+
+    over users u and their training items :math:`i_{u,a}` of age a. Nothing is known of an item that was never trained
+    on: it counts as the mean of those that were.
+    """
+
+    features = ("popularity",)
+    level: Tensor
+    usual: Tensor
+
+    def __init__(self, counts: Tensor) -> None:
+        super().__init__()
+        trained, level = counts > 0, counts.log1p()
+        level /= level.max().clamp(min=1e-12)
+        usual = level[trained].mean().nan_to_num()  # 0 where a finished run is loaded, whose buffers follow
+        level[1:][~trained[1:]] = usual
+        self.register_buffer("level", level)  # [n_items + 1]
+        self.register_buffer("usual", usual)
+
+    @classmethod
+    def from_config(cls, config: Any, dataset: Any, rate: float = 0.8) -> Self:
+        counts, sequences = np.zeros(dataset.item_num), dataset.sequences
+        if sequences is not None:
+            trained = dataset.split.phase <= TRAIN
+            items, per_user = sequences.items[trained], np.bincount(sequences.users[trained])
+            age = np.repeat(per_user.cumsum(), per_user) - 1 - np.arange(len(items))
+            counts = np.bincount(items, rate**age, minlength=dataset.item_num)
+        return cls(torch.from_numpy(counts).float())
+
+    def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
+        return self.level.expand(1, len(histories), -1)
+
+    def append(self, vectors: Tensor | None, count: int) -> None:
+        self.level = torch.cat([self.level, self.usual.expand(count)])
