@@ -93,15 +93,18 @@ def test_neighbours_are_cosines_of_what_stands_within_five_places() -> None:
 
 def test_text_is_compared_by_principal_components() -> None:
     """With all components it is the cosine of the centred vectors; the second feature is gated by training counts."""
-    data = small_data()
+    data = small_data(users=12)
     padded, lengths, lists = histories()
     term = TextSimilarity.from_config(None, data)
     centred = data.semantics.vectors - data.semantics.vectors.mean(0)
     unit = np.vstack([np.zeros(12), centred / np.linalg.norm(centred, axis=1, keepdims=True)])
     counts = np.bincount([i for s in training_sequences(data) for i in s], minlength=N_ITEMS + 1)
+    assert 0 in counts[1:]
     past = [sum(0.6**age * unit[item] for age, item in enumerate(reversed(one))) for one in lists]
     expected = np.array(past) @ unit.T
-    np.testing.assert_allclose(term(padded, lengths), [expected, expected * np.exp(-counts / 5)], atol=1e-5)
+    np.testing.assert_allclose(
+        term(padded, lengths), [expected, expected * np.exp(-np.maximum(counts, 1) / 5)], atol=1e-5
+    )
     narrow = TextSimilarity(torch.from_numpy(data.semantics.vectors), term.cold, width=4)
     values = np.linalg.svd(centred, full_matrices=False)[2][:4]
     projected = centred @ values.T

@@ -15,9 +15,6 @@ from typing_extensions import Self
 
 from recbole_unisid.data.split import TRAIN
 
-#: An item trained on n times is as little known as exp(-n / 5) says: 1 of an item that is new.
-COLD_SCALE = 5.0
-
 
 class ScoreTerm(nn.Module, ABC):
     """Features of all items given a history. A subclass is a choice of the setting ``score_terms``.
@@ -117,12 +114,6 @@ def faded(histories: Tensor, lengths: Tensor, rate: float) -> Tensor:
     """Weights ``rate ** age`` of a history's items, [batch, longest]: 1 of the newest, whose age is 0; 0 of padding."""
     age = lengths[:, None] - 1 - torch.arange(histories.shape[1], device=histories.device)
     return torch.where(age >= 0, rate ** age.clamp(min=0).float(), 0.0)
-
-
-def coldness(dataset: Any) -> Tensor:
-    """How little is known of each item from training, between 0 and 1, float32 [n_items + 1]."""
-    counts = torch.from_numpy(np.asarray(dataset.split.training_counts(dataset.sequences)))
-    return (-counts / COLD_SCALE).exp().float()
 
 
 def transition_counts(dataset: Any, lag: int = 1) -> sparse.csr_matrix:

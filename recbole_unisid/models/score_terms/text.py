@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.initialisation import principal_directions
-from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights, coldness, faded
+from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights, faded
+
+
+def coldness(counts: Tensor) -> Tensor:
+    """How little is known of items that were trained on so often, at most 1: of new ones as of those with one.
+
+    No weight is fitted on items that were never trained on.
+    """
+    return (-counts.clamp(min=1) / 5).exp().float()
 
 
 class TextSimilarity(SizedByWeights, ScoreTerm):
@@ -19,7 +28,7 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
     .. math:: \Bigl\langle \sum_{a \ge 0} \lambda^a\, t_{i_a},\; t_j \Bigr\rangle
 
     of unit vectors t, the principal components of the centred text vectors, and of items :math:`i_a` of age a. The
-    second feature is the first times how little item j was trained on: a new item is found by its text.
+    second feature is the first times the :func:`coldness` of item j: what was little trained on is found by its text.
     """
 
     features = ("text", "text_cold")
@@ -48,7 +57,8 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
             raise UserError(
                 f"score_terms: text needs a model that reads text, and {config['model']} does not; leave text out."
             )
-        return cls(torch.from_numpy(semantics.vectors).float(), coldness(dataset))
+        counts = torch.from_numpy(np.asarray(dataset.split.training_counts(dataset.sequences)))
+        return cls(torch.from_numpy(semantics.vectors).float(), coldness(counts))
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         past = (faded(histories, lengths, self.rate)[:, :, None] * self.vectors[histories]).sum(1)
@@ -58,7 +68,7 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
     def append(self, vectors: Tensor | None, count: int) -> None:
         assert vectors is not None
         self.vectors = torch.cat([self.vectors, self._unit(vectors.to(self.vectors))])
-        self.cold = torch.cat([self.cold, self.cold.new_ones(count)])
+        self.cold = torch.cat([self.cold, coldness(self.cold.new_zeros(count))])
 
     def _unit(self, vectors: Tensor) -> Tensor:
         empty = ~vectors.any(dim=1)  # no text: like nothing
