@@ -157,10 +157,7 @@ def read_atomic(
 
 
 def read_interactions(path: Path, counts: Counter[str]) -> Interactions:
-    """Read a ``.inter`` file with ``user_id`` and ``item_id``, and ``timestamp`` and ``rating`` where it has them.
-
-    The counter gets ``lines`` and, by reason, rows that cannot be used. For other files see :func:`read_atomic`.
-    """
+    """As :func:`read_atomic`, of a ``.inter`` file; ``lines`` are counted, and by reason those that cannot be used."""
     types, read = read_atomic(path, ("user_id", "item_id"))
     collector = InteractionCollector(counts, timed="timestamp" in types)
     faults = Counter[str]()

@@ -88,8 +88,7 @@ _NO_TEXT = "\0no text"
 class InteractionCollector:
     """Collects interactions from a stream of columns; the names are numbered when all are there.
 
-    Interactions that cannot be used are counted in `counts` by reason. Those of a collector that is not `timed`
-    need no time.
+    Interactions that cannot be used are counted in `counts` by reason; they need a time only where they are `timed`.
     """
 
     def __init__(self, counts: Counter[str], *, timed: bool = True) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +139,13 @@ def _collect(
 
 def _remembered(make: Callable[[Any], Any], kind: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     """What makes an Arrow column of values, of those that come again but once."""
-    found: dict[type, dict[Any, Any]] = defaultdict(dict)  # by type: 1, 1.0 and True are different names
+    remembered = lru_cache(maxsize=1 << 20, typed=True)(make)  # typed: 1, 1.0 and True are different names
 
     def made(values: list[Any]) -> pa.Array:
-        types = {*map(type, values)} - {type(None)}
-        if len(types) != 1 or types & {list, dict}:
+        try:
+            return pa.array(map(remembered, values), kind)
+        except TypeError:  # lists and records have no hash
             return pa.array(map(make, values), kind)
-        known = found[types.pop()]
-        if len(known) > 1 << 20:
-            known.clear()
-        known.update((value, make(value)) for value in {*values} - known.keys())
-        return pa.array(map(known.__getitem__, values), kind)
 
     return made
 
@@ -191,7 +187,6 @@ class _TextColumns:
         )
 
     def texts_of(self, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemTexts:
-        """The texts of these items."""
         rows = self._rows(wanted, counts, progress)
         return ItemTexts(tuple(self.fields), _first_values(rows) if self.many else rows)
 

@@ -123,8 +123,7 @@ def _known(name: str, data_path: str | Path) -> KnownDataset:
 def ensure_dataset(name: str, data_path: str | Path, *, progress: bool = True) -> Path:
     """Return a data set's folder, preparing the set first where it is missing.
 
-    ``UserError`` for an unknown name that is not in `data_path` either (with the nearest names), for one that cannot be
-    had (with the files to put where), for files that changed since they were prepared.
+    An unknown name that is not in `data_path` either, one that cannot be had and changed files are a ``UserError``.
     """
     folder = _existing(name, data_path)
     if folder is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,15 +118,12 @@ def encode_with(
 ) -> NDArray[np.float32]:
     """Encode texts with an open encoder, or fetch their vectors from the cache; the encoder is closed.
 
-    A blank text has the zero vector, whatever the encoder: no encoder knows anything of it.
-
-    Raises UserError: when the encoder cannot be used, or gives a vector that is not finite.
+    A blank text has the zero vector, whatever the encoder: no encoder knows anything of it. An encoder that cannot be
+    used, or gives a vector that is not finite, is a ``UserError``.
     """
-    try:
+    with closing(model):
         store = VectorStore(Path(cache_dir) / model.key)
         return _encode_cached([text.strip() for text in texts], model, store, show_progress)
-    finally:
-        model.close()
 
 
 def _encode_cached(

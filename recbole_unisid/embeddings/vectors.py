@@ -31,8 +31,7 @@ def read_vectors(path: Path, item_ids: Sequence[str]) -> NDArray[np.float32]:
     with the ending ``.ids.txt`` holds the items' tokens, one a line (UTF-8), in the order of the rows. An
     item that it lacks has zeros (a warning tells how many).
 
-    Raises UserError: when a file is missing or damaged, names an item twice or none of the items, or a vector is not
-    finite.
+    Raises UserError: when a file is missing or damaged, names an item twice or none, or a vector is not finite.
     """
     path = Path(path)
     vectors = _read_array(path)

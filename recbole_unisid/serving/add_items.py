@@ -23,12 +23,12 @@ from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 
 
 class Added(NamedTuple):
-    """What :func:`add_items` has done; of so many `wordless` items the encoder knows nothing, their vector is zero."""
+    """What :func:`add_items` has done."""
 
     path: Path
     version: Version
     items: NewItems
-    wordless: int
+    wordless: int  # items of which the encoder knows nothing: their vector is zero
 
 
 def add_items(
@@ -45,8 +45,7 @@ def add_items(
     :func:`read_new_items`, `columns` names its columns by fields of the run; `vectors` is a file of the new items'
     vectors, for runs whose vectors came from one.
 
-    Raises UserError: when the model knows items by number alone, the table cannot be used, or the encoder is not the
-    run's.
+    Raises UserError: when the model knows items by number alone, the table cannot be used, or the encoder is another.
     """
     run = load(run_dir)
     recipe = _recipe(run)
@@ -90,15 +89,12 @@ def _recipe(run: LoadedRun) -> TextRecipe:
 
 
 class NewItems(NamedTuple):
-    """Items that are to be added, and the columns `absent` that the run reads and their table has not.
-
-    The title is the identifier where there is none, the text '' where vectors are given.
-    """
+    """Items that are to be added."""
 
     item_ids: list[str]
-    titles: list[str]
-    texts: list[str]
-    absent: list[str]
+    titles: list[str]  # the identifier where there is none
+    texts: list[str]  # '' where vectors are given
+    absent: list[str]  # columns that the run reads and their table has not
 
 
 def read_new_items(

@@ -123,10 +123,7 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
 def _term_tensors(
     model: Any, vectors: NDArray[np.float32]
 ) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
-    """What the manifest says of a model's score terms, and the tensors that hold them, weights multiplied in.
-
-    The text's similarity, then popularity, become further coordinates of the items' `vectors` [items, width].
-    """
+    """What the manifest says of score terms, and their weighted tensors; text, then popularity widen `vectors`."""
     terms: ScoreTerms | None = getattr(model, "terms", None)
     if terms is None or not bool(terms.weights.any()):
         return None, {"vectors": vectors}
@@ -199,17 +196,14 @@ def build_index(vectors: NDArray[np.float32], kind: str, progress: bool = True) 
 
 
 class UserEncoder(nn.Module):
-    """The part of a model that reads histories: item vectors in, the state that scores the next item out.
-
-    `transformer` maps [batch, length, width] to states of the same shape; padding on the right.
-    """
+    """The part of a model that reads histories: item vectors in, the state that scores the next item out."""
 
     def __init__(self, transformer: nn.Module) -> None:
         super().__init__()
         self.transformer = transformer
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Encode, [batch, length, width] and int64 [batch] -> [batch, width]."""
+        """Encode, [batch, length, width] padded on the right and int64 [batch] -> [batch, width]."""
         states: torch.Tensor = self.transformer(vectors)  # [batch, length, width]
         last = (lengths - 1)[:, None, None].expand(-1, 1, states.shape[-1])
         return states.gather(1, last).squeeze(1)

@@ -67,10 +67,7 @@ class LoadedRun:
 
     @cached_property
     def item_vectors(self) -> NDArray[np.float32] | None:
-        """Everything about an item folded into one vector, [n_items + 1, width]; a score is state @ vector.
-
-        None for models that score otherwise.
-        """
+        """Items folded into one vector each, [n_items + 1, width]; a score is state @ vector. None for other models."""
         if not getattr(self.model, "scores_by_vectors", False):
             return None
         with torch.no_grad():

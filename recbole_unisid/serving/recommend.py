@@ -26,27 +26,21 @@ _SHOWN_HISTORY = 3
 
 
 class Reason(NamedTuple):
-    """An item of the history that a recommendation resembles.
-
-    Both begin with `shared` of `levels` codes, 0 where there are no tokens; `similarity` is the cosine of their
-    vectors, None for models without.
-    """
+    """An item of the history that a recommendation resembles."""
 
     item: int
-    shared: int
-    levels: int
-    similarity: float | None
+    shared: int  # codes with which both begin
+    levels: int  # of so many; 0 where there are no tokens
+    similarity: float | None  # the cosine of their vectors; None for models without
 
 
 class Recommendation(NamedTuple):
-    """One place of a list: an item's number, the model's score, and the nearest items of the history.
+    """One place of a list."""
 
-    `parts` add up to the score, by name (:meth:`LoadedRun.parts`); none unless they were asked for.
-    """
-
-    item: int
+    item: int  # its number
     score: float
-    why: list[Reason]
+    why: list[Reason]  # the nearest items of the history
+    #: what adds up to the score, by name (:meth:`LoadedRun.parts`); none unless it was asked for
     parts: dict[str, float] = {}  # noqa: RUF012 - never changed
 
 

@@ -136,23 +136,18 @@ def parse_history(text: str, names: ItemLookup) -> NDArray[np.int64]:
     longest stretch that is exactly an identifier or a title is one item. With a ``;`` anywhere, semicolons
     part the items instead; a JSON list of strings leaves nothing to guess.
     """
-    parts = list(_parts(text.strip(), names))
+    text = text.strip()
+    if text.startswith("["):
+        parts = [names.number_of(item) for item in _json_list(text)]
+    elif (whole := names.exact(text)) is not None:
+        parts = [whole]
+    elif ";" in text:
+        parts = [names.number_of(part.strip()) for part in text.split(";") if part.strip()]
+    else:
+        parts = list(_between_commas(text.split(","), names))
     if not parts:
         raise UserError("The history is empty: name at least one item, by its title or id.")
     return np.array(parts, dtype=np.int64)
-
-
-def _parts(text: str, names: ItemLookup) -> Iterator[int]:
-    if text.startswith("["):
-        yield from map(names.number_of, _json_list(text))
-        return
-    whole = names.exact(text)
-    if whole is not None:
-        yield whole
-    elif ";" in text:
-        yield from (names.number_of(part.strip()) for part in text.split(";") if part.strip())
-    else:
-        yield from _between_commas(text.split(","), names)
 
 
 def _json_list(text: str) -> list[str]:

@@ -38,20 +38,16 @@ _YamlParser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class StoredRun(NamedTuple):
-    """A run's files as they lie, none of them pickled.
-
-    `result`, `settings` and `manifest` are ``result.json``, ``config.yaml`` and ``serving.json``; `catalogue` has the
-    items as trained; `recipe` says how text became vectors.
-    """
+    """A run's files as they lie, none of them pickled."""
 
     path: Path
-    result: dict[str, Any]
-    settings: dict[str, Any]
-    manifest: dict[str, Any]
-    catalogue: Catalogue
+    result: dict[str, Any]  # ``result.json``
+    settings: dict[str, Any]  # ``config.yaml``
+    manifest: dict[str, Any]  # ``serving.json``
+    catalogue: Catalogue  # the items as trained
     weights: dict[str, torch.Tensor]
     tokenization: Tokenization | None
-    recipe: TextRecipe | None
+    recipe: TextRecipe | None  # how text became vectors
 
     @property
     def compares_texts(self) -> bool:
@@ -199,16 +195,15 @@ def read_item_codes(path: Path, catalogue: Catalogue) -> NDArray[np.int64]:
 
 
 class Version(NamedTuple):
-    """A run's catalogue: its number, 1 as trained, and all items, those of the training first.
+    """A run's catalogue, as trained or with further items."""
 
-    `added` are codes [added items, levels] or text vectors [added items, width] of all items since training; `vectors`
-    are their text vectors beside codes, where the model compares texts too.
-    """
-
-    number: int
-    catalogue: Catalogue
+    number: int  # 1 as trained
+    catalogue: Catalogue  # all items, those of the training first
+    #: codes [added items, levels] or text vectors [added items, width] of all items since training
     added: NDArray[np.int64] | NDArray[np.float32]
-    vectors: NDArray[np.float32] | None = None
+    vectors: NDArray[np.float32] | None = (
+        None  # text vectors beside codes, where the model compares texts too
+    )
 
     @property
     def text_vectors(self) -> NDArray[np.float32]:

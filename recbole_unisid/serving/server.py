@@ -254,10 +254,8 @@ class _Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         body = bytes(problem(status).body)
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
-            body
-        )
-        self.transport.write(STATUS_LINE[status] + head + body)
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self.transport.abort()

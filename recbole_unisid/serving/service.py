@@ -106,10 +106,7 @@ class Problem(BaseModel):
 def create_app(
     recommender: ItemRecommender, model: str, dataset: str, allowed_hosts: Sequence[str] = LOOPBACK
 ) -> ASGIApp:
-    """Build the service around a recommender, which is called from several threads at once.
-
-    `model` and `dataset` are named on the page; `allowed_hosts` are names that requests may call the service by.
-    """
+    """Build the service around a recommender, called from several threads; hosts as in :func:`.server.serve`."""
     app = FastAPI(
         title="recbole_unisid",
         description=f"Recommendations of {model} on {dataset}. [Demo page](/)",

@@ -26,10 +26,9 @@ ROOT_SHARE = 0.9
 def default_fields(table: ItemTable) -> list[str]:
     """The columns that make an item's text when none are named.
 
-    Title, price, brand, categories, release year, whichever of them the table has. A description joins only
-    where there is no title, since it is long and the encoders read a few hundred tokens. A table with
-    none of the common names gives all its text columns (``token_seq``), failing these its tokens, failing these a
-    ``UserError``.
+    Title, price, brand, categories, release year, whichever of them the table has. A description joins only where there
+    is no title, since it is long and the encoders read a few hundred tokens. A table with none of the common names
+    gives all its text columns (``token_seq``), failing these its tokens, failing these a ``UserError``.
     """
     fields = _fields_found(table)
     if not fields:

@@ -126,10 +126,8 @@ def balance(
             codes[group[stay[chosen]], -1] = last
             leaving.extend(group[leave].tolist())
     if leaving:
-        gone = np.zeros(len(codes), dtype=bool)
-        gone[leaving] = True
-        taken = taken_codes(codes[~gone])
         rows = np.array(sorted(leaving))
+        taken = taken_codes(np.delete(codes, rows, axis=0))
         for row, latent in zip(rows, latents(rows), strict=True):
             codes[row] = free_tuple(torch.from_numpy(latent), books, distances, taken)
     return codes

@@ -28,10 +28,7 @@ def tuple_groups(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def collision_health(
     codes: NDArray[np.int64], item_ids: Sequence[str], titles: Sequence[str] | None = None, listed: int = 10
 ) -> dict[str, Any]:
-    """Distinct tuples and items alone in theirs, each as a share of items, and the largest collision.
-
-    Where that is more than one item, at most `listed` of its items are named.
-    """
+    """Distinct tuples and items alone in theirs, as shares of items; the largest collision, `listed` of it by name."""
     group, counts = tuple_groups(codes)
     health: dict[str, Any] = {
         "distinct_fraction": len(counts) / len(codes),

@@ -9,11 +9,10 @@ A vector ``z`` (an item's text, or an encoder's output for it) becomes ``L`` cod
     r_(l+1) = r_l - q_l
     q       = q_1 + ... + q_L,  so that  z = q + r_(L+1)
 
-UniSID ("Unified Semantic and ID Representation Learning for Deep Recommenders", arXiv 2502.16474) takes
-cosine for all levels but the last, and codes of length 1 there. A cosine level reads the direction of a
-code alone, so a code may have any length; what it has is what is added to ``q``. With the length
-``fitted`` to its members, ``<r, c/|c|>`` on average, a cosine level never raises the error of the data it
-was fitted on; a ``unit`` code may.
+UniSID ("Unified Semantic and ID Representation Learning for Deep Recommenders", arXiv 2502.16474) takes cosine for all
+levels but the last, and codes of length 1 there. A cosine level reads the direction of a code alone, so a code may have
+any length; what it has is what is added to ``q``. With the length ``fitted`` to its members, ``<r, c/|c|>`` on average,
+a cosine level never raises the error of the data it was fitted on; a ``unit`` code may.
 
 On unit vectors ``|u - c|^2 = 2 - 2<u, c>``: a cosine level is a Euclidean one between directions. Hence one
 function, :func:`nearest_codes`, decides for both.
@@ -94,10 +93,9 @@ def code_distances(residuals: Tensor, codebook: Tensor, distance: str) -> Tensor
 def nearest_codes(residuals: Tensor, codebook: Tensor, distance: str) -> Tensor:
     """The code of each residual [n, width] at one level, int64 [n]; of tied codes the lowest.
 
-    The fast formula of :func:`squared_distances` loses digits where distances are small beside the norms.
-    It runs in float64, and wherever two codes are nearer to each other than its rounding, the
-    distances of that row are computed again as sums of squared differences. A zero vector at a cosine level is
-    equally far from all codes and gets code 0.
+    The fast formula of :func:`squared_distances` loses digits where distances are small beside the norms. It runs in
+    float64, and wherever two codes are nearer to each other than its rounding, the distances of that row are computed
+    again as sums of squared differences. A zero vector at a cosine level is equally far from all codes and gets code 0.
     """
     codes = codebook.double()
     codes = directions(codes) if distance == "cosine" else codes

@@ -45,12 +45,11 @@ def build_tokenizer(
     """
     kind = _kind(name)
     parameters = _settings(kind)
-    known = set(parameters)
     for option, value in options.items():
-        if option not in known:
+        if option not in parameters:
+            known = ", ".join(sorted(parameters)) or "none"
             raise UserError(
-                f"Tokenizer {name!r} has no setting {option!r}; it has {', '.join(sorted(known)) or 'none'}."
-                f"{did_you_mean(option, known)}"
+                f"Tokenizer {name!r} has no setting {option!r}; it has {known}.{did_you_mean(option, parameters)}"
             )
         default = parameters[option].default
         if wrong := misfit(value, kind_like(default)):

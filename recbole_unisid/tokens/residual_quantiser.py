@@ -25,10 +25,9 @@ def straight_through(inputs: Tensor, quantised: Tensor) -> Tensor:
 def rotation_trick(inputs: Tensor, quantised: Tensor) -> Tensor:
     """The quantised vectors, as the rotation and scaling that takes each input there.
 
-    ``q = sg(|q| / |z| R) z`` with ``R = I - 2 r r^T + 2 q^ z^T``, ``r = (z^ + q^) / |z^ + q^|``, hats for
-    unit vectors: the gradient is turned and scaled as the input was. Fifty et al., arXiv 2410.06424,
-    equation 4. Shapes [n, width]. An input that is zero or opposite to its code has no such rotation and passes
-    straight through.
+    ``q = sg(|q| / |z| R) z`` with ``R = I - 2 r r^T + 2 q^ z^T``, ``r = (z^ + q^) / |z^ + q^|``, hats for unit vectors:
+    the gradient is turned and scaled as the input was. Fifty et al., arXiv 2410.06424, equation 4. Shapes [n, width].
+    An input that is zero or opposite to its code has no such rotation and passes straight through.
     """
     z, q = inputs.detach(), quantised.detach()
     z_norm, q_norm = z.norm(dim=1, keepdim=True), q.norm(dim=1, keepdim=True)  # [n, 1]

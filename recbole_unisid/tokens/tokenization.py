@@ -45,10 +45,7 @@ class Tokenization:
     collisions: str  # the strategy
 
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Codes of new items' vectors [new, levels] after the collision strategy; nothing is fitted again.
-
-        Raises UserError: when the vectors are not finite or of another width.
-        """
+        """Codes [new, levels] of new items' vectors (:meth:`Tokenizer.encode`) after the collision strategy."""
         latents = self.tokenizer.latents(vectors)
         suffix_size = len(self.codebooks[-1]) if self.collisions == "suffix" else 0
         codes = self.tokenizer.codes_of(latents)

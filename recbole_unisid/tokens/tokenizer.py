@@ -58,8 +58,7 @@ class Tokenizer(ABC):
 
         `item_ids` are the items' tokens, by which published codes are found; row numbers by default.
 
-        Raises UserError: for vectors that are no finite numbers [items, width], and codebooks of another shape than
-        the settings say.
+        Raises UserError: for vectors that are no finite numbers [items, width], and codebooks of another shape.
         """
         vectors = check_vectors(vectors)
         self.mean = self._choose_mean(vectors)
@@ -74,10 +73,7 @@ class Tokenizer(ABC):
         return self.encode(vectors)
 
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Codes of vectors, seen in `fit` or not, each by itself; shape [n, levels].
-
-        Raises UserError: for vectors that are not finite or of another width than in `fit`, and anything but codes.
-        """
+        """Codes [n, levels] of vectors, each by itself; a ``UserError`` for those not finite or of another width."""
         return np.concatenate([self.codes_of(latents) for latents in self._latent_chunks(vectors)])
 
     def codes_of(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:

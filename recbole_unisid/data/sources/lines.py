@@ -87,10 +87,7 @@ def read_blocks(
     progress: bool = False,
     opened: Callable[[Path, bool], Opened] = unpacked,
 ) -> Iterator[Block]:
-    """Yield a text file in blocks of whole lines, unpacked in a thread of its own.
-
-    ``lines`` is counted up for every line, ``line too long`` for what is skipped.
-    """
+    """Yield a text file in blocks of whole lines, unpacked in a thread; ``lines`` and ``line too long`` are counted."""
     rest, too_long = b"", False  # the beginning of a line whose end is still to come
     size = min(_BLOCK, LONGEST_LINE)
     with opened(path, progress) as (stream, show), ThreadPoolExecutor(1) as thread:
@@ -105,16 +102,14 @@ def read_blocks(
                 continue
             start = end if too_long or len(rest) + end > LONGEST_LINE else 0
             if start:
-                counts["line too long"] += 1
-                counts["lines"] += 1
+                counts.update(("line too long", "lines"))
                 rest, too_long = b"", False
             cut = block.rfind(b"\n") + 1
             whole, rest = b"".join((rest, memoryview(block)[start:cut])), block[cut:]
             if whole:
                 yield _counted(whole, whole.count(b"\n"), counts)
         if too_long or len(rest) >= LONGEST_LINE:
-            counts["line too long"] += 1
-            counts["lines"] += 1
+            counts.update(("line too long", "lines"))
         elif rest:
             yield _counted(rest, 1, counts)
 
