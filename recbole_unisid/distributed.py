@@ -30,10 +30,9 @@ def join() -> None:
     """Join the processes that torchrun started; alone, do nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         return
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE
-        )
+        dist.init_process_group(backends, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise UserError(

@@ -162,13 +162,9 @@ def read_interactions(path: Path, counts: Counter[str]) -> Interactions:
     collector = InteractionCollector(counts, timed="timestamp" in types)
     faults = Counter[str]()
     for lines, table, unread in read:
-        users, items = (
-            pc.if_else(pc.equal(table[name], ""), None, table[name]) for name in ("user_id", "item_id")
-        )
-        times, ratings = (
-            numbers_in(table[name]) if name in types else None for name in ("timestamp", "rating")
-        )
-        collector.add(users, items, times, ratings)
+        names = [pc.if_else(pc.equal(table[name], ""), None, table[name]) for name in ("user_id", "item_id")]
+        numbers = [numbers_in(table[name]) if name in types else None for name in ("timestamp", "rating")]
+        collector.add(*names, *numbers)
         counts["lines"] += len(lines)
         faults.update({reason: len(found) for reason, found in unread.items()})
     counts.update(faults)

@@ -117,12 +117,10 @@ def _sequences(log: Interactions) -> UserSequences:
 def _time_facts(log: Interactions) -> TimeFacts:
     if not log.timed or bool((log.times == log.positions).all()):
         return TimeFacts("order only", "", "", 0.0, 0.0)
-    whole_days = bool((log.times % _DAY_SECONDS == 0).all())
+    kind = "whole days" if (log.times % _DAY_SECONDS == 0).all() else "exact"
     tied_float32 = replace(log, times=log.times.astype(np.float32).astype(np.float64)).tied_share
     first, last = float(log.times.min()), float(log.times.max())
-    return TimeFacts(
-        "whole days" if whole_days else "exact", _date(first), _date(last), log.tied_share, tied_float32
-    )
+    return TimeFacts(kind, _date(first), _date(last), log.tied_share, tied_float32)
 
 
 def _date(seconds: float) -> str:

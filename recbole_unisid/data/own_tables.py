@@ -182,9 +182,8 @@ class _TextColumns:
         pairs = [(f"{field_name(column)}:token_seq", column) for column in texts] + list(named.items())
         if len({name.partition(":")[0] for name, _ in pairs}) < len(pairs):
             raise UserError(f"Text columns of {table.path} have names that differ in punctuation alone.")
-        return cls(
-            table, key, {name: existing_column(table, column) for name, column in pairs}, items is None
-        )
+        fields = {name: existing_column(table, column) for name, column in pairs}
+        return cls(table, key, fields, items is None)
 
     def texts_of(self, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemTexts:
         rows = self._rows(wanted, counts, progress)

@@ -54,10 +54,8 @@ def prepare(
     )
     published = known.published if check_counts and core is None and duplicates is None else None
     with _one_at_a_time(folder):
-        raw_folder = None if raw is None else Path(raw)
-        found = find_originals(
-            known, folder / "originals", raw=raw_folder, mirrors=mirrors, progress=progress
-        )
+        raw = None if raw is None else Path(raw)
+        found = find_originals(known, folder / "originals", raw=raw, mirrors=mirrors, progress=progress)
         return _build(known, folder, policy, found, published, progress)
 
 

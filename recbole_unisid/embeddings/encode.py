@@ -158,10 +158,8 @@ class _KnownVectors:
     def __init__(self, texts: Sequence[str]) -> None:
         self._row_of = {digest: row for row, digest in enumerate(text_digests(texts))}
         self.token_limit: int | None = None
-        #: [texts]; -1 where no shard had the text.
-        self.token_counts = np.full(len(texts), -1, dtype=np.int64)
-        #: [texts + 1, width], once the width is known.
-        self.vectors = np.zeros((len(texts) + 1, 0), dtype=np.float32)
+        self.token_counts = np.full(len(texts), -1, dtype=np.int64)  # -1 where no shard had the text
+        self.vectors = np.zeros((len(texts) + 1, 0), dtype=np.float32)  # as wide as the first shard's
 
     def take(self, shard: Shard) -> None:
         """Keep those of a shard's vectors that are wanted; another width than before is an error."""

@@ -150,9 +150,7 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
 
 def _folder_digest(folder: Path) -> list[tuple[str, str]]:
     """Digests of a model folder's files; what only documents the model is left out."""
-    files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".md", ".pyc")
-    )
+    files = sorted(one for one in folder.rglob("*") if one.is_file() and one.suffix not in (".md", ".pyc"))
     return [(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files]
 
 

@@ -21,11 +21,9 @@ class TextRecipe:
     encoder: str  # as the setting ``text_encoder`` names it
     key: str | None  # the encoder's identity (weights, limit, prompt); None for vectors out of a file
     width: int  # numbers a vector
-    #: columns that are read, in their order; none for vectors out of a file
-    fields: list[str] = field(default_factory=list)
+    fields: list[str] = field(default_factory=list)  # columns that are read, in their order; none for a file
     template: str | None = None  # how they are joined; None for "; "
-    #: what is left out at the front of each column of categories
-    roots: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)  # left out at the front of each column of categories
     #: this and the prompt as in :func:`~recbole_unisid.embeddings.encode.open_encoder`
     max_length: int | None = None
     prompt: str | None = None

@@ -58,10 +58,8 @@ def add_items(
     number = version_numbers(run.path)[-1] + 1
     catalogue = run.items.extended(new.item_ids, new.titles, new.texts)
     content = found if run.tokenization is None else run.tokenization.encode(found)  # what the model reads
-    codes = run.tokenization is not None
-    beside = (
-        np.concatenate([run.version.text_vectors, found]) if codes and run.stored.compares_texts else None
-    )
+    both = run.tokenization is not None and run.stored.compares_texts
+    beside = np.concatenate([run.version.text_vectors, found]) if both else None
     version = Version(number, catalogue, np.concatenate([run.version.added, content]), beside)
     path = write_version(run.stored, version)
     return Added(path, version, new, int((~found.any(axis=1)).sum()))

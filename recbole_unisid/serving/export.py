@@ -18,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 import recbole_unisid
+from recbole_unisid.array_file import Arrays
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import scratch_folder, sha256_of, write_json
 from recbole_unisid.models.score_terms import ScoreTerms
@@ -120,9 +121,7 @@ def _write(loaded: Any, folder: Path, kind: str, progress: bool) -> None:
     write_json(folder / recommender.MANIFEST, manifest | {"sha256": recommender.digest_of(manifest)})
 
 
-def _term_tensors(
-    model: Any, vectors: NDArray[np.float32]
-) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
+def _term_tensors(model: Any, vectors: NDArray[np.float32]) -> tuple[dict[str, Any] | None, Arrays]:
     """What the manifest says of score terms, and their weighted tensors; text, then popularity widen `vectors`."""
     terms: ScoreTerms | None = getattr(model, "terms", None)
     if terms is None or not bool(terms.weights.any()):

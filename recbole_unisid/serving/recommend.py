@@ -54,9 +54,8 @@ def recommend(
 ) -> list[list[Recommendation]]:
     """Recommend at most `k` items for each history, best first; equal scores in the order of item numbers.
 
-    A history has item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time. For
-    each recommendation at most so many items of the history are named as `reasons`; `explain` gives what adds up to the
-    score.
+    A history has item numbers, oldest first. Scores of all of them are held at once: give a few hundred at a time.
+    `reasons` is how many items of the history are named for each; `explain` gives what adds up to the score.
     """
     if seen not in SEEN:
         raise UserError(f"seen={seen} is neither filter nor keep.")

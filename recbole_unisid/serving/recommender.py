@@ -172,13 +172,11 @@ class ItemRecommender:
             raise RecommenderError(f"k={_short(k)} is no number of items; ask for 1 or more.")
         return min(int(k), len(self))
 
-    def _listed(
-        self, scores: Floats, rows: Rows, left_out: frozenset[int], wanted: int
-    ) -> list[Recommendation]:
+    def _listed(self, scores: Floats, rows: Rows, left_out: frozenset[int], k: int) -> list[Recommendation]:
         order = np.lexsort((rows, -scores))
         pairs = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
         kept = ((row, score) for row, score in pairs if row >= 0 and row not in left_out)
-        return [self._item(row, score) for row, score in itertools.islice(kept, wanted)]
+        return [self._item(row, score) for row, score in itertools.islice(kept, k)]
 
 
 def best_items(scores: Floats, k: int) -> Rows:

@@ -201,9 +201,7 @@ class Version(NamedTuple):
     catalogue: Catalogue  # all items, those of the training first
     #: codes [added items, levels] or text vectors [added items, width] of all items since training
     added: NDArray[np.int64] | NDArray[np.float32]
-    vectors: NDArray[np.float32] | None = (
-        None  # text vectors beside codes, where the model compares texts too
-    )
+    vectors: NDArray[np.float32] | None = None  # text vectors beside codes, where texts are compared too
 
     @property
     def text_vectors(self) -> NDArray[np.float32]:

@@ -14,8 +14,7 @@ class ItemTable:
     """The items of a dataset and their columns, all as text."""
 
     ids: list[str]  # item tokens in the file's order, each once
-    #: every other column by its name, aligned with `ids`; '' where the file has nothing
-    columns: dict[str, list[str]]
+    columns: dict[str, list[str]]  # all others by name, aligned with `ids`; '' where the file has nothing
     types: dict[str, str]  # RecBole's type of each of these: token, token_seq, float or float_seq
 
 
@@ -58,9 +57,8 @@ def read_item_file(
         rows[item] = number, cells
     if not rows:
         raise UserError(f"{path} has a header but no item; add one line an item.")
-    columns = dict(
-        zip(names, map(list, zip(*(cells for _, cells in rows.values()), strict=True)), strict=True)
-    )
+    by_column = zip(*(cells for _, cells in rows.values()), strict=True)
+    columns = dict(zip(names, map(list, by_column), strict=True))
     types.pop(id_field)
     return ItemTable(columns.pop(id_field), columns, types)
 

@@ -141,14 +141,12 @@ def taken_codes(codes: NDArray[np.int64]) -> Taken:
     return taken
 
 
-def free_tuple(
-    latent: Tensor, codebooks: Sequence[Tensor], distances: Sequence[str], taken: Taken
-) -> list[int]:
+def free_tuple(latent: Tensor, books: Sequence[Tensor], distances: Sequence[str], taken: Taken) -> list[int]:
     """The nearest prefix with a free last code, and the best of its free codes; ``UserError`` where none is free."""
-    for prefix, residual in _prefixes_by_fit(latent, codebooks[:-1], distances[:-1]):
+    for prefix, residual in _prefixes_by_fit(latent, books[:-1], distances[:-1]):
         used = taken.setdefault(prefix, set())
-        if len(used) < len(codebooks[-1]):
-            errors = squared_distances(residual[None], codebooks[-1])[0]  # [last codes]
+        if len(used) < len(books[-1]):
+            errors = squared_distances(residual[None], books[-1])[0]  # [last codes]
             errors[list(used)] = torch.inf
             last = int(errors.argmin())
             used.add(last)

@@ -41,9 +41,7 @@ _CHUNK = 8192
 
 
 def level_distances(levels: int, distances: Sequence[str] | None) -> tuple[str, ...]:
-    """The distance of every level: as given, one a level, or UniSID's, cosine in all but the last.
-
-    Raises UserError: for another name, or more or fewer than `levels`.
+    """The distance of every level: as given, one a level (else a ``UserError``), or UniSID's, cosine but for the last.
 
     >>> level_distances(3, None)
     ('cosine', 'cosine', 'euclidean')

@@ -99,10 +99,8 @@ class Rqvae(Tokenizer):
     def restore(self, state: Arrays) -> None:
         super().restore(state)
         self._build_networks(len(self.mean))
-        weights = {
-            key: torch.from_numpy(a) for key, a in state.items() if key.startswith(("encoder.", "decoder."))
-        }
-        self._networks().load_state_dict(weights)
+        networks = self._networks()
+        networks.load_state_dict({key: torch.from_numpy(state[key]) for key in networks.state_dict()})
 
     def _fit(self, vectors: NDArray[np.float32], item_ids: Sequence[str], show_progress: bool) -> None:
         generator = torch.Generator().manual_seed(self.seed)

@@ -38,8 +38,7 @@ class Tokenization:
 
     item_ids: list[str]
     codes: NDArray[np.int64]  # int64 [items, levels]; with a suffix one level more than the tokenizer has
-    #: [codes, latent width] each, one a level of `codes`; that of a suffix is zeros
-    codebooks: list[NDArray[np.float32]]
+    codebooks: list[NDArray[np.float32]]  # [codes, latent width], one a level of `codes`; zeros for a suffix
     tokenizer: Tokenizer  # fitted
     health: dict[str, Any]  # the ``tokenizer`` part of result.json and more, JSON-like
     collisions: str  # the strategy

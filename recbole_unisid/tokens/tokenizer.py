@@ -44,8 +44,9 @@ class Tokenizer(ABC):
         self.seed = seed
         #: After `fit`, [codes, latent width] each; their chosen rows add up to the quantised latent.
         self.codebooks: list[NDArray[np.float32]] = []
-        #: Taken off every vector before anything else, [width].
-        self.mean: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.mean: NDArray[np.float32] = np.zeros(
+            0, dtype=np.float32
+        )  # [width]: taken off every vector first
         if not self.codebook_sizes or any(type(size) is not int or size < 1 for size in self.codebook_sizes):
             raise UserError(
                 f"codebook_sizes={list(codebook_sizes)}: give whole numbers, 1 or more, one a level."

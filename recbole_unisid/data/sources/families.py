@@ -211,9 +211,8 @@ def _movielens_rows(
 
 def _read_movielens_ratings(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
     """Read ``UserID::MovieID::Rating::Timestamp``, times in seconds."""
-    for rows in _movielens_rows(
-        path, "ml-1m/ratings.dat", ("user", "item", "rating", "time"), counts, progress
-    ):
+    names = ("user", "item", "rating", "time")
+    for rows in _movielens_rows(path, "ml-1m/ratings.dat", names, counts, progress):
         yield rows["user"], rows["item"], numbers_in(rows["time"]), numbers_in(rows["rating"])
 
 

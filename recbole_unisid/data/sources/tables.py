@@ -223,9 +223,7 @@ def _open_json_lines(path: Path) -> Table:
     def batches(
         counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
     ) -> Iterator[Batch]:
-        types = {
-            name: _json_type([record.get(name) for record in first], name in numbers) for name in columns
-        }
+        types = {name: _json_type([one.get(name) for one in first], name in numbers) for name in columns}
         for lines, part in read_columns(path, types, counts, progress=progress):
             yield Batch({name: as_list(column) for name, column in part.items()}, lines)
 
