@@ -26,8 +26,9 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Any = Non
     """Write arrays, what is to be known `about` them (JSON-like), and a SHA-256 of both, atomically."""
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(about, ensure_ascii=False)
-    with write_atomically(path) as part:
-        part.write_bytes(save(whole, metadata={"about": text, "sha256": _digest(whole, text)}))
+    content = save(whole, metadata={"about": text, "sha256": _digest(whole, text)})
+    with write_atomically(path, len(content)) as part:
+        part.write_bytes(content)
 
 
 def load_arrays(path: Path) -> tuple[Arrays, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -15,19 +16,23 @@ from typing import Any
 
 import numpy as np
 
+from recbole_unisid.errors import UserError
+
 #: How the name of an unfinished folder ends.
 _PART = ".part"
 
 
 @contextmanager
-def write_atomically(path: str | Path) -> Iterator[Path]:
+def write_atomically(path: str | Path, size: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
 
     A reader, or a later run after a crash, sees the old file or the new one, never a part. Missing folders
-    are made, and what the block leaves is removed when it raises.
+    are made, and what the block leaves is removed when it raises. Where the file's `size` in bytes is known, a disk
+    that has less left is a UserError before anything is written.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
+    require_space(final, size)
     with scratch_folder(final) as scratch:
         part = scratch / f"{final.name}{_PART}"
         yield part
@@ -35,6 +40,30 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         part.chmod(0o644)
         os.replace(part, final)
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Put a folder in the place of `final`, whose earlier content is in `new` then or gone; a reader sees one whole.
+
+    Linux exchanges the two in one step. Where the system or its file system cannot, `final` is absent for a moment.
+    """
+    if final.exists():
+        exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+        at, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        if exchange is not None and exchange(at, os.fsencode(new), at, os.fsencode(final), flag) == 0:
+            return
+        final.rename(new.with_name(f"{new.name}.earlier"))
+    new.rename(final)
+
+
+def require_space(file: Path, size: int) -> None:
+    """Refuse to begin a file of `size` bytes where the disk has less left; some file systems do not tell (0 of 0)."""
+    disk = shutil.disk_usage(file.parent)
+    if disk.total and disk.free < size:
+        raise UserError(
+            f"{file.parent} lacks the space for {file.name}: {size:,} bytes are to come, {disk.free:,} are left; free "
+            "some space, then the same command goes on."
+        )
 
 
 @contextmanager
@@ -60,16 +89,28 @@ def scratch_folder(final: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def remove_left_overs(folder: Path) -> None:
-    """Remove what :func:`write_atomically` and :func:`scratch_folder` of killed processes left in a folder."""
-    for left_over in folder.glob(f".*.????????{_PART}"):
-        with suppress(OSError):  # its owner lives, or has just finished
-            lock = os.open(left_over, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-            finally:
-                os.close(lock)
+def remove_left_overs(folder: Path, dry_run: bool = False) -> list[tuple[Path, int]]:
+    """Remove what :func:`write_atomically` and :func:`scratch_folder` of killed processes left in a folder.
+
+    Each is told with its size in bytes; `dry_run` removes none.
+    """
+    found = []
+    # In a run's checkpoint also what safetensors was writing in earlier versions.
+    in_run = folder.name == "checkpoint" and folder.with_name("config.yaml").is_file()
+    for pattern in [f".*.????????{_PART}"] + [".tmp??????"] * in_run:
+        for left_over in folder.glob(pattern):
+            with suppress(OSError):  # its owner lives, or has just finished
+                lock = os.open(left_over, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    parts = [left_over, *left_over.rglob("*")]
+                    size = sum(part.lstat().st_size for part in parts if not part.is_dir())
+                    if not dry_run:
+                        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+                    found.append((left_over, size))
+                finally:
+                    os.close(lock)
+    return found
 
 
 def write_text(path: str | Path, text: str) -> None:

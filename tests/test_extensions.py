@@ -106,7 +106,10 @@ def test_an_edited_class_is_another_one(tmp_path: Path) -> None:
 
 
 LOOSE = """
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial, partialmethod
+class Above:
+    @classmethod
+    def tell(cls): return 13
 class Loose:
     known = {"a", "b"}
     width = 2
@@ -119,6 +122,10 @@ class Loose:
     def fourth(text): return text in {"c", "d", "e"}
     @lru_cache
     def fifth(self, more=3): return lambda: (more, 1)
+    sixth = partial(sorted, 10, sep="-")
+    def seventh(self, more): return more * 7
+    eighth = partialmethod(seventh, 11)
+    ninth = Above.tell
 """
 
 
@@ -133,7 +140,15 @@ class Loose:
         ('{"a", "b"}', '{"a", "c"}'),
         ("more=3", "more=4"),
         ("(more, 1)", "(more, 2)"),
-        ("self, more", "self, less=1, more"),
+        ("fifth(self, more", "fifth(self, less=1, more"),
+        ("sorted, 10", "sorted, 11"),
+        ('sep="-"', 'sep="+"'),
+        ('sep="-"', 'end="-"'),
+        ("partial(sorted", "partial(Above.tell"),
+        ("seventh, 11", "seventh, 12"),
+        ("partialmethod(seventh", "partialmethod(fifth"),
+        ("more * 7", "more * 8"),
+        ("return 13", "return 14"),
     ],
 )
 def test_a_cell_of_one_class(old: str, new: str) -> None:

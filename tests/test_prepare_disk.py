@@ -23,7 +23,6 @@ from mirrors import (
 
 from recbole_unisid.data.atomic_files import NOTE, is_prepared
 from recbole_unisid.data.prepare import ensure_dataset
-from recbole_unisid.data.sources import originals
 from recbole_unisid.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -56,7 +55,7 @@ def test_too_little_space_is_seen_before_the_download(
     serve: Callable[..., Shelf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(originals.shutil, "disk_usage", lambda _: usage(9, 0, 9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9, 0, 9))
     with pytest.raises(UserError) as error:
         prepare_from(tmp_path, serve())
     assert "lacks the space" in one_line(error)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from filelock import FileLock
 from report_material import Material
 
 import recbole_unisid
+from recbole_unisid import files
 from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError, machine_trouble
 from recbole_unisid.evaluation.table import RankTable
@@ -130,6 +132,62 @@ def test_a_run_removes_what_a_killed_one_left(ml_mini: Path, in_empty_folder: Pa
     assert (folder / "ranks.npz").read_bytes() == whole
 
 
+def test_prune_removes_left_overs_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every command, wherever below; not what a living process writes, a download that goes on, nor behind links."""
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    checkpoint = runs / "toys" / "ItemID" / "1-abc" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    with scratch_folder(checkpoint / "best.safetensors") as living:
+        export, last = runs / ".exp.abcd1234.part", checkpoint / ".last.safetensors.abcd1234.part"
+        left = [
+            export / "export" / ".items.json.abcd1234.part" / "items",
+            last / "last",
+            checkpoint / ".tmpAbCdEf",
+        ]
+        kept = [checkpoint / "last.safetensors", checkpoint.parent / ".tmpAbCdEf", runs / "set.gz.part"]
+        kept += [
+            runs / "checkpoint" / ".tmpAbCdEf",
+            checkpoint.parent / "config.yaml",
+            checkpoint.parent / ".lock",
+        ]
+        kept += [runs / ".cache", elsewhere / ".exp.abcd1234.part" / "items"]
+        for size, path in enumerate([*left, *kept, living / "best"], 1000):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * size)
+        (runs / "link").symlink_to(elsewhere)
+        before = sorted(tmp_path.rglob("*"))
+        assert main(["runs", "prune", str(runs), "--dry-run"]) == 0
+        assert "Found 3 left-overs, 3,003 bytes" in capsys.readouterr().out
+        assert sorted(tmp_path.rglob("*")) == before
+        assert main(["runs", "prune", str(runs)]) == 0
+        assert (living / "best").stat().st_size == 1000 + len(left) + len(kept)
+    told = capsys.readouterr().out
+    assert "Removed 3 left-overs, 3,003 bytes" in told
+    assert f"{export}  1,000 bytes" in told
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert [path.stat().st_size for path in kept] == [1000 + len(left) + n for n in range(len(kept))]
+    assert not export.exists()
+    assert not last.exists()
+    assert main(["runs", "prune", str(runs)]) == 0
+    assert "Removed 0 left-overs, 0 bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["prune"], ["prine", "."], ["prune", "absent"], ["prune", ".", "--yes=1"]]
+)
+def test_prune_that_is_misspelt_removes_nothing(
+    arguments: list[str], in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left_over = in_empty_folder / ".last.safetensors.abcd1234.part"
+    left_over.mkdir()
+    assert main(["runs", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("recbole-unisid: ")
+    assert left_over.is_dir()
+
+
 # --- disk, memory, permission -----------------------------------------------------------------------
 
 
@@ -152,6 +210,51 @@ def test_a_full_disk_is_one_line(ml_mini: Path, in_empty_folder: Path) -> None:
     assert not list(Path("runs").rglob("*.part"))
     again = command(ml_mini, "--show_progress=false")
     assert (again.communicate()[1], again.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize(("name", "nth"), [("best", 1), ("last", 2), ("last", 3), ("model", 1)])
+def test_a_disk_without_space_is_seen_before_a_file_begins(
+    name: str, nth: int, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line; what was written before stays as it was, nothing half-written stands beside it, and the run goes on."""
+    settings = {"data_path": str(ml_mini), "epochs": 3, "show_progress": False}
+    real, sizes, before = files.require_space, [], {}
+
+    def require_space(file: Path, size: int) -> None:
+        if file.name == f"{name}.safetensors":
+            sizes.append(size)
+        full = len(sizes) == nth and file.name == f"{name}.safetensors"
+        if full:
+            before.update({path: path.read_bytes() for path in Path("runs").rglob("*.safetensors")})
+        free = size - 1 if full else size
+        with monkeypatch.context() as disk:
+            disk.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(total=1 << 40, free=free))
+            real(file, size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "require_space", require_space)
+        with pytest.raises(UserError, match="lacks the space") as raised:
+            recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    assert f"{name}.safetensors: {sizes[-1]:,} bytes" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*.safetensors")} == before
+    assert any(path.name == "last.safetensors" for path in before)
+    assert not list(Path("runs").rglob("*.part"))
+    assert not list(Path("runs").rglob("result.json"))
+    result = recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
+    written = Path(
+        result["run_dir"], "model.safetensors" if name == "model" else f"checkpoint/{name}.safetensors"
+    )
+    assert sizes[-1] <= written.stat().st_size < sizes[-1] + 20_000
+
+
+def test_a_file_system_that_tells_no_sizes_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(total=0, free=0))
+    with write_atomically(tmp_path / "a", 100) as part:
+        part.write_bytes(b"x" * 100)
+    assert (tmp_path / "a").stat().st_size == 100
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below"])

@@ -312,16 +312,47 @@ def test_all_of_an_older_run_are_those_that_it_has(
     np.testing.assert_array_equal(run.scores([np.array([1, 2])]), before)
 
 
-def test_links_of_a_damaged_run_are_refused(finished: Path, tmp_path: Path) -> None:
+LINKS, LEVEL = "terms.transitions.links.", "terms.popularity.level"
+MANY = 1 << 22
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {LINKS + "items": lambda items: items.index_fill(0, torch.tensor(0), 10**6)},
+        {LINKS + "items": lambda items: items.index_fill(0, torch.tensor(0), 0)},
+        {LINKS + "starts": lambda starts: starts.index_fill(0, torch.tensor(1), -1)},
+        {LINKS + "starts": lambda starts: torch.cat([starts, starts[-1:].expand(MANY)])},
+        {LINKS + part: lambda old: old[:1].repeat(MANY) for part in ("items", "values")}
+        | {LINKS + "starts": lambda starts: (starts > 0) * MANY},
+        {LINKS + part: lambda old: old[:1].repeat(101) for part in ("items", "values")}
+        | {LINKS + "starts": lambda starts: (starts > 0) * 101},
+        {LEVEL: lambda level: level.repeat(MANY // len(level))},
+    ],
+    ids=["no item", "padding", "not in order", "too many items", "too many links", "of one item", "levels"],
+)
+def test_links_of_a_damaged_run_are_refused(
+    damage: dict[str, Any], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a right checksum; room is made for none that are more than the items can have."""
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     weights = load_file(folder / "model.safetensors")
-    weights["terms.transitions.links.items"][0] = 10**6
+    weights |= {name: change(weights[name]).contiguous() for name, change in damage.items()}
     save_file(weights, folder / "model.safetensors")
     manifest = read_manifest_without_check(folder)
     write_manifest(folder, list(manifest.pop("files")), manifest)
+    made: list[int] = []
+    real = torch.Tensor.new_empty
+
+    def new_empty(self: torch.Tensor, *size: Any, **others: Any) -> torch.Tensor:
+        made.append(math.prod(size[0] if len(size) == 1 else size))
+        return real(self, *size, **others)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
     with pytest.raises(UserError, match="weights are not those"):
         recbole_unisid.load(folder)
+    assert 0 < max(made) < MANY // 10
 
 
 def read_manifest_without_check(folder: Path) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,3 +156,60 @@ write_export(Path(sys.argv[1]))
     with scratch_folder(place) as alive:
         write_export(place)
         assert set(tmp_path.iterdir()) == {alive, place}
+
+
+# Where folders cannot change places in one step, as on some network's disks, the export is absent for a moment.
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_kill_at_any_step_leaves_an_export_old_or_new(
+    at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a mixture of two; and the next export leaves itself alone."""
+    place, shelf = tmp_path / "shop" / "exp", {}
+    for n_items in (30, 40):
+        shelf[n_items] = export(UntrainedRun(n_items=n_items), tmp_path / str(n_items))
+    old, new = (contents(shelf[n_items]) for n_items in (30, 40))
+    monkeypatch.setattr(
+        "recbole_unisid.serving.export._write",
+        lambda _, part, *__: shutil.copytree(shelf[40], part, dirs_exist_ok=True),
+    )
+    if not at_once:
+        monkeypatch.setattr("recbole_unisid.files.ctypes.CDLL", lambda _: SimpleNamespace())
+    run, states = UntrainedRun(n_items=40), []
+    for step in itertools.count(1):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(shelf[30], place)
+        killed = killed_at(step, lambda: export(run, place))
+        states.append(contents(place) if place.exists() else None)
+        export(run, place)
+        assert contents(place) == new
+        assert [path.name for path in place.parent.iterdir()] == ["exp"]
+        if not killed:
+            break
+    assert states[0] == old
+    assert states[-1] == new
+    assert len(states) > 20
+    assert states.count(None) == (0 if at_once else 1)
+    assert all(state in (old, new, None) for state in states)
+    assert list(dict.fromkeys(map(str, states))) == [str(old), *([] if at_once else ["None"]), str(new)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def killed_at(step: int, work: Callable[[], object]) -> bool:
+    """Do something in a process that kills itself before the n-th time that it touches a file; whether it did."""
+    child = os.fork()
+    if not child:
+        steps = itertools.count(1)
+
+        def count(event: str, _: object) -> None:
+            if event.startswith(("open", "os.", "shutil.", "ctypes.")) and next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        work()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or status == 0
+    return os.WIFSIGNALED(status)

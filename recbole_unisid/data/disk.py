@@ -24,12 +24,12 @@ _ADVICE = {
 
 
 @contextmanager
-def writing_to(place: Path) -> Iterator[None]:
+def writing_to(place: str | Path, way_out: str | None = None) -> Iterator[None]:
     """Turn an `OSError` of the block into a :class:`UserError` that names `place` and the way out."""
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk and run again")
+        advice = way_out or _ADVICE.get(error.errno or 0, "check the disk and run again")
         raise UserError(f"Cannot write to {place}: {error.strerror or error}; {advice}.") from error
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, partialmethod
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 #: Files of classes and their text when it was first asked for: Python goes on with that, whatever is edited.
@@ -55,7 +55,11 @@ def _said(value: Any, home: str, seen: set[int]) -> Any:
         value = value.__func__
     if isinstance(value, property):
         value = [value.fget, value.fset, value.fdel]
-    if isinstance(value, (cached_property, partial)):
+    if isinstance(value, (partial, partialmethod)):
+        value = [value.func, value.args, value.keywords]
+    if isinstance(value, MethodType):
+        value = [value.__func__, value.__self__]
+    if isinstance(value, cached_property):
         value = value.func
     value = inspect.unwrap(value) if isinstance(value, _Cached) else value
     if isinstance(value, (type, FunctionType)):

@@ -23,7 +23,8 @@ def save_state(path: Path, state: Any) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     structure = json.dumps(_pack(state, tensors))
-    with write_atomically(path) as part:
+    size = sum(tensor.nbytes for tensor in tensors.values()) + len(structure)
+    with write_atomically(path, size) as part:
         save_file(tensors, part, metadata={"structure": structure})
 
 

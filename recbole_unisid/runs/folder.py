@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from recbole_unisid import distributed
+from recbole_unisid.data.disk import writing_to
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import fingerprint, remove_left_overs, sha256_of, write_json, write_text
 from recbole_unisid.plugins.loading import short_name
@@ -33,17 +34,14 @@ def data_fingerprint(folder: Path, dataset: str) -> str:
 def owned(folder: Path, verbose: bool) -> Iterator[None]:
     """Make a folder and be the only command at work in it; another one is waited for, and ends with its process."""
     lock = FileLock(folder / ".lock")
-    try:
+    with writing_to(folder, "name another folder with --output_dir=DIR"):
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout:
-        if verbose:
-            print(f"Another command is at work in {folder}; this one waits for it.")
-        lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to {folder}: {error.strerror or error}; name another folder with --output_dir=DIR."
-        ) from error
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            if verbose:
+                print(f"Another command is at work in {folder}; this one waits for it.")
+            lock.acquire()
     try:
         yield
     finally:
@@ -89,8 +87,6 @@ class RunFolder:
             checkpoint = self.path / "checkpoint"
             checkpoint.mkdir(exist_ok=True)
             remove_left_overs(checkpoint)
-            for left_over in checkpoint.glob(".tmp*"):  # of safetensors in earlier versions
-                left_over.unlink()
             settings = yaml.safe_dump(self.config.resolved(), sort_keys=True, allow_unicode=True)
             write_text(self.path / "config.yaml", settings)
         distributed.wait_for_all()

@@ -181,7 +181,8 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
 def _write_artefacts(folder: RunFolder, measured: Measured) -> None:
     model = measured.trainer.model
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    with write_atomically(folder.path / "model.safetensors") as part:
+    size = sum(value.nbytes for value in weights.values())
+    with write_atomically(folder.path / "model.safetensors", size) as part:
         save_file(weights, part)
     if measured.semantics is not None and measured.semantics.tokenization is not None:
         names = measured.dataset.sequences.item_ids[1:].tolist()

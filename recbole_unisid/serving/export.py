@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 import recbole_unisid
 from recbole_unisid.array_file import Arrays
+from recbole_unisid.data.disk import writing_to
 from recbole_unisid.errors import UserError, did_you_mean
-from recbole_unisid.files import scratch_folder, sha256_of, write_json
+from recbole_unisid.files import replace_folder, scratch_folder, sha256_of, write_json
 from recbole_unisid.models.score_terms import ScoreTerms
 from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
@@ -60,7 +61,7 @@ def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = Tr
             "SemanticID, ItemID and DenseText have (serve --run=... serves any model)."
         )
     kind = choose_kind(index, len(loaded.item_ids) - 1)
-    try:
+    with writing_to(to, "name another folder with --to=DIR"):
         final = Path(os.path.realpath(to))
         if final.exists() and not _is_export(final):
             raise UserError(f"{to} is there already and is no export; name another folder with --to=DIR.")
@@ -69,13 +70,7 @@ def export(loaded: Any, to: str | Path, index: str = "auto", progress: bool = Tr
             part = scratch / "export"
             part.mkdir()
             _write(loaded, part, kind, progress)
-            if final.exists():
-                final.rename(scratch / "earlier")
-            part.rename(final)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to {to}: {error.strerror}; name another folder with --to=DIR."
-        ) from error
+            replace_folder(part, final)
     return Path(to)
 
 

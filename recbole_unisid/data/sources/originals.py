@@ -6,7 +6,6 @@ import gzip
 import http.client
 import json
 import os
-import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,7 +21,7 @@ from recbole_unisid.data.disk import writing_to
 from recbole_unisid.data.sources.catalogue import KnownDataset, Original
 from recbole_unisid.data.sources.lines import bar_of_bytes
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import sha256_of, write_json
+from recbole_unisid.files import require_space, sha256_of, write_json
 
 #: File beside the originals that holds their sizes and checksums, as first seen.
 CHECKSUMS = "checksums.json"
@@ -219,9 +218,7 @@ def _append(
 ) -> None:
     """Write the answer behind the first `have` bytes of `part`; one that is too short is an ``IncompleteRead``."""
     with writing_to(part):
-        missing = (total or have) - have
-        if missing > shutil.disk_usage(part.parent).free:
-            raise UserError(f"{part.parent} lacks the space for {part.stem}: {missing:,} bytes are to come.")
+        require_space(part.with_suffix(""), (total or have) - have)
         stream = part.open("ab" if have else "wb")
     with stream, bar_of_bytes(total, part.stem, progress, initial=have) as bar:
         while True:

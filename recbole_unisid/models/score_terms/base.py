@@ -44,12 +44,18 @@ class ScoreTerm(nn.Module, ABC):
 
 
 class SizedByWeights(nn.Module):
-    """A module whose buffers take the sizes that a finished run's weights have."""
+    """A module whose buffers take the sizes of a finished run's weights: as many rows, or `longest` at most."""
+
+    def __init__(self, **longest: int) -> None:
+        super().__init__()
+        self.longest = longest
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
         for name, buffer in self.named_buffers(recurse=False):
             stored = state_dict.get(prefix + name)
-            if stored is not None and stored.dim() == buffer.dim():
+            if stored is None or stored.dim() != buffer.dim():
+                continue
+            if stored.shape[:1] == buffer.shape[:1] or len(stored) <= self.longest.get(name, -1):
                 setattr(self, name, buffer.new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -62,7 +68,9 @@ class Links(SizedByWeights):
     values: Tensor
 
     def __init__(self, matrix: sparse.csr_matrix, most: int = 100) -> None:
-        super().__init__()
+        longest = most * matrix.shape[0]
+        super().__init__(items=longest, values=longest)
+        self.most = most
         starts, items, values = highest_of_rows(matrix, most)
         self.register_buffer("starts", torch.from_numpy(starts))  # [n_items + 2]
         self.register_buffer("items", torch.from_numpy(items))  # [links]
@@ -84,7 +92,8 @@ class Links(SizedByWeights):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
-        sound = bool((self.starts.diff() >= 0).all()) and int(self.starts[0]) == 0
+        counts = self.starts.diff()
+        sound = 0 <= int(counts.min()) <= int(counts.max()) <= self.most and int(self.starts[0]) == 0
         inside = (
             not len(self.items) or 0 < int(self.items.min()) <= int(self.items.max()) < len(self.starts) - 1
         )
