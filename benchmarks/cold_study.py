@@ -47,12 +47,13 @@ class Study:
     models: Sequence[str]
     removed: int = 500
     epochs: int | None = None
+    plain: bool = False
 
     def settings(self, seed: int, **more: Any) -> dict[str, Any]:
         """Settings of one run."""
         places = {"data_path": str(self.data_path), "output_dir": str(self.output / "runs")}
         budget = {} if self.epochs is None else {"epochs": self.epochs}
-        return PLAIN | places | {"seed": seed, "show_progress": False} | budget | more
+        return (PLAIN if self.plain else {}) | places | {"seed": seed, "show_progress": False} | budget | more
 
     def sequences(self) -> UserSequences:
         """Everybody's items."""
@@ -128,5 +129,5 @@ def study_of_command(description: str | None, models: Sequence[str]) -> Study:
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
     parser.add_argument("--models", nargs="+", default=models, choices=list(VARIANTS))
     parser.add_argument("--epochs", type=int, help="at most, the same for every model; default: its own")
-    given = parser.parse_args()
-    return Study(given.dataset, given.data_path, given.output, given.seeds, given.models, epochs=given.epochs)
+    parser.add_argument("--plain", action="store_true", help="attention alone, without score terms")
+    return Study(**vars(parser.parse_args()))
