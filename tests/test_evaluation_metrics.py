@@ -116,25 +116,27 @@ def test_slices_equal_the_oracle():
     counts = np.concatenate([[0], generator.geometric(0.1, 200) - 1])
     targets = generator.integers(1, 201, 900)
     popularity, history = counts[targets], generator.integers(1, 30, 900)
-    ranks = generator.integers(1, 40, 900)
-    table = slice_metrics(ranks, popularity, history, make_slices(counts, history))
+    ranks, same = generator.integers(1, 40, 900), generator.integers(0, 2, 900)
+    table = slice_metrics(ranks, popularity, history, make_slices(counts, history, True), same_time=same)
     head, mid = popularity_thresholds(counts)
     middle = int(np.median(history))
     members = {
-        "head": lambda pop, length: pop >= head,
-        "mid": lambda pop, length: mid <= pop < head,
-        "tail": lambda pop, length: pop < mid,
-        "cold0": lambda pop, length: pop == 0,
-        "cold1_5": lambda pop, length: 1 <= pop <= 5,
-        "short": lambda pop, length: length <= middle,
-        "long": lambda pop, length: length > middle,
+        "head": lambda pop, length, same: pop >= head,
+        "mid": lambda pop, length, same: mid <= pop < head,
+        "tail": lambda pop, length, same: pop < mid,
+        "cold0": lambda pop, length, same: pop == 0,
+        "cold1_5": lambda pop, length, same: 1 <= pop <= 5,
+        "short": lambda pop, length, same: length <= middle,
+        "long": lambda pop, length, same: length > middle,
+        "same_time": lambda pop, length, same: same == 1,
+        "later": lambda pop, length, same: same == 0,
     }
     assert list(table) == list(members)
     for name, member in members.items():
         chosen = [
             int(rank)
-            for rank, pop, length in zip(ranks, popularity, history, strict=True)
-            if member(pop, length)
+            for rank, *measured in zip(ranks, popularity, history, same, strict=True)
+            if member(*measured)
         ]
         row = table[name]
         assert row["n"] == len(chosen) > 0

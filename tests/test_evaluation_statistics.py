@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.split import leave_one_out
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.statistics import bootstrap_mean, compare_runs, holm, metric_over_seeds
@@ -218,6 +220,24 @@ def test_a_table_reads_back_and_writes_the_same_bytes(tmp_path):
             "history_length",
             "target_popularity",
         }
+
+
+def test_a_table_keeps_whose_target_has_the_time_of_the_item_before(tmp_path):
+    """Of users' positions, or no times, nothing is told; older files have no such column."""
+    items, offsets = np.arange(1, 10), np.array([0, 4, 6, 9])
+    people, names = np.array(list("abc")), np.array([str(item) for item in range(10)])
+    for times, expected in (
+        ([5, 5, 6, 6, 1, 2, 3, 3, 3], [1, 0, 1]),
+        ([0, 1, 2, 3, 0, 1, 0, 1, 2], None),
+        (None, None),
+    ):
+        kept = None if times is None else np.array(times, dtype=np.float64)
+        sequences = UserSequences(items, offsets, kept, people, names)
+        split = leave_one_out(sequences)
+        found = RankTable.of_cases(sequences, split, np.array([3, 5, 8]), {"full": np.array([1, 2, 3])})
+        found.save(tmp_path / "ranks.npz")
+        back = RankTable.load(tmp_path / "ranks.npz").same_time
+        assert (back if back is None else back.tolist()) == expected
 
 
 def test_a_candidate_set_of_zeros_is_one_that_the_run_lacks(tmp_path):

@@ -127,6 +127,28 @@ def test_markdown_names_the_protocol_the_slices_and_the_controls(board):
     assert {line.count("|") for line in grid} == {11}
 
 
+def test_slices_that_an_older_run_lacks_are_left_out():
+    """Runs from before targets were told apart by time share a table with newer ones, within a model's seeds too."""
+
+    def timed(name, seed):
+        ranks = noise(seed)
+        found = run(name, ranks, seed=2020 + seed)
+        counts, halves = np.full(CASES, 3), np.arange(CASES) % 2
+        more = slice_metrics(
+            ranks, counts, counts, make_slices(counts, counts, True)[-2:], resamples=50, same_time=halves
+        )
+        found.result["test"]["slices"] |= more
+        return found
+
+    both = to_markdown(make_leaderboard([timed("UniSID", 0), timed("ItemID", 1)]))
+    assert "same_time (1,000)" in both
+    assert "later (1,000)" in both
+    for older in (run("ItemID", noise(1), seed=2021), run("UniSID", noise(1), seed=2021)):
+        text = to_markdown(make_leaderboard([timed("UniSID", 0), older]))
+        assert "long (" in text
+        assert "same_time" not in text
+
+
 def test_csv_holds_every_metric_with_its_comparison(board):
     lines = list(csv.DictReader(io.StringIO(to_csv(board))))
     assert len(lines) == 2 * (7 + 7 + 6) + 7

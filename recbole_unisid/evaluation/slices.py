@@ -1,4 +1,4 @@
-"""Metrics where they differ: rare and popular targets, short and long histories."""
+"""Metrics where they differ: rare and popular targets, short and long histories, targets of one time and later ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _HEAD_SHARE, _MID_SHARE = 0.2, 0.8
 
 
 class Slice(NamedTuple):
-    """A range of the target's popularity or of the history's length, both ends included."""
+    """A range of one measure of the test cases, both ends included."""
 
-    name: str  # head, mid, tail, cold0, cold1_5, short or long
+    name: str  # head, mid, tail, cold0, cold1_5, short, long, same_time or later
     rule: str  # the range in words, with its numbers
-    measure: str  # what is compared: target_popularity or history_length
+    measure: str  # what is compared: target_popularity, history_length or same_time
     low: float = -np.inf
     high: float = np.inf
 
@@ -37,10 +37,19 @@ def popularity_thresholds(training_counts: NDArray[np.int64]) -> tuple[int, int]
     return int(counts[head]), int(counts[mid])
 
 
-def make_slices(training_counts: NDArray[np.int64], history_length: NDArray[np.int64]) -> list[Slice]:
-    """State the slices of a data set and split: by the items' training interactions, then by history length [cases]."""
+def make_slices(
+    training_counts: NDArray[np.int64], history_length: NDArray[np.int64], timed: bool = False
+) -> list[Slice]:
+    """State the slices of a data set and split: by the items' training interactions, then by history length [cases].
+
+    Where data is `timed`, those follow whose target has the time of the item before it: their order is the file's.
+    """
     middle = int(np.median(history_length)) if len(history_length) else 0
     head, mid = popularity_thresholds(training_counts)
+    times = (
+        Slice("same_time", "target at the time of the item before", "same_time", 1, 1),
+        Slice("later", "target later than the item before", "same_time", 0, 0),
+    )
     return [
         _popular("head", f">= {head} (most popular items, first 20 % of training interactions)", head),
         _popular("mid", f"{mid} .. {head - 1} (next 60 % of training interactions)", mid, head - 1),
@@ -49,6 +58,7 @@ def make_slices(training_counts: NDArray[np.int64], history_length: NDArray[np.i
         _popular("cold1_5", "1 .. 5", 1, 5),
         Slice("short", f"history length <= {middle} (median)", "history_length", high=middle),
         Slice("long", f"history length > {middle} (median)", "history_length", middle + 1),
+        *(times if timed else ()),
     ]
 
 
@@ -64,6 +74,7 @@ def slice_metrics(
     users: NDArray[np.int64] | NDArray[np.str_] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    same_time: NDArray[np.int64] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Recall and NDCG at 10 by slice, each with a 95 % bootstrap interval (:func:`bootstrap_mean`).
 
@@ -71,6 +82,7 @@ def slice_metrics(
     Where no case falls into a slice the figures are None.
     """
     measures = {"target_popularity": target_popularity, "history_length": history_length}
+    measures |= {} if same_time is None else {"same_time": same_time}
     table = {}
     for one in slices:
         measured = measures[one.measure]

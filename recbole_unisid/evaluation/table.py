@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.sequences import UserSequences, order_only
 from recbole_unisid.data.split import Split
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import history_lengths
@@ -27,6 +27,9 @@ class RankTable:
     ranks: dict[str, NDArray[np.int64]]  # 1-based, by candidate set: full, full_unfiltered, sampled99
     history_length: NDArray[np.int64]  # interactions before each target
     target_popularity: NDArray[np.int64]  # training interactions of each target
+    same_time: NDArray[np.int64] | None = (
+        None  # 1: the target has the time of the item before it; None: no times
+    )
 
     @staticmethod
     def of_cases(
@@ -36,13 +39,17 @@ class RankTable:
         ranks: dict[str, NDArray[np.int64]],
     ) -> RankTable:
         """Put names, history lengths and training popularity beside the ranks of targets at flat positions."""
-        targets = sequences.items[positions]
+        targets, lengths = sequences.items[positions], history_lengths(sequences, positions)
+        times = None if order_only(sequences) else sequences.times
         return RankTable(
             sequences.user_ids[sequences.owners(positions)],
             sequences.item_ids[targets],
             ranks,
-            history_lengths(sequences, positions),
+            lengths,
             split.training_counts(sequences)[targets],
+            None
+            if times is None
+            else ((lengths > 0) & (times[positions] == times[positions - 1])).astype(np.int64),
         )
 
     def save(self, path: str | Path) -> None:
@@ -54,6 +61,8 @@ class RankTable:
             "history_length": self.history_length,
             "target_popularity": self.target_popularity,
         }
+        if self.same_time is not None:
+            columns["same_time"] = self.same_time
         with write_atomically(path) as part, part.open("wb") as out:
             np.savez_compressed(out, **columns)  # type: ignore[arg-type]
 
@@ -64,7 +73,11 @@ class RankTable:
             with np.load(path, allow_pickle=False) as file:
                 columns = {name: file[name] for name in file.files}
             user, target = columns.pop("user"), columns.pop("target")
-            about = columns.pop("history_length"), columns.pop("target_popularity")
+            about = (
+                columns.pop("history_length"),
+                columns.pop("target_popularity"),
+                columns.pop("same_time", None),
+            )
             ranks = {name.removeprefix(_PREFIX): column for name, column in columns.items() if column.any()}
             table = RankTable(user, target, ranks, *about)
             table._require_columns(columns)
@@ -78,6 +91,7 @@ class RankTable:
     def _require_columns(self, others: Iterable[str]) -> None:
         """Refuse columns of another kind, length or name than :meth:`save` writes."""
         columns = [self.history_length, self.target_popularity, *self.ranks.values()]
+        columns += [] if self.same_time is None else [self.same_time]
         kinds = {column.dtype.kind for column in columns} | {self.user.dtype.kind, self.target.dtype.kind}
         if {column.shape for column in (*columns, self.user, self.target)} != {(len(self.user),)}:
             raise ValueError("columns of different lengths")

@@ -234,9 +234,10 @@ def _row(model: str, runs: list[Run]) -> Row:
 
 
 def _mean_slices(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Average each slice over seeds; the slices' cases are the same for all."""
+    """Average each slice that all seeds have; its cases are the same for all."""
     table = {}
-    for name, first in per_seed[0].items():
+    for name in [one for one in per_seed[0] if all(one in slices for slices in per_seed)]:
+        first = per_seed[0][name]
         values = [slices[name]["ndcg@10"] for slices in per_seed]
         mean = None if first["n"] == 0 else float(np.mean(values))
         table[name] = {"rule": first["rule"], "n": first["n"], "ndcg@10": mean}

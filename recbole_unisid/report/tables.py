@@ -122,7 +122,7 @@ def _differences(board: Leaderboard) -> list[list[str]]:
 
 
 def _slices(rows: Sequence[Row]) -> Iterator[str]:
-    first = rows[0].slices
+    first = {name: one for name, one in rows[0].slices.items() if all(name in row.slices for row in rows)}
     head = ["Model", *(f"{name} ({figures['n']:,})" for name, figures in first.items())]
     yield _grid(head, [[row.model, *(_slice_cell(row.slices[name]) for name in first)] for row in rows])
     rules = "; ".join(f"{name}: {figures['rule']}" for name, figures in first.items())

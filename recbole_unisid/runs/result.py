@@ -58,10 +58,10 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     test: dict[str, Any] = _metrics(measured.ranks["test"])
     test["recbole"] = measured.recbole["test"]
     table = measured.rank_table
-    slices = make_slices(split.training_counts(sequences), table.history_length)
-    test["slices"] = slice_metrics(
-        table.ranks["full"], table.target_popularity, table.history_length, slices, table.user
-    )
+    timed = table.same_time is not None
+    slices = make_slices(split.training_counts(sequences), table.history_length, timed)
+    about = table.target_popularity, table.history_length, slices, table.user
+    test["slices"] = slice_metrics(table.ranks["full"], *about, same_time=table.same_time)
     return {
         "schema": 1,
         "status": "complete",

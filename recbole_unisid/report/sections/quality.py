@@ -38,6 +38,8 @@ _SLICE_TITLES = {
     "cold1_5": "Targets seen 1 to 5 times",
     "short": "Short histories",
     "long": "Long histories",
+    "same_time": "Targets at the time of the item before",
+    "later": "Targets later than the item before",
 }
 #: First value of each bar; the last one is open.
 _LENGTHS = (0, 3, 6, 11, 21, 51, 101)
@@ -130,7 +132,7 @@ def _forest(report: Report, column: Column) -> Markup | None:
 
 
 def slices(report: Report) -> Section:
-    """Where models win: popular and rare targets, short and long histories."""
+    """Where models win: by the target's popularity, the history's length, and whether time tells their order."""
     first = next(iter(report.runs.values()))[0].find("test", "slices") or {}
     drawn = [_slice(report, name, figures) for name, figures in first.items()]
     if not drawn:
