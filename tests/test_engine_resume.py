@@ -204,6 +204,21 @@ def test_checkpoint_that_cannot_be_read(damage: str, tmp_path: Path) -> None:
         load_state(file)
 
 
+def test_a_checkpoint_of_another_version_is_refused(ml_mini: Path, in_empty_folder: Path) -> None:
+    """One line, and nothing is changed, where the model has had other tensors."""
+    folder = Path(run("ItemID", ml_mini, "parts")["run_dir"])
+    (folder / "result.json").unlink()
+    for name in ("best", "last"):
+        file = folder / "checkpoint" / f"{name}.safetensors"
+        whole = load_state(file)
+        save_state(file, whole | {"state_dict": {"items.weight": torch.zeros(2)}})
+        before = file.read_bytes()
+        with pytest.raises(UserError, match=f"{name}.safetensors is another version's.*delete the folder"):
+            run("ItemID", ml_mini, "parts")
+        assert file.read_bytes() == before
+        save_state(file, whole)
+
+
 def test_score_that_is_no_number(
     ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,8 +149,7 @@ class Resumable(Trainer):
     def resume_checkpoint(self, resume_file: str | Path) -> dict[str, Any]:
         """Load a checkpoint file of ours into model and optimiser, as RecBole's method of this name does."""
         state: dict[str, Any] = load_state(Path(resume_file))
-        self.model.load_state_dict(state["state_dict"])
-        self.model.load_other_parameter(state["other_parameter"])
+        self._load_model(state, resume_file)
         if "optimizer" in state:
             self.optimizer.load_state_dict(state["optimizer"])
             for name, value in state["progress"].items():
@@ -174,5 +173,14 @@ class Resumable(Trainer):
         if not self.best_file.is_file():
             raise UserError(f"There is no trained model at {self.best_file}.")
         state = load_state(self.best_file, self.config["device"])
-        self.model.load_state_dict(state["state_dict"])
+        self._load_model(state, self.best_file)
+
+    def _load_model(self, state: dict[str, Any], path: str | Path) -> None:
+        try:
+            self.model.load_state_dict(state["state_dict"])
+        except RuntimeError as error:
+            raise UserError(
+                f"Checkpoint {path} is another version's: its tensors are not those of this "
+                f"{self.config['model']}; delete the folder {Path(path).parent} to start again."
+            ) from error
         self.model.load_other_parameter(state["other_parameter"])
