@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,13 @@ def scratch_folder(final: Path) -> Iterator[Path]:
     remove_left_overs(final.parent)
     while True:
         scratch = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.", suffix=_PART))
-        lock = os.open(scratch, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks: nothing is taken for a left-over there
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if scratch.is_dir():  # else another process took it for one before it was locked
-            break
-        os.close(lock)
+        with suppress(FileNotFoundError):  # another process took it for a left-over before it was locked
+            lock = os.open(scratch, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks: nothing is taken for one there
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if scratch.is_dir():
+                break
+            os.close(lock)
     try:
         yield scratch
     finally:
@@ -122,6 +123,16 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinities are a ValueError."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON-like values, and their own :func:`fingerprint` beside them."""
+    return {**values, "fingerprint": fingerprint(json.loads(json.dumps(values)))}
+
+
+def seal_broken(values: Mapping[str, Any]) -> bool:
+    """Whether :func:`sealed` values have changed; never where there is no seal, as in files of earlier versions."""
+    return "fingerprint" in values and sealed({k: values[k] for k in values if k != "fingerprint"}) != values
 
 
 def sha256_of(path: Path) -> str:

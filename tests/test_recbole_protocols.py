@@ -183,6 +183,7 @@ def test_models_are_ranked_on_the_same_targets(name: str, tiny: Path, in_empty_f
         ({"eval_args": RATIO | {"group_by": "item"}}, "must be user or none"),
         ({"eval_args": {"order": "XO"}}, "order=XO must be TO"),
         ({"eval_args": {"mode": "labeled"}}, "mode labeled is not evaluated here"),
+        ({"eval_args": {"mode": None}}, "mode None is not evaluated here"),
         ({"eval_args": {"mode": {"valid": "uni", "test": "full"}}}, "mode uni is not evaluated"),
         ({"eval_args": RATIO, "split": "global_time"}, "two protocols"),
         ({"eval_args": RATIO | {"order": "RO"}, "ties": "shuffled:3"}, "no effect in random order"),

@@ -8,9 +8,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -114,6 +116,25 @@ def test_left_overs_go_with_the_next_file(tmp_path: Path) -> None:
     assert not left_over.exists()
     assert others.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".film.part", "other.json"]
+
+
+def test_a_folder_that_is_taken_for_a_left_over_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another command, between its making and its lock."""
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def taken_once(*given: Any, **named: Any) -> str:
+        made.append(make(*given, **named))
+        if len(made) == 1:
+            os.rmdir(made[0])
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken_once)
+    write_text(tmp_path / "page.html", "whole")
+    assert len(made) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_run_removes_what_a_killed_one_left(ml_mini: Path, in_empty_folder: Path) -> None:
@@ -315,6 +336,10 @@ def test_other_errors_keep_their_traceback(error: Exception) -> None:
         (["test", "full"], 0.5),
         (["test", "full", "ndcg@10"], "0.1"),
         (["test", "slices", "tail", "n"], {}),
+        (["test", "slices", "tail"], None),
+        (["test", "slices", "tail"], {"n": 3}),
+        (["data", "items"], None),
+        (["repeated_targets"], "0.1"),
         (["test", "slices", "tail", "interval", "ndcg@10"], ["low", "high"]),
         (["controls", "popularity", "full"], "none"),
         (["parameters", "tokens"], "many"),
@@ -365,6 +390,28 @@ def test_a_flipped_bit_of_the_ranks_is_refused_or_changes_nothing(tmp_path: Path
         }, place
         assert (found.user.tolist(), found.target.tolist()) == (sound.user.tolist(), sound.target.tolist())
     assert refused > len(whole) / 2
+
+
+def test_ranks_and_result_belong_together(ml_mini: Path, in_empty_folder: Path, capsys: Any) -> None:
+    """Ranks that are no less sound, of the same means, are not the run's; nor is a figure that no rank bears out."""
+    settings = {"data_path": str(ml_mini), "show_progress": False, "output_dir": "runs"}
+    folder = Path(recbole_unisid.run("Pop", "ml-mini", settings, verbose=False)["run_dir"])
+    sound = RankTable.load(folder / "ranks.npz")
+    assert main(["report", str(folder)]) == 0
+    other = replace(sound, ranks={name: ranks[::-1] for name, ranks in sound.ranks.items()})
+    without = replace(sound, ranks={"sampled99": sound.ranks["full"]})
+    for table in (other, without):
+        table.save(folder / "ranks.npz")
+        assert main(["report", str(folder)]) == 2
+        assert "ranks.npz is not what the run wrote" in capsys.readouterr().err
+    sound.save(folder / "ranks.npz")
+    assert main(["report", str(folder)]) == 0
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(
+        json.dumps(result | {"seconds": result["seconds"] | {"training": 1.0}})
+    )
+    assert main(["report", str(folder)]) == 2
+    assert "result.json is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing but a remark\n", "{}\n"])

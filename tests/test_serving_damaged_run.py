@@ -19,7 +19,7 @@ from serving_material import Trap
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import sha256_of
+from recbole_unisid.files import sealed, sha256_of
 
 
 @pytest.fixture
@@ -30,8 +30,9 @@ def broken(served_runs: Callable[[str], Path], tmp_path: Path) -> Path:
 
 
 def change_result(folder: Path, **changes: Any) -> None:
-    result = json.loads((folder / "result.json").read_text())
-    (folder / "result.json").write_text(json.dumps(result | changes))
+    result = json.loads((folder / "result.json").read_text()) | changes
+    result.pop("fingerprint", None)
+    (folder / "result.json").write_text(json.dumps(sealed(result)))
 
 
 def cut(path: Path) -> None:
@@ -105,9 +106,7 @@ def test_booby_trapped_files_are_refused_and_nothing_served_runs(
     ):
         write(broken / name)
         if vouched and name not in {"serving.json", "result.json"}:
-            manifest = json.loads((broken / "serving.json").read_text())
-            manifest["files"][name] = sha256_of(broken / name)
-            (broken / "serving.json").write_text(json.dumps(manifest))
+            vouch_for(broken, name)
         with pytest.raises(UserError):
             recbole_unisid.load(broken)
         assert not mark.exists()
@@ -155,17 +154,18 @@ def change_weights(folder: Path, change: Callable[[torch.Tensor], torch.Tensor])
 
 
 def vouch_for(folder: Path, name: str) -> None:
-    """Put a file's hash into the manifest."""
+    """Put a file's hash into the manifest, and the manifest's own."""
     manifest = json.loads((folder / "serving.json").read_text())
     manifest["files"][name] = sha256_of(folder / name)
-    (folder / "serving.json").write_text(json.dumps(manifest))
+    del manifest["fingerprint"]
+    (folder / "serving.json").write_text(json.dumps(sealed(manifest)))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda one: one * float("nan"), "not numbers"),
-        (lambda one: one.index_put((torch.tensor(0),) * one.ndim, torch.tensor(float("inf"))), "finite"),
+        (lambda one: one.masked_fill(torch.arange(one.numel()).view(one.shape) == 0, torch.inf), "finite"),
         (lambda one: one.half(), "float16"),
         (lambda one: one.to(torch.int64), "int64"),
     ],
@@ -266,4 +266,46 @@ def test_a_changed_setting_is_seen(broken: Path) -> None:
     )
     assert (broken / "config.yaml").read_text() != text
     with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+        recbole_unisid.load(broken)
+
+
+@pytest.mark.parametrize("name", ["serving.json", "result.json"])
+def test_a_changed_description_is_seen(name: str, broken: Path) -> None:
+    """Of the right types, and still not what the run wrote."""
+    content = json.loads((broken / name).read_text())
+    content |= {"model": "ItemID"} if name == "serving.json" else {"epochs": 7}
+    (broken / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        recbole_unisid.load(broken)
+    del content["fingerprint"]  # as an earlier version wrote it
+    (broken / name).write_text(json.dumps(content))
+    recbole_unisid.load(broken)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": 3},
+        {"text": {"encoder": "lsa"}},
+        {"text": {"encoder": "lsa", "key": "lsa", "width": 2**70}},
+        {"tokens": {"codebook_sizes": [16, 16, 16]}},
+        {"tokens": {"codebook_sizes": "16", "collisions": "none"}},
+        {"files": {"model.safetensors": 1}},
+        {"files": []},
+        {"schema": "1"},
+    ],
+)
+def test_a_mistyped_manifest_is_one_line(change: dict[str, Any], broken: Path) -> None:
+    """Of an earlier version, whose manifest has no checksum of its own."""
+    manifest = json.loads((broken / "serving.json").read_text())
+    del manifest["fingerprint"]
+    (broken / "serving.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(UserError, match=r"serving\.json is damaged"):
+        recbole_unisid.load(broken)
+
+
+def test_nesting_without_end_is_one_line(broken: Path) -> None:
+    """In the manifest, too."""
+    (broken / "serving.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"serving\.json is damaged"):
         recbole_unisid.load(broken)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors
@@ -20,7 +22,7 @@ class TextRecipe:
 
     encoder: str  # as the setting ``text_encoder`` names it
     key: str | None  # the encoder's identity (weights, limit, prompt); None for vectors out of a file
-    width: int  # numbers a vector
+    width: Annotated[int, Field(ge=0, le=1 << 20)]  # numbers a vector
     fields: list[str] = field(default_factory=list)  # columns that are read, in their order; none for a file
     template: str | None = None  # how they are joined; None for "; "
     roots: dict[str, str] = field(default_factory=dict)  # left out at the front of each column of categories

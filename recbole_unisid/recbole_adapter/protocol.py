@@ -57,7 +57,8 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
         )
     if args["order"] not in ("TO", "RO"):
         raise UserError(f"eval_args: order={args['order']} must be TO (by time) or RO (random).")
-    for mode in set(args["mode"].values()):
+    modes = args["mode"]
+    for mode in set(modes.values()) if isinstance(modes, Mapping) else [modes]:
         if not re.fullmatch(r"full|(uni|pop)[1-9]\d*", str(mode)):
             raise UserError(
                 f"eval_args: mode {mode} is not evaluated here: rankings are, by mode full (all items) or, of "

@@ -30,7 +30,7 @@ CONTENT_MODELS = {
     *("NearestText", "TransitionText"),
 }
 #: What tells data sets of one name apart in ``result.json``.
-_SIZES = ("users", "items", "interactions")
+SIZES = ("users", "items", "interactions")
 
 #: A candidate set and a metric.
 Column = tuple[str, str]
@@ -125,7 +125,7 @@ class Leaderboard:
     @property
     def sizes(self) -> str:
         """How many users, items and interactions the data set has."""
-        return ", ".join(f"{self.data[part]:,} {part}" for part in _SIZES)
+        return ", ".join(f"{self.data[part]:,} {part}" for part in SIZES)
 
     @property
     def seeds(self) -> list[int]:
@@ -192,7 +192,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
                 f"{name} is there twice, in {seen[name]} and in {run.folder}: leave one of them out"
             )
         seen[name] = run.folder
-        for part in ("dataset", "protocol", *_SIZES):
+        for part in ("dataset", "protocol", *SIZES):
             its, theirs = _of_run(result, part), _of_run(first, part)
             if its != theirs:
                 raise UserError(
@@ -205,7 +205,7 @@ def _of_run(result: Mapping[str, Any], part: str) -> Any:
     """What must be the same for runs that share a table; a result without a protocol's seed had the default."""
     if part == "protocol":
         return {"protocol_seed": PROTOCOL_SEED} | result["protocol"]
-    return result["data"][part] if part in _SIZES else result[part]
+    return result["data"][part] if part in SIZES else result[part]
 
 
 def _reads_content(run: Run) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.table import RankTable
-from recbole_unisid.report.leaderboard import Run
+from recbole_unisid.files import seal_broken, sha256_of
+from recbole_unisid.report.leaderboard import HEADLINE, SIZES, Run
 
 #: Settings that never tell two variants of a model apart.
 NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed"}
-_LONGEST_VARIANT = 60
+_LONGEST_VARIANT, _MEND = 60, "delete its folder and run again"
 
 _NUMBER, _FIGURES = (int, float), {"*": (int, float)}
 #: Types of the fields of ``result.json`` that others rely on: ``*`` stands for any other key.
 _TYPES: dict[str, Any] = {
     **{"status": str, "model": str, "dataset": str, "seed": int, "recipe": str, "order_note": str},
+    **{"repeated_targets": _NUMBER, "files": {"*": str}},
     "protocol": {"split": str, "ties": str, "valid_metric": str, "protocol_seed": int},
     "data": {"users": int, "items": int, "interactions": int},
     "valid": {"*": _FIGURES},
@@ -36,6 +38,7 @@ _TYPES: dict[str, Any] = {
     **{"epochs": int, "best_epoch": int, "peak_rss_bytes": int, "versions": {}, "machine": {}},
 }
 _REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}
+_OF_SLICE = {"rule", "n", "ndcg@10"}
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
@@ -66,19 +69,18 @@ def read_result(folder: Path, check_first: Callable[[dict[str, Any]], None] | No
     path = folder / "result.json"
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
+        changed = isinstance(result, dict) and seal_broken(result)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"there is no result.json in {folder}: finish the run, or leave it out") from None
     except (ValueError, RecursionError):
-        raise UserError(
-            f"{path} is damaged, it cannot be read as JSON: delete its folder and run again"
-        ) from None
+        raise UserError(f"{path} is damaged, it cannot be read as JSON: {_MEND}") from None
     if check_first is not None and isinstance(result, dict):
         check_first(result)
     if not isinstance(result, dict) or not set(result) >= _REQUIRED:
-        raise UserError(f"{path} is no result of a run: delete its folder and run again")
-    misfit = _misfit(result, _TYPES) or next((f" {key}" for key in _REQUIRED if result[key] is None), None)
-    if misfit:
-        raise UserError(f"{path} is damaged at{misfit}: delete its folder and run again")
+        raise UserError(f"{path} is no result of a run: {_MEND}")
+    misfit = _misfit(result, _TYPES) or next(_missing(result), None)
+    if misfit or changed:
+        raise UserError(f"{path} is damaged{f' at{misfit}' if misfit else ''}: {_MEND}")
     return result
 
 
@@ -99,6 +101,9 @@ def _load(folder: Path) -> Run:
     """Read a run; every figure of a report must be the one in result.json, and statistics come from the ranks."""
     result, ranks, config = read_result(folder), RankTable.load(folder / "ranks.npz"), folder / "config.yaml"
     run = Run(result, ranks, folder, read_yaml(config) if config.is_file() else {})
+    digest = run.find("files", "ranks.npz")
+    if HEADLINE[0] not in ranks.ranks or digest not in (None, sha256_of(folder / "ranks.npz")):
+        raise UserError(f"{folder / 'ranks.npz'} is not what the run wrote: {_MEND}")
     for candidates, metrics in protocol_metrics(run.ranks.ranks).items():
         for metric, value in metrics.items():
             written = run.find("test", candidates, metric)
@@ -137,6 +142,14 @@ def _short(key: str, value: Any) -> str:
     if key.endswith("_file") and isinstance(value, str):
         return Path(value).stem  # folders would fill the label before the file is named
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _missing(result: Mapping[str, Any]) -> Iterator[str]:
+    """The ways to parts that every report needs and a result of the right types has not."""
+    yield from (f" {key}" for key in _REQUIRED if result[key] is None)
+    yield from (f" data {size}" for size in SIZES if result["data"].get(size) is None)
+    slices = result["test"].get("slices") or {}
+    yield from (f" test slices {name}" for name, one in slices.items() if not (one or {}).keys() >= _OF_SLICE)
 
 
 def _misfit(value: Any, expected: Any) -> str | None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from recbole_unisid import distributed
 from recbole_unisid.data.disk import writing_to
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import fingerprint, remove_left_overs, sha256_of, write_json, write_text
+from recbole_unisid.files import fingerprint, remove_left_overs, sealed, sha256_of, write_json, write_text
 from recbole_unisid.plugins.loading import short_name
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.from_recbole import RemoveColorFilter
@@ -124,5 +124,6 @@ class RunFolder:
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``; from here on the run is complete."""
         if distributed.is_writer():
+            result |= sealed({**result, "files": {"ranks.npz": sha256_of(self.path / "ranks.npz")}})
             write_json(self.path / "result.json", result)
         distributed.wait_for_all()

@@ -8,8 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import NotRequired, TypedDict
+
+from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import sha256_of, write_json
+from recbole_unisid.files import seal_broken, sealed, sha256_of, write_json
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
@@ -20,29 +24,48 @@ SCHEMA = 1
 _MEND = "delete the run's result.json and give its command again; nothing is trained twice."
 
 
+class _Tokens(TypedDict):
+    codebook_sizes: list[int]
+    collisions: str
+
+
+class _Manifest(TypedDict):
+    schema: int
+    files: dict[str, str]
+    text: NotRequired[TextRecipe | None]
+    tokens: NotRequired[_Tokens | None]
+
+
+#: What is relied on; other keys may stand beside it.
+_MANIFEST = TypeAdapter(_Manifest)
+
+
 def write_manifest(folder: Path, files: Iterable[str], about: Mapping[str, Any]) -> None:
     """Write the manifest of a folder whose `files` are complete, with what else there is to know `about` it."""
     digests = {name: sha256_of(folder / name) for name in files}
-    write_json(folder / MANIFEST_FILE, {"schema": SCHEMA, "files": digests, **about})
+    write_json(folder / MANIFEST_FILE, sealed({"schema": SCHEMA, "files": digests, **about}))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a run, or of one of its catalogue versions, and check every file that it vouches for."""
     path = folder / MANIFEST_FILE
     try:
-        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
-        files, schema = dict(manifest["files"]), manifest["schema"]
+        text = path.read_text(encoding="utf-8")
+        _MANIFEST.validate_json(text, strict=True)
+        manifest: dict[str, Any] = json.loads(text)
+        if seal_broken(manifest):
+            raise ValueError("not as it was written")
     except FileNotFoundError:
         raise UserError(
             f"{folder} has no {MANIFEST_FILE}: the run was made before runs could be loaded, or was cut off; {_MEND}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):  # pydantic's errors are the latter
         raise UserError(f"{path} is damaged; {_MEND}") from None
-    if schema != SCHEMA:
+    if (schema := manifest["schema"]) != SCHEMA:
         raise UserError(
             f"{path} has schema {schema}, this version of recbole_unisid reads {SCHEMA}: use the version that made it."
         )
-    for name, digest in files.items():
+    for name, digest in manifest["files"].items():
         path = folder / Path(name).name
         try:
             same = sha256_of(path) == digest

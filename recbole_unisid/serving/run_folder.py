@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -75,7 +76,8 @@ def read_run(folder: Path) -> StoredRun:
     weights = _weights(folder / "model.safetensors")
     settings = _settings(folder, result, weights)
     tokenization = _tokenization(folder, manifest, catalogue, result)
-    recipe = None if manifest.get("text") is None else TextRecipe(**manifest["text"])
+    text = manifest.get("text")
+    recipe = None if text is None else TypeAdapter(TextRecipe).validate_python(text)
     return StoredRun(folder, result, settings, manifest, catalogue, weights, tokenization, recipe)
 
 
@@ -92,8 +94,7 @@ def _result(folder: Path) -> dict[str, Any]:
     if not (folder / "result.json").exists():
         raise UserError(f"{folder} is no finished run: it has no result.json. Finish it first.")
     result = read_result(folder, lambda found: _refuse_unfit(folder, found))
-    users = result["data"].get("users")
-    if users is None or not 0 <= users <= _MOST_USERS:
+    if not 0 <= result["data"]["users"] <= _MOST_USERS:
         raise UserError(f"{folder}/result.json is damaged at data users: delete its folder and run again")
     return result
 
@@ -286,4 +287,4 @@ def write_version(stored: StoredRun, version: Version) -> Path:
 
 
 def _weights_digest(stored: StoredRun) -> str:
-    return str(stored.manifest["files"]["model.safetensors"])
+    return str(stored.manifest["files"].get("model.safetensors"))
