@@ -47,13 +47,19 @@ def replace_folder(new: Path, final: Path) -> None:
 
     Linux exchanges the two in one step. Where the system or its file system cannot, `final` is absent for a moment.
     """
-    if final.exists():
-        exchange = getattr(ctypes.CDLL(None), "renameat2", None)
-        at, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-        if exchange is not None and exchange(at, os.fsencode(new), at, os.fsencode(final), flag) == 0:
+    if not final.exists():
+        try:
+            new.rename(final)
+        except OSError:
+            if not final.is_dir():  # else another command put its own there meanwhile
+                raise
+        else:
             return
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    at, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if exchange is None or exchange(at, os.fsencode(new), at, os.fsencode(final), flag):
         final.rename(new.with_name(f"{new.name}.earlier"))
-    new.rename(final)
+        new.rename(final)
 
 
 def require_space(file: Path, size: int) -> None:

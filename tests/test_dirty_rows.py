@@ -190,3 +190,36 @@ def test_a_table_of_other_items_is_refused_with_both_forms(
     assert "'i0'" in said.out + said.err
     assert "'I0'" in said.out + said.err
     assert "forms" in said.err.splitlines()[-1]
+
+
+#: Rows of user, item and time: one user has every item, all have, one user is all there is, one item is.
+CROWDED = {
+    "one": [(1, item, item) for item in range(12)]
+    + [(u, (u * 3 + k) % 12, k) for u in range(2, 12) for k in range(5)],
+    "all": [(user, (k + user) % 8, k) for user in range(1, 6) for k in range(8)],
+    "alone": [(1, item, item) for item in range(4)],
+    "one item": [(user, 1, k) for user in range(1, 6) for k in range(5)],
+}
+
+
+@pytest.mark.parametrize("who", CROWDED)
+@pytest.mark.parametrize("model", ["ItemID", "UniSID", "TIGER", "GRU4Rec", "Pop", "BPR"])
+def test_users_who_have_every_item(model: str, who: str, tmp_path: Path, in_empty_folder: Path) -> None:
+    """Models that read histories are trained and measured; others sample, and say in a line what they lack."""
+    (tmp_path / "x").mkdir()
+    rows = [f"u{user}\ti{item}\t{time}" for user, item, time in CROWDED[who]]
+    (tmp_path / "x" / "x.inter").write_text(
+        "\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows, ""])
+    )
+    titles = [f"i{item}\tThe film {item} about {item % 5}" for item in {item for _, item, _ in CROWDED[who]}]
+    (tmp_path / "x" / "x.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles, ""]))
+    given = {"data_path": str(tmp_path), "epochs": 1, "show_progress": False, "use_gpu": False}
+    given |= {"text_encoder": "lsa", "codebook_sizes": [4, 4]} if model in {"UniSID", "TIGER"} else {}
+    if model in {"Pop", "BPR"}:
+        with pytest.raises(UserError, match=r"interacted with all items.*user_inter_num_interval") as raised:
+            recbole_unisid.run(model, "x", given, verbose=False)
+        assert "\n" not in str(raised.value)
+        return
+    result = recbole_unisid.run(model, "x", given, verbose=False)
+    assert result["data"]["interactions"] == len(set(rows))
+    assert 0 < result["test"]["full"]["mrr"] <= 1

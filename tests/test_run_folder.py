@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from kills import killed_at
 from report_material import Material
 
 import recbole_unisid
@@ -153,6 +154,32 @@ def test_a_run_removes_what_a_killed_one_left(ml_mini: Path, in_empty_folder: Pa
     assert (folder / "ranks.npz").read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["report", "prepare"])
+def test_what_a_killed_command_left_goes_with_the_next(name: str, tmp_path: Path) -> None:
+    """Killed before each of its files takes its name."""
+    to = tmp_path / "to" / "shop"
+    if name == "report":
+        run = Material(tmp_path, users=40, items=30).write_run("ItemID", 1, 0.1, tokens=False)
+        arguments, whole = ["report", str(run), f"--to={to}"], to / "report.html"
+    else:
+        (tmp_path / "shop.csv").write_text("user,item,title\nu,a,A\nu,b,B\n")
+        arguments, whole = (
+            ["prepare", f"--from-csv={tmp_path / 'shop.csv'}", f"--data_path={to.parent}"],
+            to / "shop.inter",
+        )
+        arguments.append("--overwrite")
+    left, step = 0, 1
+    while killed_at(step, lambda: main(arguments), ("os.rename",)):
+        left += len(list(to.rglob(".*.part")))
+        step += 1
+    assert step > 2
+    assert left >= step - 1
+    assert not list(to.rglob(".*.part"))
+    before = whole.read_bytes()
+    assert main(arguments) == 0
+    assert whole.read_bytes() == before
+
+
 def test_prune_removes_left_overs_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +303,39 @@ def test_a_file_system_that_tells_no_sizes_is_written_to(
     with write_atomically(tmp_path / "a", 100) as part:
         part.write_bytes(b"x" * 100)
     assert (tmp_path / "a").stat().st_size == 100
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run --cache_dir",
+        "tokenize --cache_dir",
+        "tokenize --output_dir",
+        "report --to",
+        "prepare --data_path",
+    ],
+)
+def test_a_file_in_a_folders_place_is_one_line(
+    command: str, place: str, ml_mini: Path, in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays as it is."""
+    Path("taken").write_text("a file")
+    Path("shop.csv").write_text("user,item\nu,a\n")
+    name, option = command.split()
+    lsa = [f"--data_path={ml_mini}", "--dataset=ml-mini", "--text_encoder=lsa", "--codebook_sizes=[4,4]"]
+    given = {
+        "run": [*lsa, "--epochs=1", "--use_gpu=false"],
+        "tokenize": lsa,
+        "prepare": ["--from-csv=shop.csv"],
+    }
+    given["report"] = [
+        str(Material(in_empty_folder, users=40, items=30).write_run("ItemID", 1, 0.1, tokens=False))
+    ]
+    assert main([name, *given[name], f"{option}={place}"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("recbole-unisid: ")]
+    assert "taken" in line
+    assert Path("taken").read_text() == "a file"
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below"])

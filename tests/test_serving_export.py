@@ -8,15 +8,14 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from kills import end_with, killed_at
 from serving_material import FILES, MAX_LENGTH, N_ITEMS, WIDTH, UntrainedRun, write_export
 
 from recbole_unisid.errors import UserError
@@ -178,7 +177,7 @@ def test_a_kill_at_any_step_leaves_an_export_old_or_new(
     for step in itertools.count(1):
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(shelf[30], place)
-        killed = killed_at(step, lambda: export(run, place))
+        killed = killed_at(step, lambda: export(run, place), ("open", "os.", "shutil.", "ctypes."))
         states.append(contents(place) if place.exists() else None)
         export(run, place)
         assert contents(place) == new
@@ -197,19 +196,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Do something in a process that kills itself before the n-th time that it touches a file; whether it did."""
-    child = os.fork()
-    if not child:
-        steps = itertools.count(1)
-
-        def count(event: str, _: object) -> None:
-            if event.startswith(("open", "os.", "shutil.", "ctypes.")) and next(steps) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        work()
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    assert os.WIFSIGNALED(status) or status == 0
-    return os.WIFSIGNALED(status)
+@pytest.mark.parametrize("there", [True, False])
+def test_exports_to_one_place_at_once_end_well(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them is there, whole, and nothing beside it."""
+    place = tmp_path / "shop" / "exp"
+    shelf = [export(UntrainedRun(n_items=n_items), tmp_path / str(n_items)) for n_items in (30, 40)]
+    if there:
+        export(UntrainedRun(n_items=50), place)
+    monkeypatch.setattr(
+        "recbole_unisid.serving.export._write",
+        lambda run, part, *_: shutil.copytree(shelf[len(run.item_ids) == 41], part, dirs_exist_ok=True),
+    )
+    children = []
+    for n_items in (30, 40):
+        children.append(os.fork())
+        if not children[-1]:
+            run = UntrainedRun(n_items=n_items)
+            end_with(lambda run=run: [export(run, place) for _ in range(40)])
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert contents(place) in [contents(folder) for folder in shelf]
+    assert [path.name for path in place.parent.iterdir()] == ["exp"]
