@@ -24,6 +24,28 @@ ROOT = Path(__file__).resolve().parents[1]
 # Mutation testing (.ci/mutation.py) wants the same examples each time, and no smaller ones once a mutant is killed.
 settings.register_profile("mutation", derandomize=True, phases=[Phase.explicit, Phase.generate])
 
+#: Files whose tests take longest. They come first: a process that starts one last would end after all others.
+SLOW = (
+    "test_engine_compile.py",
+    "test_engine_distributed.py",
+    "test_engine_resume.py",
+    "test_host_parity.py",
+    "test_prepare_mutations.py",
+    "test_run_folder.py",
+    "test_run_single.py",
+    "test_screen.py",
+    "test_score_terms.py",
+    "test_serving_add_items.py",
+    "test_tiger_run.py",
+    "test_tokens_killed.py",
+    "test_tokens_real_data.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow files first; the order within a file stays."""
+    items.sort(key=lambda item: item.path.name not in SLOW)
+
 
 @pytest.fixture(scope="session")
 def ml_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:

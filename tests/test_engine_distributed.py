@@ -113,7 +113,7 @@ def test_score_terms(ml_mini: Path, in_empty_folder: Path, forkserver: Any) -> N
     single("UniSID", given | {"output_dir": "alone"})
     (one, files), (two, others) = outcome("alone"), outcome("pair")
     assert files == others
-    assert len(one["score_terms"]) == 7
+    assert len(one["score_terms"]) == 8
     assert all(one["score_terms"].values())
     assert two["score_terms"] == pytest.approx(one["score_terms"], rel=1e-6, abs=1e-6)
     assert_equal(one, two)

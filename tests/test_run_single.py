@@ -129,7 +129,7 @@ def test_several_models_and_seeds(ml_mini: Path, in_empty_folder: Path) -> None:
 
 def test_beauty_counts(real_data: Path, in_empty_folder: Path) -> None:
     """The real Beauty files give the published counts (one epoch is enough to see that)."""
-    settings = {"data_path": str(real_data), "epochs": 1, "show_progress": False}
+    settings = {"data_path": str(real_data), "epochs": 1, "show_progress": False, "score_terms": []}
     result = recbole_unisid.run("ItemID", "amazon-beauty", settings, verbose=False)
     assert result["data"] == {"users": 22363, "items": 12101, "interactions": 198502, "train_targets": 131413}
     controls = {name: figures["full_unfiltered"]["recall@10"] for name, figures in result["controls"].items()}
