@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -297,6 +298,29 @@ def test_an_addition_that_is_stopped_leaves_no_version(
     assert list((folder / "catalogue").iterdir()) == []
     assert recbole_unisid.load(folder).catalogue == 1
     assert add_items(folder, folder.parent / "new.csv", show_progress=False).version.number == 2
+
+
+def test_items_added_by_another_command_meanwhile_are_kept(
+    copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was begun on version 1 is no version 3, which would lack the items of version 2."""
+    folder = copy_of("UniSID")
+    head, *rows = NEW.splitlines()
+    for number, row in enumerate(rows[:2]):
+        (folder.parent / f"{number}.csv").write_text(f"{head}\n{row}\n", encoding="utf-8")
+    encode = TextRecipe.encode
+
+    def while_encoding(self: TextRecipe, *given: Any) -> Any:
+        monkeypatch.setattr(TextRecipe, "encode", encode)
+        add_items(folder, folder.parent / "0.csv", show_progress=False)
+        return encode(self, *given)
+
+    monkeypatch.setattr(TextRecipe, "encode", while_encoding)
+    with pytest.raises(UserError, match="made by another process meanwhile; add the items again"):
+        add_items(folder, folder.parent / "1.csv", show_progress=False)
+    assert version_numbers(folder) == [1, 2]
+    add_items(folder, folder.parent / "1.csv", show_progress=False)
+    assert recbole_unisid.load(folder).n_items == recbole_unisid.load(folder, catalogue=1).n_items + 2
 
 
 def test_a_version_of_other_weights_is_refused(copy_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import is_reference
 from recbole_unisid.recbole_adapter.item_text import cache_folder
 from recbole_unisid.serving.loaded import LoadedRun, load
-from recbole_unisid.serving.run_folder import Version, version_numbers, write_version
+from recbole_unisid.serving.run_folder import Version, write_version
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 
@@ -55,7 +55,7 @@ def add_items(
     corpus, cache = run.stored.catalogue.texts[1:], cache_folder(run.config) / "embeddings"
     size = int(run.config["text_batch_size"])
     found = recipe.encode(new.texts, new.item_ids, corpus, cache, vectors, size, show_progress)
-    number = version_numbers(run.path)[-1] + 1
+    number = run.version.number + 1  # refused where another command has taken it meanwhile
     catalogue = run.items.extended(new.item_ids, new.titles, new.texts)
     content = found if run.tokenization is None else run.tokenization.encode(found)  # what the model reads
     both = run.tokenization is not None and run.stored.compares_texts
