@@ -79,7 +79,7 @@ def slice_metrics(
     """Recall and NDCG at 10 by slice, each with a 95 % bootstrap interval (:func:`bootstrap_mean`).
 
     The `ranks` are 1-based and of one candidate set, the popularity is the target's training interactions; all [cases].
-    Where no case falls into a slice the figures are None.
+    `same_time` [cases] is needed for slices by it. Where no case falls into a slice the figures are None.
     """
     measures = {"target_popularity": target_popularity, "history_length": history_length}
     measures |= {} if same_time is None else {"same_time": same_time}

@@ -27,9 +27,8 @@ class RankTable:
     ranks: dict[str, NDArray[np.int64]]  # 1-based, by candidate set: full, full_unfiltered, sampled99
     history_length: NDArray[np.int64]  # interactions before each target
     target_popularity: NDArray[np.int64]  # training interactions of each target
-    same_time: NDArray[np.int64] | None = (
-        None  # 1: the target has the time of the item before it; None: no times
-    )
+    #: 1 where the target has the time of the item before it, else 0; None where the data has no times.
+    same_time: NDArray[np.int64] | None = None
 
     @staticmethod
     def of_cases(
@@ -40,16 +39,17 @@ class RankTable:
     ) -> RankTable:
         """Put names, history lengths and training popularity beside the ranks of targets at flat positions."""
         targets, lengths = sequences.items[positions], history_lengths(sequences, positions)
-        times = None if order_only(sequences) else sequences.times
+        same_time = None
+        if sequences.times is not None and order_only(sequences) is None:
+            same = sequences.times[positions] == sequences.times[positions - 1]
+            same_time = (same & (lengths > 0)).astype(np.int64)
         return RankTable(
             sequences.user_ids[sequences.owners(positions)],
             sequences.item_ids[targets],
             ranks,
             lengths,
             split.training_counts(sequences)[targets],
-            None
-            if times is None
-            else ((lengths > 0) & (times[positions] == times[positions - 1])).astype(np.int64),
+            same_time,
         )
 
     def save(self, path: str | Path) -> None:

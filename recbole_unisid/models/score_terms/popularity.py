@@ -16,10 +16,10 @@ from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights
 class Popularity(SizedByWeights, ScoreTerm):
     r"""How often an item was trained on, the later in its user's training history the more it counts, 0 to 1.
 
-    .. math:: \log\Bigl(1 + \sum_{u} \sum_{a:\, i_{u,a} = j} \lambda^a\Bigr) \Big/ \max_k \log(1 + \ldots_k)
+    .. math:: \frac{\log(1 + c_j)}{\max_k \log(1 + c_k)}, \qquad c_j = \sum_u \sum_{a \ge 0:\ i_{u,a} = j} \lambda^a
 
-    over users u and their training items :math:`i_{u,a}` of age a. Nothing is known of an item that was never trained
-    on: it counts as the mean of those that were.
+    over users u and their training items :math:`i_{u,a}`, the last of which has age a = 0. Nothing is known of an item
+    that was never trained on: it counts as the mean of those that were.
     """
 
     features = ("popularity",)
