@@ -1,6 +1,7 @@
 """What the service bears: clients at work beside idle and half-sent connections, a stop under load, and throughput.
 
-    python benchmarks/service.py EXPORT [--seconds=60] [--clients=64] [--idle=2000] [--workers=2] [--before=CHECKOUT]
+    python benchmarks/service.py EXPORT [--seconds=60] [--clients=64] [--idle=2000] [--workers=2]
+        [--before=CHECKOUT] [--before_export=FOLDER]
 
 EXPORT is a folder that `recbole-unisid export` wrote. Clients ask on loopback, each again as soon as it has an answer,
 and share the machine with the service. Four parts:
@@ -8,7 +9,8 @@ and share the machine with the service. Four parts:
 1. Clients alone, then beside connections that send nothing, half of the headers or half of a body, and are made anew
    whenever the service closes them: errors, latencies, and the size of the log.
 2. SIGTERM while clients ask, on kept connections and on new ones: what became of every request that was sent.
-3. With --before: answers a second of this service and of an older checkout's, in turns.
+3. With --before: answers a second of this service and of an older checkout's, in turns; the older one serves
+   --before_export where it cannot read EXPORT.
 """
 
 from __future__ import annotations
@@ -188,7 +190,7 @@ def side_by_side(export: str, bodies: list[bytes], options: dict[str, Any]) -> d
     """Part 3."""
     number, seconds, rounds = options["clients"], options["seconds"] / 6, []
     for _ in range(3):
-        with serving(export, options["before"], 1) as (port, *_):
+        with serving(options["before_export"] or export, options["before"], 1) as (port, *_):
             asyncio.run(clients(port, bodies, number, 2))
             before = asyncio.run(clients(port, bodies, number, seconds))
         with serving(export, options["here"], options["workers"]) as (port, *_):
@@ -204,7 +206,14 @@ def main() -> None:
     """Print the parts as JSON."""
     export, rest = positional(sys.argv[1:])
     given = parse_options(rest)
-    options: dict[str, Any] = {"seconds": 60.0, "clients": 64, "idle": 2000, "workers": 2, "parts": "123"}
+    options: dict[str, Any] = {
+        "seconds": 60.0,
+        "clients": 64,
+        "idle": 2000,
+        "workers": 2,
+        "parts": "123",
+        "before_export": "",
+    }
     options = {key: type(value)(given.get(key, value)) for key, value in options.items()}
     options |= {
         "before": given.get("before", "") and str(Path(given["before"]).resolve()),

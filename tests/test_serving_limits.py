@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
@@ -104,6 +105,33 @@ def test_a_client_that_keeps_the_service_waiting_is_let_go(
     else:
         assert came.startswith(b"HTTP/1.1 408")
         assert json.loads(came.split(b"\r\n\r\n")[1])["error"]
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(folder: Path) -> None:
+    """Every connection has TCP_NODELAY, of a socket that names no protocol too (asyncio sets it of others)."""
+    made = server.make_server(create_app(Recommender(folder), "UniSID", "toys"))
+    made.config.load()
+    delays: list[int] = []
+
+    class Noted(server._Connection):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            delays.append(
+                transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            )
+
+    async def connect() -> None:
+        own, state = socket.create_server(("127.0.0.1", 0)), made.server_state
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(lambda: Noted(made.config, state, {}, loop), sock=own):
+            _, writer = await asyncio.open_connection(*own.getsockname())
+            while not delays:
+                await asyncio.sleep(0.01)
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(connect(), 10))
+    assert delays
+    assert all(delays)
 
 
 def test_a_client_that_takes_no_answer_is_let_go(start: Callable[..., tuple[str, int]]) -> None:

@@ -22,6 +22,7 @@ from recbole_unisid.array_file import Arrays
 from recbole_unisid.data.disk import writing_to
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import replace_folder, scratch_folder, sha256_of, write_json
+from recbole_unisid.models.backbones.last_state import last_states
 from recbole_unisid.models.score_terms import ScoreTerms
 from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
@@ -198,9 +199,7 @@ class UserEncoder(nn.Module):
 
     def forward(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Encode, [batch, length, width] padded on the right and int64 [batch] -> [batch, width]."""
-        states: torch.Tensor = self.transformer(vectors)  # [batch, length, width]
-        last = (lengths - 1)[:, None, None].expand(-1, 1, states.shape[-1])
-        return states.gather(1, last).squeeze(1)
+        return last_states(self.transformer, vectors, lengths)
 
 
 def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: int) -> None:
@@ -235,7 +234,7 @@ def write_encoder(path: Path, transformer: nn.Module, width: int, max_length: in
         vectors = torch.randn(batch, length, width, generator=generator)
         lengths = torch.randint(1, length + 1, (batch,), generator=generator)
         with torch.no_grad():
-            expected = encoder(vectors, lengths).numpy()
+            expected = transformer(vectors)[torch.arange(batch), lengths - 1].numpy()
         found = session.run(["states"], {"vectors": vectors.numpy(), "lengths": lengths.numpy()})[0]
         if not np.allclose(found, expected, rtol=0, atol=_TOLERANCE * np.abs(expected).max()):
             apart = np.abs(found - expected).max()

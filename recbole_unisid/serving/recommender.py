@@ -252,13 +252,30 @@ class Recommender(ItemRecommender):
         asked = min(len(self), count + further)
         scores, rows = self._index.search(states, asked, params=self._search_parameters(asked))
         for number, (items, values) in enumerate(added):
-            told = np.isin(rows[number], items, invert=True)  # the others are scored anew, with what is added
-            found = np.concatenate([rows[number, told], items])
-            own = np.concatenate([scores[number, told], self.vectors[items] @ states[number] + values])
+            found, own = self._with_added(rows[number], scores[number], count, states[number], items, values)
             best = np.lexsort((found, -own))[:asked]
             rows[number], scores[number] = -1, -np.inf
             rows[number, : len(best)], scores[number, : len(best)] = found[best], own[best]
         return scores[:, :count], rows[:, :count]
+
+    def _with_added(
+        self, rows: Rows, scores: Floats, count: int, state: Floats, items: Rows, values: Floats
+    ) -> tuple[Rows, Floats]:
+        """What the index found, best first, with what is added, and the further items that may be among `count`."""
+        if not len(items):
+            return rows, scores
+        at = np.minimum(np.searchsorted(items, rows), len(items) - 1)
+        own = scores + np.where(items[at] == rows, values[at], 0)
+        further = np.ones(len(items), dtype=bool)
+        if (
+            self.manifest["index"]["kind"] == "exact"
+        ):  # no other item has a higher product than the last found
+            slack = 1e-4 * (1 + abs(float(scores[-1])))
+            further = values + scores[-1] >= np.partition(own, len(own) - count)[len(own) - count] - slack
+        further[at[items[at] == rows]] = False
+        others = items[further]
+        products = self.vectors[others] @ state
+        return np.concatenate([rows, others]), np.concatenate([own, products + values[further]])
 
     def _search_parameters(self, count: int) -> Any:
         """How widely an approximate index looks, more widely where many items are asked for."""
@@ -325,28 +342,35 @@ class _AddedScores:
 
     def states(self, histories: Sequence[Rows]) -> Floats:
         """The text of histories, the later an item the more it counts, and 1 for popularity, [histories, width]."""
-        units = [self._text[rows] / self._gain[rows, None] for rows in histories]
-        parts = [_faded(len(rows), self._text_rate) @ rows for rows in units]
-        return np.pad(np.stack(parts).astype(np.float32), ((0, 0), (0, self._popularity)), constant_values=1)
+        states = np.ones((len(histories), self.width), dtype=np.float32)
+        for state, rows in zip(states, histories, strict=True):
+            weights = _faded(len(rows), self._text_rate) / self._gain[rows]  # of the unit vectors
+            state[: self._text.shape[1]] = weights @ self._text[rows]
+        return states
 
     def of(self, history: Rows) -> tuple[Rows, Floats]:
         """Items whose score changes, each once, and by how much."""
         items: list[Rows] = []
         values: list[NDArray[Any]] = []
         for rate, weight in self._seen:
-            once = np.unique(history) if rate == 1 else history
-            items.append(once)
-            values.append(weight * (np.ones(len(once)) if rate == 1 else _faded(len(history), rate)))
+            items.append(np.array(sorted(set(history.tolist()))) if rate == 1 else history)
+            values.append(weight * (np.ones(len(items[-1])) if rate == 1 else _faded(len(history), rate)))
         for links in self._links:
             rows = history if links.rate else history[-1:]
-            for row, weight in zip(rows, _faded(len(rows), links.rate), strict=True):
-                part = slice(int(links.starts[row]), int(links.starts[row + 1]))
-                items.append(links.items[part])
-                values.append(links.values[part] * weight)
+            starts, counts = links.starts[rows], links.starts[rows + 1] - links.starts[rows]
+            ends = np.cumsum(counts)
+            places = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
+            items.append(links.items[places])
+            values.append(links.values[places] * np.repeat(_faded(len(rows), links.rate), counts))
         if not items:
             return history[:0], np.zeros(0, dtype=np.float32)
-        named, place = np.unique(np.concatenate(items), return_inverse=True)
-        return named, np.bincount(place, np.concatenate(values), len(named)).astype(np.float32)
+        named, amounts = np.concatenate(items), np.concatenate(values)
+        if len(self._text) <= 8 * len(named):  # adding into a place for every item takes less than sorting
+            total = np.bincount(named, amounts)
+            named = np.flatnonzero(total)
+            return named, total[named].astype(np.float32)
+        named, place = np.unique(named, return_inverse=True)
+        return named, np.bincount(place, amounts, len(named)).astype(np.float32)
 
 
 def _faded(length: int, rate: float) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -139,7 +140,7 @@ def _add_questions(app: FastAPI, recommender: ItemRecommender) -> None:
     async def answer(question: Callable[..., list[Recommendation]], *asked: Any) -> Response:
         found = question(*asked) if fast else await run_in_threadpool(question, *asked)
         # The recommender's own values need no check, which would take longer than to find them.
-        return JSONResponse({"items": [one._asdict() for one in found]})
+        return Response(to_json({"items": [one._asdict() for one in found]}), media_type="application/json")
 
     async def recommend(asked: History) -> Response:
         return await answer(recommender.recommend, asked.history, asked.k, asked.seen)
