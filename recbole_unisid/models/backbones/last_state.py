@@ -50,7 +50,7 @@ def _attend(attention: CausalAttention, states: Tensor, last: Tensor, lags: Tens
     weights, biases = attention.query_key_value.weight.chunk(3), attention.query_key_value.bias.chunk(3)
     head = len(weights[0]) // attention.heads
     query, key, value = (
-        functional.linear(rows, weight, bias).view(len(rows), -1, attention.heads, head).transpose(1, 2)
+        functional.linear(rows, weight, bias).view(*rows.shape[:2], attention.heads, head).transpose(1, 2)
         for rows, weight, bias in zip((last, states, states), weights, biases, strict=True)
     )  # [batch, heads, 1 or length, head width]
     scores = query @ key.transpose(2, 3) / math.sqrt(head)
