@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import pickle
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -298,6 +302,39 @@ def test_an_addition_that_is_stopped_leaves_no_version(
     assert list((folder / "catalogue").iterdir()) == []
     assert recbole_unisid.load(folder).catalogue == 1
     assert add_items(folder, folder.parent / "new.csv", show_progress=False).version.number == 2
+
+
+def _add_and_die(folder: str, step: int) -> None:
+    """Add items in a process that kills itself before the n-th file or folder takes its name."""
+    steps = itertools.count(1)
+
+    def count(event: str, _: object) -> None:
+        if event == "os.rename" and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    add_items(folder, Path(folder).parent / "new.csv", show_progress=False)
+
+
+def test_an_addition_that_is_killed_leaves_no_version(copy_of: Callable[[str], Path], forkserver: Any) -> None:
+    """Before the first, second, fourth ... of its files has its name; the next addition succeeds and nothing else is left."""
+    folder = copy_of("UniSID")
+    before = files_of(folder)
+    killed, ended = 0, False
+    while not ended:
+        process = forkserver.Process(target=_add_and_die, args=(str(folder), 2**killed))
+        process.start()
+        process.join()
+        ended = process.exitcode == 0
+        if not ended:
+            assert process.exitcode == -signal.SIGKILL
+            killed += 1
+            assert recbole_unisid.load(folder).catalogue == 1
+    assert killed > 1
+    after = files_of(folder)
+    assert before.items() <= after.items()
+    assert all(name.startswith("catalogue/2/") for name in after.keys() - before.keys())
+    assert version_numbers(folder) == [1, 2]
 
 
 def test_items_added_by_another_command_meanwhile_are_kept(
