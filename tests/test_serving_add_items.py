@@ -316,8 +316,10 @@ def _add_and_die(folder: str, step: int) -> None:
     add_items(folder, Path(folder).parent / "new.csv", show_progress=False)
 
 
-def test_an_addition_that_is_killed_leaves_no_version(copy_of: Callable[[str], Path], forkserver: Any) -> None:
-    """Before the first, second, fourth ... of its files has its name; the next addition succeeds and nothing else is left."""
+def test_an_addition_that_is_killed_leaves_no_version(
+    copy_of: Callable[[str], Path], forkserver: Any
+) -> None:
+    """Before the first, second, fourth ... of its files has its name; the next addition succeeds, all is whole."""
     folder = copy_of("UniSID")
     before = files_of(folder)
     killed, ended = 0, False

@@ -190,8 +190,8 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio sets it for sockets that name their protocol; `create_server` and accept do not. Without it, the
-        # body of an answer waits some 40 ms for the client to acknowledge the head.
+        # Of a socket that is bound beforehand asyncio's loop does not set it, and the body of an answer waits some
+        # 40 ms until the client has acknowledged the head (Kludex/uvicorn issue 3149).
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._since = self.loop.time()
         self._expect(HEADERS)
