@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from conftest import read_by
 import recbole_unisid
 from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.slices import tail_threshold
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
+from recbole_unisid.report.leaderboard import make_leaderboard, require_one_protocol
+from recbole_unisid.report.run_files import load_runs
+from recbole_unisid.report.tables import summary_table, to_markdown, to_screen
 
 QUICK: dict[str, Any] = {
     "epochs": 1,
@@ -54,18 +59,69 @@ def test_stopped_in_run_three_trains_nothing_twice(
     assert {path.name for path in board} == {"leaderboard.md", "leaderboard.csv", "report.html"}
 
 
-def test_protocols_share_no_hash(settings: dict[str, Any]) -> None:
-    """Another order, split or seed of the protocol is another run."""
+def test_protocols_share_no_hash_and_no_table(settings: dict[str, Any]) -> None:
+    """Another order, split, seed or candidate set of the protocol is another run, of another table."""
+    ratio = {"split": {"RS": [8, 1, 1]}}
     changes: list[dict[str, Any]] = [
         {}, {"ties": "shuffled:1"}, {"ties": "shuffled:2"}, {"split": "global_time"}, {"protocol_seed": 1},
+        {"split": "global_time", "test_share": 0.2}, {"split": "global_time", "ties": "shuffled:1"},
+        {"candidates": "sampled100"}, {"candidates": "sampled100", "tail_below": 9}, {"exact_times": False},
+        {"eval_args": ratio}, {"eval_args": ratio | {"group_by": "none"}}, {"eval_args": ratio | {"order": "RO"}},
+        {"eval_args": {"split": {"LS": "test_only"}}}, {"valid_metric": "recall@10"}, {"valid_candidates": "full"},
     ]  # fmt: skip
-    folders = [
-        recbole_unisid.run("ItemID", "ml-mini", read_by("ItemID", settings | change), verbose=False)[
-            "run_dir"
-        ]
+    results = [
+        recbole_unisid.run("NearestText", "ml-mini", read_by("NearestText", settings | change), verbose=False)
         for change in changes
     ]
-    assert len(set(folders)) == len(changes)
+    assert len({result["run_dir"] for result in results}) == len(changes)
+    assert len({result["protocol_hash"] for result in results}) == len(changes)
+    other = recbole_unisid.run("Pop", "ml-mini", read_by("Pop", settings), verbose=False)
+    assert other["protocol_hash"] == results[0]["protocol_hash"]
+    runs = load_runs([result["run_dir"] for result in [other, *results]])
+    require_one_protocol(runs[:2])
+    for one in runs[2:]:
+        with pytest.raises(UserError, match="never share a table"):
+            require_one_protocol([runs[0], one])
+
+
+def test_head_and_tail_among_100_negatives(settings: dict[str, Any]) -> None:
+    """What the result, the table and the screen say equals a count by hand."""
+    given = settings | {"candidates": "sampled100", "tail_below": 9, "valid_candidates": "sampled100"}
+    results = [
+        recbole_unisid.run(name, "ml-mini", read_by(name, given), verbose=False)
+        for name in ("UniSID", "SASRec")
+    ]
+    lines = (Path(settings["data_path"]) / "ml-mini" / "ml-mini.inter").read_text().splitlines()[1:]
+    pairs = {tuple(line.split("\t")[:2]) for line in lines}
+    users = Counter(item for _, item in pairs)
+    for result in results:
+        with np.load(Path(result["run_dir"]) / "ranks.npz") as file:
+            ranks, targets = file["rank_sampled100"], file["target"].tolist()
+        test, head = result["test"], np.array([users[target] >= 9 for target in targets])
+        assert "sampled99" not in test
+        assert test["sampled100"]["hit@10"] == pytest.approx(float((ranks <= 10).mean()))
+        for name, inside in (("head", head), ("tail", ~head)):
+            gains = np.where(ranks[inside] <= 10, 1 / np.log2(ranks[inside] + 1), 0)
+            found = test["sampled_slices"][name]
+            assert found["n"] == inside.sum() > 0
+            assert found["hit@10"] == pytest.approx(float((ranks[inside] <= 10).mean()))
+            assert found["ndcg@10"] == pytest.approx(float(gains.mean()))
+        assert {"short", "long", "same_time", "later"} < set(test["sampled_slices"])
+        assert result["protocol"]["tail_below"] == 9
+    board = make_leaderboard(load_runs([result["run_dir"] for result in results]))
+    head, tail = (f"{results[0]['test']['sampled_slices'][name]['hit@10']:.4f}" for name in ("head", "tail"))
+    for text in (to_screen(board), to_markdown(board), summary_table(results[0])):
+        assert "HR@10" in text
+        assert head in text
+        assert tail in text
+    assert board.protocol_hash in to_screen(board)
+
+
+def test_the_fifth_of_the_items_with_the_most_users_is_head() -> None:
+    """Ten items: two are head, with those that tie with the second."""
+    assert tail_threshold(np.array([0, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1])) == 8
+    assert tail_threshold(np.array([0, 9, 8, 8, 6, 5, 4, 3, 2, 1, 1])) == 8
+    assert tail_threshold(np.array([0, 3, 2])) == 3
 
 
 @pytest.mark.parametrize("model", ["ItemID", "SASRec", "Pop"])
@@ -90,6 +146,9 @@ def test_split_and_order_are_the_same_for_every_kind_of_model(model: str, settin
         ("SASRec", {"split": "cold_items"}, "SASRec"),
         ("ItemID", {"split": "last_week"}, "last_week"),
         ("ItemID", {"ties": "shuffled"}, "shuffled:7"),
+        ("ItemID", {"tail_below": 4}, "candidates=sampled100"),
+        ("ItemID", {"valid_candidates": "sampled99", "candidates": "sampled100"}, "two protocols"),
+        ("Pop", {"valid_candidates": "sampled100", "candidates": "sampled100"}, "sequential models"),
     ],
 )
 def test_protocols_that_cannot_be(

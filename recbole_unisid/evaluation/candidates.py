@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def repeated(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[
     return again[positions]
 
 
-#: The seed of `sampled99` (setting ``protocol_seed``): it belongs to the protocol, not to the run.
+#: The seed of the sampled candidates (setting ``protocol_seed``): it belongs to the protocol, not to the run.
 PROTOCOL_SEED = 12345
 
 #: Users whose random numbers come from one generator; changing it changes the protocol.
@@ -79,6 +80,19 @@ def sample_negatives(
         places = _distinct_below(others, bits).T  # [wanted, count], -1 where nothing is left
         negatives[start:stop] = _place_to_item(places, owner, gaps, sequences.n_items)
     return negatives
+
+
+def sampled_for(settings: Any, sequences: UserSequences) -> NDArray[np.int64]:
+    """The negatives [users, count] of a protocol, by its settings `candidates` (``sampled99``) and `protocol_seed`."""
+    count = int(settings["candidates"].removeprefix("sampled"))
+    return sample_negatives(sequences, count, settings["protocol_seed"])
+
+
+def users_of_items(sequences: UserSequences) -> NDArray[np.int64]:
+    """How many users have each item, in training or later, shape [n_items + 1]; padding has none."""
+    width = sequences.n_items + 1
+    pairs = np.unique(sequences.users.astype(np.int64) * width + sequences.items)
+    return np.bincount(pairs % width, minlength=width)
 
 
 def _others_before_seen(

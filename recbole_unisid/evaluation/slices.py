@@ -19,9 +19,11 @@ _HEAD_SHARE, _MID_SHARE = 0.2, 0.8
 class Slice(NamedTuple):
     """A range of one measure of the test cases, both ends included."""
 
-    name: str  # head, mid, tail, cold0, cold1_5, short, long, same_time or later
+    name: str  # head, mid, tail, cold0, cold1_5, short, long, same_time, later, repeated or new
     rule: str  # the range in words, with its numbers
-    measure: str  # what is compared: target_popularity, history_length or same_time
+    measure: (
+        str  # the column of a rank table that is compared: target_popularity, history_length, same_time ...
+    )
     low: float = -np.inf
     high: float = np.inf
 
@@ -62,6 +64,31 @@ def make_slices(
     ]
 
 
+#: What people take again, and what they take for the first time.
+REPEATS = [
+    Slice("repeated", "the user had the target before", "repeated", 1, 1),
+    Slice("new", "the user had not had the target before", "repeated", 0, 0),
+]
+
+
+def tail_threshold(users: NDArray[np.int64]) -> int:
+    """Find how many users an item needs to be among the fifth with the most, ties within; entry 0 is padding."""
+    counts = np.sort(users[1:])[::-1]
+    return int(counts[max(0, int(_HEAD_SHARE * len(counts)) - 1)])
+
+
+def head_and_tail(below: int) -> list[Slice]:
+    """State the two slices of LLM-ESR (Liu et al., NeurIPS 2024): targets that `below` users have or more, and others.
+
+    Its code counts the users of an item in all of the data, targets of the test among them.
+    """
+    words = "target's users in all of the data"
+    return [
+        Slice("head", f"{words} >= {below}", "target_users", low=below),
+        Slice("tail", f"{words} < {below}", "target_users", high=below - 1),
+    ]
+
+
 def _popular(name: str, words: str, low: float, high: float = np.inf) -> Slice:
     return Slice(name, f"target's training interactions {words}", "target_popularity", low, high)
 
@@ -74,22 +101,26 @@ def slice_metrics(
     users: NDArray[np.int64] | NDArray[np.str_] | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    same_time: NDArray[np.int64] | None = None,
+    hit_name: str = "recall",
+    **others: NDArray[np.int64] | None,
 ) -> dict[str, dict[str, Any]]:
     """Recall and NDCG at 10 by slice, each with a 95 % bootstrap interval (:func:`bootstrap_mean`).
 
     The `ranks` are 1-based and of one candidate set, the popularity is the target's training interactions; all [cases].
-    `same_time` [cases] is needed for slices by it. Where no case falls into a slice the figures are None.
+    Slices by another measure need it by its name, [cases], such as `same_time`. Where no case falls into a slice the
+    figures are None. Among sampled candidates `hit_name` is ``hit``.
     """
-    measures = {"target_popularity": target_popularity, "history_length": history_length}
-    measures |= {} if same_time is None else {"same_time": same_time}
+    measures = {"target_popularity": target_popularity, "history_length": history_length, **others}
+    hits = f"{hit_name}@10"
     table = {}
     for one in slices:
         measured = measures[one.measure]
+        if measured is None:
+            raise ValueError(f"slice {one.name} needs {one.measure}")
         inside = (measured >= one.low) & (measured <= one.high)
         owners = None if users is None else users[inside]
-        means: dict[str, float | None] = {"recall@10": None, "ndcg@10": None}
-        ends: dict[str, list[float] | None] = {"recall@10": None, "ndcg@10": None}
+        means: dict[str, float | None] = {hits: None, "ndcg@10": None}
+        ends: dict[str, list[float] | None] = {hits: None, "ndcg@10": None}
         for metric in means if inside.any() else ():
             values = per_user_metric(ranks[inside], metric)
             means[metric], low, high, _ = bootstrap_mean(values, owners, resamples, seed=seed)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from recbole_unisid.data.sequences import UserSequences, order_only
 from recbole_unisid.data.split import Split
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.candidates import history_lengths
+from recbole_unisid.evaluation.candidates import history_lengths, repeated, users_of_items
 from recbole_unisid.files import write_atomically
 
 _PREFIX = "rank_"
+_FURTHER = ("same_time", "target_users", "repeated")
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,19 @@ class RankTable:
 
     user: NDArray[np.str_]  # names of the users and of their target items, as the files have them
     target: NDArray[np.str_]
-    ranks: dict[str, NDArray[np.int64]]  # 1-based, by candidate set: full, full_unfiltered, sampled99
+    ranks: dict[
+        str, NDArray[np.int64]
+    ]  # 1-based, by candidate set: full, full_unfiltered, sampled99 or sampled100
     history_length: NDArray[np.int64]  # interactions before each target
     target_popularity: NDArray[np.int64]  # training interactions of each target
     #: 1 where the target has the time of the item before it, else 0; None where the data has no times.
     same_time: NDArray[np.int64] | None = None
+    target_users: NDArray[np.int64] | None = (
+        None  # users of each target in all of the data; with sampled100 alone
+    )
+    repeated: NDArray[np.int64] | None = (
+        None  # 1 where the user had the target before; None where that never is
+    )
 
     @staticmethod
     def of_cases(
@@ -39,7 +48,7 @@ class RankTable:
     ) -> RankTable:
         """Put names, history lengths and training popularity beside the ranks of targets at flat positions."""
         targets, lengths = sequences.items[positions], history_lengths(sequences, positions)
-        same_time = None
+        same_time, again = None, repeated(sequences, positions)
         if sequences.times is not None and order_only(sequences) is None:
             same = sequences.times[positions] == sequences.times[positions - 1]
             same_time = (same & (lengths > 0)).astype(np.int64)
@@ -50,6 +59,8 @@ class RankTable:
             lengths,
             split.training_counts(sequences)[targets],
             same_time,
+            users_of_items(sequences)[targets] if "sampled100" in ranks else None,
+            again.astype(np.int64) if again.any() else None,
         )
 
     def save(self, path: str | Path) -> None:
@@ -61,10 +72,14 @@ class RankTable:
             "history_length": self.history_length,
             "target_popularity": self.target_popularity,
         }
-        if self.same_time is not None:
-            columns["same_time"] = self.same_time
+        columns |= self._further()
         with write_atomically(path) as part, part.open("wb") as out:
             np.savez_compressed(out, **columns)  # type: ignore[arg-type]
+
+    def _further(self) -> dict[str, NDArray[np.int64]]:
+        """The columns that not every table has."""
+        columns = {name: getattr(self, name) for name in _FURTHER}
+        return {name: column for name, column in columns.items() if column is not None}
 
     @staticmethod
     def load(path: str | Path) -> RankTable:
@@ -76,7 +91,7 @@ class RankTable:
             about = (
                 columns.pop("history_length"),
                 columns.pop("target_popularity"),
-                columns.pop("same_time", None),
+                *(columns.pop(name, None) for name in _FURTHER),
             )
             ranks = {name.removeprefix(_PREFIX): column for name, column in columns.items() if column.any()}
             table = RankTable(user, target, ranks, *about)
@@ -90,8 +105,12 @@ class RankTable:
 
     def _require_columns(self, others: Iterable[str]) -> None:
         """Refuse columns of another kind, length or name than :meth:`save` writes."""
-        columns = [self.history_length, self.target_popularity, *self.ranks.values()]
-        columns += [] if self.same_time is None else [self.same_time]
+        columns = [
+            self.history_length,
+            self.target_popularity,
+            *self.ranks.values(),
+            *self._further().values(),
+        ]
         kinds = {column.dtype.kind for column in columns} | {self.user.dtype.kind, self.target.dtype.kind}
         if {column.shape for column in (*columns, self.user, self.target)} != {(len(self.user),)}:
             raise ValueError("columns of different lengths")

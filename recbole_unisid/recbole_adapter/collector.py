@@ -13,7 +13,7 @@ from recbole.evaluator import Collector
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.distributed import gather_rows
-from recbole_unisid.evaluation.candidates import sample_negatives, seen_pairs
+from recbole_unisid.evaluation.candidates import sampled_for, seen_pairs
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_among_sampled, ranks_from_scores
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
@@ -105,7 +105,7 @@ class RankRecorder:
 
 def phase_recorder(config: Any, dataset: Any, phase: int) -> RankRecorder:
     """What takes the ranks of one phase's targets."""
-    negatives = sample_negatives(dataset.sequences, seed=config["protocol_seed"])
+    negatives = sampled_for(config, dataset.sequences)
     targets, masked = dataset.split.targets(phase), not config.is_sequential
     return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
 
@@ -191,13 +191,13 @@ def protocol_score(ranks: NDArray[np.int64], metric: str) -> float:
 
 @torch.no_grad()
 def sampled_ranks(model: Any, valid_data: Any, negatives: torch.Tensor) -> NDArray[np.int64]:
-    """Ranks of the validation targets among their fixed `negatives` [users, 99], scoring these alone."""
+    """Ranks of the validation targets among their fixed `negatives` [users, count], scoring these alone."""
     user_field = valid_data._dataset.uid_field
     model.eval()
     ranks: list[NDArray[np.int64]] = []
     for interaction, _, _, targets in valid_data:
         candidates = torch.cat([targets[:, None], negatives[interaction[user_field] - 1]], dim=1)
-        candidates = candidates.to(model.device)  # [batch, 1 + 99]
+        candidates = candidates.to(model.device)  # [batch, 1 + count]
         scores = model.score_candidates(interaction.to(model.device), candidates)
         found = ranks_among_sampled(scores[:, 0], scores[:, 1:], candidates[:, 0], candidates[:, 1:])
         ranks.extend(found.values())

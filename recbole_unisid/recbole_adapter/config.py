@@ -45,6 +45,8 @@ LATER_SETTINGS = {
     "filter_scale": 4.0,
     "filter_mix": 0.7,
     "score_terms": [],
+    "candidates": "sampled99",
+    "tail_below": None,
 }
 #: Lists that RecBole's code reads.
 LISTS = frozenset(

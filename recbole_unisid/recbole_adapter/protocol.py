@@ -74,6 +74,11 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
         raise UserError(
             f"split={settings['split']} and eval_args with another {changed[0]} are two protocols: give one."
         )
+    if settings["tail_below"] is not None and settings["candidates"] != "sampled100":
+        raise UserError(
+            f"tail_below={settings['tail_below']} has no effect with candidates={settings['candidates']}; "
+            "leave it out, or rank with candidates=sampled100."
+        )
     if args["order"] == "RO" and str(settings["ties"]) != "raw":
         raise UserError(
             f"ties={settings['ties']} has no effect in random order (eval_args: order RO); leave it out."
@@ -130,8 +135,15 @@ def check_valid_metric(settings: Mapping[str, Any], sequential: bool) -> None:
                 "there or choose another."
             )
         return
-    if candidates == "sampled99" and not sequential:
-        raise UserError("valid_candidates=sampled99 is for sequential models; use full or full_unfiltered.")
+    if candidates.startswith("sampled") and not sequential:
+        raise UserError(
+            f"valid_candidates={candidates} is for sequential models; use full or full_unfiltered."
+        )
+    if candidates.startswith("sampled") and candidates != settings["candidates"]:
+        raise UserError(
+            f"valid_candidates={candidates} and candidates={settings['candidates']} are two protocols: "
+            "give both the same."
+        )
     try:
         per_user_metric(np.ones(1, dtype=np.int64), named.lower())
     except UserError as error:

@@ -17,7 +17,7 @@ from recbole_unisid import distributed
 from recbole_unisid.data.split import VALID
 from recbole_unisid.data.windows import TARGET_LIST
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.candidates import sample_negatives
+from recbole_unisid.evaluation.candidates import sampled_for
 from recbole_unisid.interruption import heed
 from recbole_unisid.plugins.models import check_loss
 from recbole_unisid.recbole_adapter.collector import (
@@ -171,10 +171,11 @@ class RunTrainer(Resumable):
             if candidates == "full_unfiltered":
                 scored: tuple[float, dict[str, float]] = super()._valid_epoch(valid_data, show_progress)
                 return scored
-            if candidates == "sampled99" and self.config.is_own_model and distributed.world() == 1:
+            sampled = candidates.startswith("sampled")
+            if sampled and self.config.is_own_model and distributed.world() == 1:
                 if self._negatives is None:
-                    sequences, seed = valid_data._dataset.sequences, self.config["protocol_seed"]
-                    self._negatives = torch.from_numpy(sample_negatives(sequences, seed=seed))
+                    drawn = sampled_for(self.config, valid_data._dataset.sequences)
+                    self._negatives = torch.from_numpy(drawn)
                 score = protocol_score(sampled_ranks(self.model, valid_data, self._negatives), metric)
                 return score, {f"{metric.lower()} of {candidates}": score}
             recorder = phase_recorder(self.config, valid_data._dataset, VALID)

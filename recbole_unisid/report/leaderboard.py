@@ -14,6 +14,7 @@ from recbole_unisid.evaluation.candidates import PROTOCOL_SEED
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.statistics import Comparison, Spread, compare_runs, metric_over_seeds
 from recbole_unisid.evaluation.table import RankTable
+from recbole_unisid.files import fingerprint
 
 #: What the tables show and compare: candidate set and metric.
 COLUMNS = (
@@ -24,6 +25,12 @@ COLUMNS = (
 )
 #: By which the default reference is the best ID-only model.
 HEADLINE = ("full", "ndcg@10")
+#: Slices in ``test`` of ``result.json``, and the candidate set and metric that is shown of them.
+SLICES = {
+    "slices": HEADLINE,
+    "sampled_slices": ("sampled100", "hit@10"),
+    "repeat_slices": ("full_unfiltered", "ndcg@10"),
+}
 #: Models that know more of an item than its ID: no such model is the default reference.
 CONTENT_MODELS = {
     *("UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"),
@@ -91,6 +98,8 @@ class Row:
     comparisons: dict[Column, Comparison]  # of the columns that are shown; none for the reference
     #: by name: ``rule``, ``n`` and the mean over seeds of ``ndcg@10`` (None where `n` is 0)
     slices: dict[str, dict[str, Any]]
+    #: the same of the other kinds in `SLICES`, by kind, with the metric that is shown
+    other_slices: dict[str, dict[str, dict[str, Any]]]
 
     def sign(self, column: Column) -> str:
         """▲ or ▼ where the model is significantly above or below the reference, else nothing."""
@@ -126,6 +135,11 @@ class Leaderboard:
     def sizes(self) -> str:
         """How many users, items and interactions the data set has."""
         return ", ".join(f"{self.data[part]:,} {part}" for part in SIZES)
+
+    @property
+    def protocol_hash(self) -> str:
+        """The protocol's name (:func:`protocol_hash`)."""
+        return protocol_hash(self.protocol)
 
     @property
     def seeds(self) -> list[int]:
@@ -201,10 +215,19 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
                 )
 
 
+#: What a protocol had before these were written.
+_USUAL_PROTOCOL = {"protocol_seed": PROTOCOL_SEED, "candidates": "sampled99", "exact_times": True}
+
+
+def protocol_hash(protocol: Mapping[str, Any]) -> str:
+    """Name a protocol, ``protocol`` of ``result.json``, by what it says: two that differ never have one name."""
+    return fingerprint(_USUAL_PROTOCOL | dict(protocol))[:12]
+
+
 def _of_run(result: Mapping[str, Any], part: str) -> Any:
-    """What must be the same for runs that share a table; a result without a protocol's seed had the default."""
+    """What must be the same for runs that share a table."""
     if part == "protocol":
-        return {"protocol_seed": PROTOCOL_SEED} | result["protocol"]
+        return _USUAL_PROTOCOL | result["protocol"]
     return result["data"][part] if part in SIZES else result[part]
 
 
@@ -218,6 +241,10 @@ def _row(model: str, runs: list[Run]) -> Row:
     """A model's figures over its seeds, compared with nothing yet."""
     seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
     tables = [run.ranks for run in runs]
+    slices = {
+        kind: _mean_slices([run.find("test", kind) or {} for run in runs], metric)
+        for kind, (_, metric) in SLICES.items()
+    }
     return Row(
         model,
         [int(run.result["seed"]) for run in runs],
@@ -229,16 +256,18 @@ def _row(model: str, runs: list[Run]) -> Row:
             for metric in metrics
         },
         {},
-        _mean_slices([run.find("test", "slices") or {} for run in runs]),
+        slices.pop("slices"),
+        slices,
     )
 
 
-def _mean_slices(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _mean_slices(per_seed: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
     """Average each slice that all seeds have; its cases are the same for all."""
     table = {}
     for name in [one for one in per_seed[0] if all(one in slices for slices in per_seed)]:
         first = per_seed[0][name]
-        values = [slices[name]["ndcg@10"] for slices in per_seed]
-        mean = None if first["n"] == 0 else float(np.mean(values))
-        table[name] = {"rule": first["rule"], "n": first["n"], "ndcg@10": mean}
+        table[name] = {"rule": first["rule"], "n": first["n"]}
+        for key in {"ndcg@10", metric}:
+            values = [slices[name][key] for slices in per_seed]
+            table[name][key] = None if first["n"] == 0 else float(np.mean(values))
     return table

@@ -16,21 +16,22 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import seal_broken, sha256_of
-from recbole_unisid.report.leaderboard import HEADLINE, SIZES, Run
+from recbole_unisid.report.leaderboard import HEADLINE, SIZES, SLICES, Run
 
 #: Settings that never tell two variants of a model apart.
 NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed"}
 _LONGEST_VARIANT, _MEND = 60, "delete its folder and run again"
 
 _NUMBER, _FIGURES = (int, float), {"*": (int, float)}
+_OF_SLICES = {"rule": str, "interval": {"*": [_NUMBER]}, "*": _NUMBER}
 #: Types of the fields of ``result.json`` that others rely on: ``*`` stands for any other key.
 _TYPES: dict[str, Any] = {
     **{"status": str, "model": str, "dataset": str, "seed": int, "recipe": str, "order_note": str},
-    **{"repeated_targets": _NUMBER, "files": {"*": str}},
+    **{"repeated_targets": _NUMBER, "protocol_hash": str, "files": {"*": str}},
     "protocol": {"split": str, "ties": str, "valid_metric": str, "protocol_seed": int},
     "data": {"users": int, "items": int, "interactions": int},
     "valid": {"*": _FIGURES},
-    "test": {"slices": {"*": {"rule": str, "interval": {"*": [_NUMBER]}, "*": _NUMBER}}, "*": _FIGURES},
+    "test": {**{key: {"*": _OF_SLICES} for key in SLICES}, "*": _FIGURES},
     "controls": {"*": {"*": _FIGURES}},
     "tokenizer": {"name": str, "levels": [{"distance": str, "*": _NUMBER}], "prefix_purity": [_FIGURES]},
     "ranker": {"name": str, "*": _NUMBER},
@@ -148,8 +149,11 @@ def _missing(result: Mapping[str, Any]) -> Iterator[str]:
     """The ways to parts that every report needs and a result of the right types has not."""
     yield from (f" {key}" for key in _REQUIRED if result[key] is None)
     yield from (f" data {size}" for size in SIZES if result["data"].get(size) is None)
-    slices = result["test"].get("slices") or {}
-    yield from (f" test slices {name}" for name, one in slices.items() if not (one or {}).keys() >= _OF_SLICE)
+    for kind in SLICES:
+        slices = result["test"].get(kind) or {}
+        yield from (
+            f" test {kind} {name}" for name, one in slices.items() if not (one or {}).keys() >= _OF_SLICE
+        )
 
 
 def _misfit(value: Any, expected: Any) -> str | None:

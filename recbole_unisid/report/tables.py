@@ -12,7 +12,7 @@ from tabulate import tabulate
 from recbole_unisid.evaluation.notes import further_metrics, notes_on
 from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.files import write_text
-from recbole_unisid.report.leaderboard import Column, Leaderboard, Row
+from recbole_unisid.report.leaderboard import SLICES, Column, Leaderboard, Row
 from recbole_unisid.report.wording import (
     CANDIDATES,
     CANDIDATES_LATEX,
@@ -24,7 +24,7 @@ from recbole_unisid.report.wording import (
 
 _CSV_FIELDS = (
     *("dataset", "split", "order", "ties", "model", "seeds", "candidates", "metric", "mean", "deviation"),
-    *("reference", "difference", "low", "high", "relative", "p", "p_holm", "significant"),
+    *("reference", "difference", "low", "high", "relative", "p", "p_holm", "significant", "protocol"),
 )
 _STATISTICS = (
     "Differences of means over seeds, user by user; the interval is a paired bootstrap over users (10,000 "
@@ -51,7 +51,7 @@ def to_csv(board: Leaderboard) -> str:
             if found is not None:
                 *ends, p = found.difference
                 against = [found.reference, *ends, found.relative, p, found.p_holm, found.significant]
-            lines.append([board.dataset, *shared, row.model, *measured, *against])
+            lines.append([board.dataset, *shared, row.model, *measured, *against, board.protocol_hash])
     return pd.DataFrame(lines, columns=_CSV_FIELDS, dtype=object).to_csv(index=False)
 
 
@@ -70,7 +70,8 @@ def to_markdown(board: Leaderboard) -> str:
         parts += ["The best of a column is bold where it is ▲."]
         parts += [f"## Against {board.reference}", _grid(head, _differences(board)), _STATISTICS]
     if any(row.slices for row in board.rows):
-        parts += ["## NDCG@10 full, in slices", *_slices([row for row in board.rows if row.slices])]
+        parts += ["## NDCG@10 full, in slices", *_slices({r.model: r.slices for r in board.rows if r.slices})]
+    parts += _other_slices(board)
     if board.controls:
         head = ["Control", "R@10 full_unfiltered", "R@10 full"]
         parts += ["## Leak controls", _grid(head, [_control(*one) for one in board.controls.items()])]
@@ -121,18 +122,36 @@ def _differences(board: Leaderboard) -> list[list[str]]:
     ]
 
 
-def _slices(rows: Sequence[Row]) -> Iterator[str]:
-    first = {name: one for name, one in rows[0].slices.items() if all(name in row.slices for row in rows)}
+def _slices(by_model: Mapping[str, Mapping[str, Any]], metric: str = "ndcg@10") -> Iterator[str]:
+    first = _shared(by_model)
     head = ["Model", *(f"{name} ({figures['n']:,})" for name, figures in first.items())]
-    yield _grid(head, [[row.model, *(_slice_cell(row.slices[name]) for name in first)] for row in rows])
+    yield _grid(
+        head,
+        [[m, *(_slice_cell(slices[name], metric) for name in first)] for m, slices in by_model.items()],
+    )
     rules = "; ".join(f"{name}: {figures['rule']}" for name, figures in first.items())
     few = f"Fewer than {FEWEST_CASES} cases: in parentheses, no ground for claims."
     yield f"Means over seeds. {rules}. {few}"
 
 
-def _slice_cell(figures: Mapping[str, Any]) -> str:
-    shown = decimal(figures["ndcg@10"])
-    return shown if figures["ndcg@10"] is None or figures["n"] >= FEWEST_CASES else f"({shown})"
+def _shared(by_model: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The slices that all of these models have."""
+    first, *rest = by_model.values()
+    return {name: one for name, one in first.items() if all(name in slices for slices in rest)}
+
+
+def _other_slices(board: Leaderboard) -> Iterator[str]:
+    """The slices of other candidate sets than `full`, each kind under a title."""
+    for kind, (candidates, metric) in SLICES.items():
+        found = {row.model: row.other_slices[kind] for row in board.rows if row.other_slices.get(kind)}
+        if found:
+            yield f"## {METRIC_NAMES[metric]} {candidates}, in slices"
+            yield from _slices(found, metric)
+
+
+def _slice_cell(figures: Mapping[str, Any], metric: str) -> str:
+    shown = decimal(figures[metric])
+    return shown if figures[metric] is None or figures["n"] >= FEWEST_CASES else f"({shown})"
 
 
 def _control(name: str, sets: Mapping[str, Any]) -> list[str]:
@@ -144,7 +163,7 @@ def _protocol(board: Leaderboard) -> str:
     return (
         f"Split {protocol.get('split')}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
         f"model chosen by validation {protocol.get('valid_metric')}; "
-        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; protocol {board.protocol_hash}."
     )
 
 
@@ -176,7 +195,25 @@ def to_screen(board: Leaderboard) -> str:
         for name, *cells in lines
     ]
     title = f"{board.dataset}. {_protocol(board)}"
-    return "\n".join([title, "", *body, "", *_legend(board), *board.notes]) + "\n"
+    sliced = [line for part in _sliced_on_screen(board) for line in ("", part)]
+    return "\n".join([title, "", *body, *sliced, "", *_legend(board), *board.notes]) + "\n"
+
+
+def _sliced_on_screen(board: Leaderboard) -> Iterator[str]:
+    """Head and tail among 100 negatives, repeated and new targets: the first two slices of each kind."""
+    for kind, (candidates, metric) in SLICES.items():
+        found = {row.model: row.other_slices[kind] for row in board.rows if row.other_slices.get(kind)}
+        if not found:
+            continue
+        names = list(_shared(found))[:2]
+        lines = [
+            [model, row.spreads[candidates, metric].mean, *(slices[name][metric] for name in names)]
+            for row in board.rows
+            if (slices := found.get(model := row.model))
+        ]
+        cases = [f"{name} ({next(iter(found.values()))[name]['n']:,})" for name in names]
+        head = [f"{METRIC_NAMES[metric]} {candidates}", "overall", *cases]
+        yield tabulate(lines, head, "plain", floatfmt=".4f", missingval="–")
 
 
 _COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
@@ -208,12 +245,25 @@ def summary_table(result: Mapping[str, Any]) -> str:
             f"test of the {protocol['split'].replace('_', '-')} split, ties {protocol['ties']}; {best}",
             "",
             tabulate(grid, ["candidates", *used], floatfmt=".4f", missingval=""),
+            *(line for part in _slices_of_run(result["test"]) for line in ("", part)),
             *(["", f"RecBole's own: {further}"] if further else []),
             *(["", *(f"note: {note}" for note in notes)] if notes else []),
             "",
             f"{result['model']} ({result['seed']}): {trained} -> {result['run_dir']}",
         ]
     )
+
+
+def _slices_of_run(test: Mapping[str, Any]) -> Iterator[str]:
+    """The first two slices of each kind but those of `full`, with a line for each."""
+    for kind, (candidates, metric) in SLICES.items():
+        sliced = {} if kind == "slices" else test.get(kind) or {}
+        lines = [
+            [f"{name}: {one['rule']}", one["n"], one[metric], one["ndcg@10"]]
+            for name, one in list(sliced.items())[:2]
+        ]
+        if lines:
+            yield tabulate(lines, [candidates, "cases", METRIC_NAMES[metric], "NDCG@10"], floatfmt=".4f")
 
 
 _SPECIAL = {

@@ -10,18 +10,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, TRAIN
 from recbole_unisid.distributed import gather_rows
-from recbole_unisid.evaluation.candidates import repeated, seen_pairs
+from recbole_unisid.evaluation.candidates import repeated, seen_pairs, users_of_items
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note, text_rule_ranks
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.evaluation.slices import make_slices, slice_metrics
+from recbole_unisid.evaluation.slices import (
+    REPEATS,
+    Slice,
+    head_and_tail,
+    make_slices,
+    slice_metrics,
+    tail_threshold,
+)
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.models.tiger.scoring import share_of_top
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
+from recbole_unisid.report.leaderboard import protocol_hash
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
 
 
@@ -55,13 +64,21 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     if measured.semantics is not None:
         controls |= text_rule_ranks(measured.semantics.vectors, sequences, split)
     tokenization = measured.semantics.tokenization if measured.semantics else None
-    test: dict[str, Any] = _metrics(measured.ranks["test"])
+    sampled = config["candidates"]
+    test: dict[str, Any] = _metrics(measured.ranks["test"], sampled)
     test["recbole"] = measured.recbole["test"]
-    table = measured.rank_table
-    timed = table.same_time is not None
-    slices = make_slices(split.training_counts(sequences), table.history_length, timed)
-    about = table.target_popularity, table.history_length, slices, table.user
-    test["slices"] = slice_metrics(table.ranks["full"], *about, same_time=table.same_time)
+    test |= _slices(config, measured)
+    protocol = {
+        "split": split.name,
+        "description": split.description,
+        "order": "random" if config["eval_args"]["order"] == "RO" else "time",
+        "ties": str(config["ties"]),
+        "protocol_seed": int(config["protocol_seed"]),
+        "valid_metric": config["valid_metric"].lower(),
+        "valid_candidates": config["valid_candidates"],
+        **_candidates(config, sequences),
+        "exact_times": bool(config["exact_times"]),
+    }
     return {
         "schema": 1,
         "status": "complete",
@@ -69,22 +86,15 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "dataset": config["dataset"],
         "seed": config["seed"],
         "recipe": config["recipe"],
-        "protocol": {
-            "split": split.name,
-            "description": split.description,
-            "order": "random" if config["eval_args"]["order"] == "RO" else "time",
-            "ties": str(config["ties"]),
-            "protocol_seed": int(config["protocol_seed"]),
-            "valid_metric": config["valid_metric"].lower(),
-            "valid_candidates": config["valid_candidates"],
-        },
+        "protocol": protocol,
+        "protocol_hash": protocol_hash(protocol),
         "data": {
             "users": sequences.n_users,
             "items": sequences.n_items,
             "interactions": len(sequences.items),
             "train_targets": len(split.targets(TRAIN)),
         },
-        "valid": _metrics(measured.ranks["valid"]) if "valid" in measured.ranks else None,
+        "valid": _metrics(measured.ranks["valid"], sampled) if "valid" in measured.ranks else None,
         "test": test,
         "controls": control_metrics(controls),
         "repeated_targets": float(np.mean(repeated(sequences, split.targets(TEST)))),
@@ -103,9 +113,38 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     }
 
 
-def _metrics(ranks: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
+def _metrics(ranks: dict[str, NDArray[np.int64]], sampled: str) -> dict[str, Any]:
     """Metrics by candidate set of the protocol; of one that a model cannot have None."""
-    return dict.fromkeys(("full", "full_unfiltered", "sampled99")) | protocol_metrics(ranks)
+    return dict.fromkeys(("full", "full_unfiltered", sampled)) | protocol_metrics(ranks)
+
+
+def _candidates(config: UniSIDConfig, sequences: UserSequences) -> dict[str, Any]:
+    """The sampled candidates of the protocol, with the number of users below which their targets are tail."""
+    if config["candidates"] != "sampled100":
+        return {"candidates": config["candidates"]}
+    below = config["tail_below"] or tail_threshold(users_of_items(sequences))
+    return {"candidates": config["candidates"], "tail_below": below}
+
+
+def _slices(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
+    """Figures by slice: in ``full``, among 100 negatives, and of repeats where there are some."""
+    sequences, table = measured.dataset.sequences, measured.rank_table
+    counts = measured.dataset.split.training_counts(sequences)
+    usual = make_slices(counts, table.history_length, table.same_time is not None)
+    measures = {name: getattr(table, name) for name in ("same_time", "target_users", "repeated")}
+
+    def by(candidates: str, slices: list[Slice], hit_name: str = "recall") -> dict[str, Any]:
+        about = table.target_popularity, table.history_length, slices, table.user
+        return slice_metrics(table.ranks[candidates], *about, hit_name=hit_name, **measures)
+
+    found = {"slices": by("full", usual)}
+    if table.target_users is not None:
+        halves = head_and_tail(_candidates(config, sequences)["tail_below"])
+        others = [one for one in usual if one.name not in ("head", "mid", "tail")]
+        found["sampled_slices"] = by("sampled100", [*halves, *others], "hit")
+    if table.repeated is not None and "full_unfiltered" in table.ranks:
+        found["repeat_slices"] = by("full_unfiltered", REPEATS)
+    return found
 
 
 def _parameters(model: Any) -> dict[str, int | None]:

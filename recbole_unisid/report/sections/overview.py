@@ -86,6 +86,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     versions = [", ".join(f"{name} {version}" for name, version in one) for one in packages]
     return [
         ("Data", f"{board.dataset}: {board.sizes}"),
+        ("Protocol", board.protocol_hash),
         ("Split", str(rules.get("description") or _SPLITS.get(split, split))),
         ("Order and ties", f"by {rules.get('order')}; equal times: {rules.get('ties')}"),
         ("Model chosen by", f"validation {rules.get('valid_metric')}"),

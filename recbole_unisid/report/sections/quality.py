@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.report import markup
 from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
-from recbole_unisid.report.leaderboard import Column, Row
+from recbole_unisid.report.leaderboard import SLICES, Column, Row
 from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
 from recbole_unisid.report.wording import change, column_name, command, count, decimal, duration, signed
 
@@ -26,7 +28,7 @@ _NO_DIFFERENCES = (
     "There is nothing to compare: it takes an ID-only model, or a named reference, and another model."
 )
 _SLICES = (
-    "NDCG@10 over all items but those seen, by the test case's target or history. Means over seeds; intervals "
+    "By the test case's target or history. Means over seeds; intervals "
     f"are 95 % over users, their ends averaged over seeds. Slices of fewer than {FEWEST_CASES} cases are grey: "
     "no ground for claims. Scales differ from slice to slice."
 )
@@ -40,6 +42,8 @@ _SLICE_TITLES = {
     "long": "Long histories",
     "same_time": "Targets at the time of the item before",
     "later": "Targets later than the item before",
+    "repeated": "Targets that the user had before",
+    "new": "Targets that the user had not had",
 }
 #: First value of each bar; the last one is open.
 _LENGTHS = (0, 3, 6, 11, 21, 51, 101)
@@ -133,32 +137,41 @@ def _forest(report: Report, column: Column) -> Markup | None:
 
 def slices(report: Report) -> Section:
     """Where models win: by the target's popularity, the history's length, and whether time tells their order."""
-    first = next(iter(report.runs.values()))[0].find("test", "slices") or {}
-    drawn = [_slice(report, name, figures) for name, figures in first.items()]
-    if not drawn:
+    parts = []
+    for kind, column in SLICES.items():
+        sliced = [group[0].find("test", kind) or {} for group in report.runs.values()]
+        first: dict[str, Any] = next(filter(None, sliced), {})
+        drawn = [_slice(report, kind, name, figures) for name, figures in first.items()]
+        if drawn:
+            parts += [tag("h3", column_name(column)), panels(drawn)]
+    if not parts:
         return section("slices", "Slices", tag("p", "These runs have no slices."))
-    return section("slices", "Slices", panels(drawn), note(_SLICES))
+    return section("slices", "Slices", *parts, note(_SLICES))
 
 
-def _slice(report: Report, name: str, figures: dict[str, object]) -> Markup:
+def _slice(report: Report, kind: str, name: str, figures: dict[str, object]) -> Markup:
     cases = int(str(figures["n"]))
     about = [tag("small", f" n = {count(cases)}"), tag("small", str(figures["rule"]), class_="rule")]
     title = join([_SLICE_TITLES.get(name, name), *about])
     if cases == 0:
         return panel(title, note("No test case falls into this slice."))
-    marks = [_slice_mark(report, label, name, cases < FEWEST_CASES) for label in report.labels]
+    marks = [
+        _slice_mark(report, label, kind, name, cases < FEWEST_CASES)
+        for label in report.labels
+        if report.runs[label][0].find("test", kind)
+    ]
     return panel(title, row_plot(marks))
 
 
-def _slice_mark(report: Report, label: str, name: str, faint: bool) -> Mark:
-    way = ("test", "slices", name)
-    mean = report.mean(label, *way, "ndcg@10")
-    ends = [run.find(*way, "interval", "ndcg@10") for run in report.runs[label]]
+def _slice_mark(report: Report, label: str, kind: str, name: str, faint: bool) -> Mark:
+    way, metric = ("test", kind, name), SLICES[kind][1]
+    mean = report.mean(label, *way, metric)
+    ends = [run.find(*way, "interval", metric) for run in report.runs[label]]
     interval, words = None, ""
     if all(isinstance(one, list) for one in ends):
         low, high = np.mean(ends, axis=0).tolist()
         interval, words = (low, high), f", interval {decimal(low)} to {decimal(high)}"
-    text, spoken = report.figure(label, decimal, *way, "ndcg@10"), f"{label}: {decimal(mean)}{words}"
+    text, spoken = report.figure(label, decimal, *way, metric), f"{label}: {decimal(mean)}{words}"
     return Mark(label, report.colour(label), mean, text, spoken, interval, faint)
 
 
