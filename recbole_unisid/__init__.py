@@ -6,13 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "load", "run", "use"]
+__all__ = ["UserError", "__version__", "evaluate", "load", "run", "split", "use"]
 
-_PLACES = {"UserError": "errors", "load": "serving.loaded", "run": "runs.api", "use": "plugins.loading"}
+#: Public name -> module, and the name there where it is another.
+_PLACES = {
+    "UserError": "errors",
+    "evaluate": "runs.predictions",
+    "load": "serving.loaded",
+    "run": "runs.api",
+    "split": "runs.split_files",
+    "use": "plugins.loading",
+}
 if TYPE_CHECKING:
     from recbole_unisid.errors import UserError
     from recbole_unisid.plugins.loading import use
     from recbole_unisid.runs.api import run
+    from recbole_unisid.runs.predictions import evaluate
+    from recbole_unisid.runs.split_files import split
     from recbole_unisid.serving.loaded import load
 
 

@@ -17,6 +17,8 @@ SUBCOMMANDS = {
     "run": ("run", "train and evaluate models on a data set"),
     "recommend": ("recommend", "next items for a user or a history, from a finished run"),
     "add-items": ("add_items", "new items into a trained model, without retraining"),
+    "split": ("split", "train, validation and test as files, for models that are trained elsewhere"),
+    "evaluate": ("evaluate", "predictions of a model that was trained elsewhere, as a run"),
     "report": ("report", "one page, and tables, of finished runs"),
     "prepare": ("prepare", "make a data set of public originals or of your own tables"),
     "tokenize": ("tokenize", "item text to tokens alone: tokens.tsv, index.json and their health"),

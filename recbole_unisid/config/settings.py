@@ -180,6 +180,12 @@ def place_keys() -> frozenset[str]:
     return frozenset(name for name, setting in settings().items() if setting.place)
 
 
+def split_keys() -> frozenset[str]:
+    """Settings that decide what is trained on and asked for, and places: all that a split can read."""
+    groups = ("Protocol", "Places and screen", "Data files")
+    return frozenset(name for name, setting in settings().items() if setting.group in groups)
+
+
 def words_of(kind: Kind) -> str:
     """The values of a kind, as what completes "must be ..."."""
     return KINDS[kind][1] if isinstance(kind, str) else _words(*kind)[1]

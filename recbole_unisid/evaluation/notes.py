@@ -32,6 +32,8 @@ def notes_on(result: Mapping[str, Any]) -> Iterator[str]:
     share = result.get("repeated_targets") or 0.0
     if share >= LEAST_REPEATED:
         yield REPEATED.format(share)
+    if given := result.get("predictions"):
+        yield f"{result['model']} was trained and chosen elsewhere. " + " ".join(given["notes"])
     if result["model"] in MODEL_NOTES:
         yield MODEL_NOTES[result["model"]]
     shown = {key.partition("@")[0] for key in (result.get("test") or {}).get("recbole") or ()}

@@ -177,7 +177,7 @@ def make_leaderboard(
     for column in COLUMNS if reference is not None else ():
         for comparison in compare_runs(tables, str(reference), *column):
             compared[comparison.model][column] = comparison
-    first = runs[0].result
+    first = _first(runs).result
     return Leaderboard(
         rows,
         reference,
@@ -195,7 +195,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
     if not runs:
         raise UserError("there is no finished run to put on a leaderboard: give at least one model")
     seen: dict[str, Path] = {}
-    first = runs[0].result
+    first = _first(runs).result
     for run in runs:
         result = run.result
         name = f"{run.label} with seed {result['seed']}"
@@ -208,6 +208,8 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
         seen[name] = run.folder
         for part in ("dataset", "protocol", *SIZES):
             its, theirs = _of_run(result, part), _of_run(first, part)
+            if part == "protocol" and result.get("predictions"):  # how it was chosen is not known
+                its |= {key: theirs.get(key) for key in _CHOSEN_BY}
             if its != theirs:
                 raise UserError(
                     f"{name} has {part} {its}, other runs have {theirs}: "
@@ -224,6 +226,15 @@ def protocol_hash(protocol: Mapping[str, Any]) -> str:
     return fingerprint(_USUAL_PROTOCOL | dict(protocol))[:12]
 
 
+#: Of a protocol, what a model that was trained elsewhere does not tell.
+_CHOSEN_BY = ("valid_metric", "valid_candidates")
+
+
+def _first(runs: Sequence[Run]) -> Run:
+    """The first run, of those that tell the whole protocol if there is one."""
+    return next((run for run in runs if not run.find("predictions")), runs[0])
+
+
 def _of_run(result: Mapping[str, Any], part: str) -> Any:
     """What must be the same for runs that share a table."""
     if part == "protocol":
@@ -232,9 +243,12 @@ def _of_run(result: Mapping[str, Any], part: str) -> Any:
 
 
 def _reads_content(run: Run) -> bool:
-    """Whether a run's model knows more of an item than its ID; classes of the user's own are told by what they read."""
+    """Whether a run's model knows more of an item than its ID; classes of the user's own are told by what they read.
+
+    A model that was trained elsewhere may: nothing is known of it.
+    """
     reads_text = run.find("tokenizer") or run.find("controls", "nearest_text") is not None
-    return bool(reads_text) or run.result["model"] in CONTENT_MODELS
+    return bool(reads_text or run.find("predictions")) or run.result["model"] in CONTENT_MODELS
 
 
 def _row(model: str, runs: list[Run]) -> Row:

@@ -162,9 +162,14 @@ def _protocol(board: Leaderboard) -> str:
     protocol, seeds = board.protocol, board.seeds
     return (
         f"Split {protocol.get('split')}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
-        f"model chosen by validation {protocol.get('valid_metric')}; "
+        f"{_chosen(protocol)}; "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; protocol {board.protocol_hash}."
     )
+
+
+def _chosen(protocol: Mapping[str, Any]) -> str:
+    metric = protocol.get("valid_metric")
+    return f"model chosen by validation {metric}" if metric else "models chosen elsewhere"
 
 
 def _legend(board: Leaderboard) -> list[str]:
@@ -234,7 +239,9 @@ def summary_table(result: Mapping[str, Any]) -> str:
     further = ", ".join(f"{key} {value}" for key, value in further_metrics(result).items())
     notes = [*filter(None, [result.get("order_note")]), *notes_on(result)]
     trained, best = "nothing to train", "a rule"
-    if result["epochs"]:
+    if result.get("predictions"):
+        trained, best = "trained elsewhere", "the model was chosen elsewhere"
+    elif result["epochs"]:
         trained = f"{result['epochs']} epochs in {result['seconds']['training']:.0f} s{size}"
         best = f"best epoch by validation {protocol['valid_metric']}"
     return "\n".join(

@@ -124,6 +124,11 @@ class RunFolder:
     def finish(self, result: dict[str, Any]) -> None:
         """Write ``result.json``; from here on the run is complete."""
         if distributed.is_writer():
-            result |= sealed({**result, "files": {"ranks.npz": sha256_of(self.path / "ranks.npz")}})
-            write_json(self.path / "result.json", result)
+            finish_run(self.path, result)
         distributed.wait_for_all()
+
+
+def finish_run(folder: Path, result: dict[str, Any]) -> None:
+    """Seal a result, with the digest of the ranks that it follows from, and write ``result.json``."""
+    result |= sealed({**result, "files": {"ranks.npz": sha256_of(folder / "ranks.npz")}})
+    write_json(folder / "result.json", result)

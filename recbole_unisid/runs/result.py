@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -58,34 +59,59 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
 
     ``best_epoch`` and ``history`` count epochs from 0, as RecBole does; screens and pages count from 1.
     """
-    dataset, trainer = measured.dataset, measured.trainer
-    sequences, split, terms = dataset.sequences, dataset.split, getattr(trainer.model, "terms", None)
-    controls = control_ranks(sequences, split)
-    if measured.semantics is not None:
-        controls |= text_rule_ranks(measured.semantics.vectors, sequences, split)
+    trainer, terms = measured.trainer, getattr(measured.trainer.model, "terms", None)
     tokenization = measured.semantics.tokenization if measured.semantics else None
-    sampled = config["candidates"]
-    test: dict[str, Any] = _metrics(measured.ranks["test"], sampled)
-    test["recbole"] = measured.recbole["test"]
-    test |= _slices(config, measured)
-    protocol = {
-        "split": split.name,
-        "description": split.description,
-        "order": "random" if config["eval_args"]["order"] == "RO" else "time",
-        "ties": str(config["ties"]),
-        "protocol_seed": int(config["protocol_seed"]),
+    about = {key: config[key] for key in ("model", "dataset", "seed", "recipe")}
+    chosen_by = {
         "valid_metric": config["valid_metric"].lower(),
         "valid_candidates": config["valid_candidates"],
-        **_candidates(config, sequences),
-        "exact_times": bool(config["exact_times"]),
     }
+    found = evaluated(
+        config, about, chosen_by, measured.dataset, measured.ranks, measured.rank_table,
+        measured.recbole["test"], measured.semantics,
+    )  # fmt: skip
+    return found | {
+        "parameters": _parameters(trainer.model),
+        "score_terms": None if terms is None else terms.by_name(),
+        "tokenizer": tokenization.health if tokenization else None,
+        "ranker": _ranker(config, trainer.model, measured.dataset),
+        "seconds": _seconds(measured),
+        "epochs": len(trainer.history),
+        "best_epoch": trainer.best_epoch,
+        "history": trainer.history,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+
+
+def evaluated(
+    config: UniSIDConfig,
+    about: Mapping[str, Any],
+    chosen_by: Mapping[str, Any],
+    dataset: Any,
+    ranks: Mapping[str, dict[str, NDArray[np.int64]]],
+    table: RankTable,
+    recbole: Mapping[str, float] | None = None,
+    semantics: ItemSemantics | None = None,
+) -> dict[str, Any]:
+    """What ``result.json`` says of any model's ranks, by phase and candidate set: figures, slices and controls.
+
+    `about` are the model, the data set, the seed and the recipe; `chosen_by` the metric that chose the epoch and its
+    candidates; `table` holds the test's ranks; `recbole` are RecBole's own metrics of them.
+    """
+    sequences, split, sampled = dataset.sequences, dataset.split, config["candidates"]
+    controls = control_ranks(sequences, split)
+    if semantics is not None:
+        controls |= text_rule_ranks(semantics.vectors, sequences, split)
+    test: dict[str, Any] = _metrics(ranks["test"], sampled)
+    test["recbole"] = recbole
+    test |= _slices(config, dataset, table)
+    protocol = protocol_of(config, dataset) | dict(chosen_by)
     return {
         "schema": 1,
         "status": "complete",
-        "model": config["model"],
-        "dataset": config["dataset"],
-        "seed": config["seed"],
-        "recipe": config["recipe"],
+        **about,
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
         "data": {
@@ -94,22 +120,24 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
             "interactions": len(sequences.items),
             "train_targets": len(split.targets(TRAIN)),
         },
-        "valid": _metrics(measured.ranks["valid"], sampled) if "valid" in measured.ranks else None,
+        "valid": _metrics(ranks["valid"], sampled) if "valid" in ranks else None,
         "test": test,
         "controls": control_metrics(controls),
         "repeated_targets": float(np.mean(repeated(sequences, split.targets(TEST)))),
         "order_note": order_note(sequences, controls),
-        "parameters": _parameters(trainer.model),
-        "score_terms": None if terms is None else terms.by_name(),
-        "tokenizer": tokenization.health if tokenization else None,
-        "ranker": _ranker(config, trainer.model, dataset),
-        "seconds": _seconds(measured),
-        "epochs": len(trainer.history),
-        "best_epoch": trainer.best_epoch,
-        "history": trainer.history,
-        "peak_rss_bytes": peak_rss_bytes(),
-        "versions": versions(),
-        "machine": machine(),
+    }
+
+
+def protocol_of(config: UniSIDConfig, dataset: Any) -> dict[str, Any]:
+    """What is asked for and ranked, without what chooses a model."""
+    return {
+        "split": dataset.split.name,
+        "description": dataset.split.description,
+        "order": "random" if config["eval_args"]["order"] == "RO" else "time",
+        "ties": str(config["ties"]),
+        "protocol_seed": int(config["protocol_seed"]),
+        **_candidates(config, dataset.sequences),
+        "exact_times": bool(config["exact_times"]),
     }
 
 
@@ -126,10 +154,10 @@ def _candidates(config: UniSIDConfig, sequences: UserSequences) -> dict[str, Any
     return {"candidates": config["candidates"], "tail_below": below}
 
 
-def _slices(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
+def _slices(config: UniSIDConfig, dataset: Any, table: RankTable) -> dict[str, Any]:
     """Figures by slice: in ``full``, among 100 negatives, and of repeats where there are some."""
-    sequences, table = measured.dataset.sequences, measured.rank_table
-    counts = measured.dataset.split.training_counts(sequences)
+    sequences = dataset.sequences
+    counts = dataset.split.training_counts(sequences)
     usual = make_slices(counts, table.history_length, table.same_time is not None)
     measures = {name: getattr(table, name) for name in ("same_time", "target_users", "repeated")}
 
@@ -138,7 +166,7 @@ def _slices(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         return slice_metrics(table.ranks[candidates], *about, hit_name=hit_name, **measures)
 
     found = {"slices": by("full", usual)}
-    if table.target_users is not None:
+    if table.target_users is not None and "sampled100" in table.ranks:
         halves = head_and_tail(_candidates(config, sequences)["tail_below"])
         others = [one for one in usual if one.name not in ("head", "mid", "tail")]
         found["sampled_slices"] = by("sampled100", [*halves, *others], "hit")

@@ -89,7 +89,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Protocol", board.protocol_hash),
         ("Split", str(rules.get("description") or _SPLITS.get(split, split))),
         ("Order and ties", f"by {rules.get('order')}; equal times: {rules.get('ties')}"),
-        ("Model chosen by", f"validation {rules.get('valid_metric')}"),
+        ("Model chosen by", f"validation {rules['valid_metric']}" if rules.get("valid_metric") else ""),
         ("Candidates", "; ".join(f"{name}: {CANDIDATES[name]}" for name in board.candidates)),
         ("Rank", "1 + the other candidates that score as high or higher: ties count against the model"),
         ("Intervals", "95 %, bootstrap over users; differences paired, p corrected by Holm"),
