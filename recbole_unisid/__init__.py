@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "__version__", "evaluate", "load", "run", "split", "use"]
+
+# Read when torch is loaded, hence here. Threads that spin while they wait for one another take the processor from the
+# one they wait for wherever other processes are at work, too: results/speed.md.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 #: Public name -> module, and the name there where it is another.
 _PLACES = {

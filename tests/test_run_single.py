@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +139,20 @@ def test_beauty_counts(real_data: Path, in_empty_folder: Path) -> None:
     assert controls["next_id"] == pytest.approx(0.0312, abs=2e-4)
     assert controls["previous_id"] == pytest.approx(0.0053, abs=2e-4)
     assert controls["popularity"] == pytest.approx(0.0106, abs=2e-4)
+
+
+def test_threads_heed_the_quota_and_wait_without_spinning(
+    ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cores of which a container may use one: a thread that waits must not run."""
+    code = "import joblib; joblib.cpu_count = lambda: 1; import recbole_unisid; recbole_unisid.run("
+    code += f"'Pop', 'ml-mini', {{'data_path': {str(ml_mini)!r}}}, verbose=False)"
+    env = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
+    env |= {"OMP_DISPLAY_ENV": "TRUE"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    if "OMP_WAIT_POLICY" in ran.stderr:  # only GNU's OpenMP tells
+        assert "OMP_WAIT_POLICY = 'PASSIVE'" in ran.stderr
+    (log,) = Path("runs").rglob("log.txt")
+    assert "threads: 1 (OMP_NUM_THREADS), passive while they wait" in log.read_text(encoding="utf-8")
+    (result,) = Path("runs").rglob("result.json")
+    assert json.loads(result.read_text(encoding="utf-8"))["machine"]["threads"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import resource
@@ -10,9 +11,12 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import joblib
 import torch
 
 import recbole_unisid
+
+LOG = logging.getLogger("recbole_unisid")
 
 
 def versions() -> dict[str, str]:
@@ -21,12 +25,20 @@ def versions() -> dict[str, str]:
     return packages | {"torch": torch.__version__, "python": platform.python_version()}
 
 
+def settle_threads() -> None:
+    """Let torch use no more threads than a container's CPU quota pays for; ``OMP_NUM_THREADS`` is heeded."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count())))
+    waiting = os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
+    LOG.info("threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)", torch.get_num_threads(), waiting)
+
+
 def machine() -> dict[str, str | int | None]:
-    """Processor, its cores that this process may use, and the GPU if there is one."""
+    """Processor, its cores that this process may use, torch's threads, and the GPU if there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     cpu = _of_proc("cpuinfo", "model name") or platform.processor() or platform.machine()
-    return {"cpu": cpu, "cores": cores, "gpu": gpu}
+    return {"cpu": cpu, "cores": cores, "threads": torch.get_num_threads(), "gpu": gpu}
 
 
 def peak_rss_bytes() -> int:

@@ -32,6 +32,7 @@ from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_se
 from recbole_unisid.recbole_adapter.trainer import make_trainer, pretrain_if_needed
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
+from recbole_unisid.runs.machine import settle_threads
 from recbole_unisid.runs.manifest import write_serving_files
 from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
@@ -89,6 +90,7 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
 
 
 def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
+    settle_threads()
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
     dataset = load_dataset(config)
