@@ -30,7 +30,11 @@ def settle_threads() -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count())))
     waiting = os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
-    LOG.info("threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)", torch.get_num_threads(), waiting)
+    LOG.info(
+        "threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)",
+        torch.get_num_threads(),
+        waiting,
+    )
 
 
 def machine() -> dict[str, str | int | None]:
