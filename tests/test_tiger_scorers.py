@@ -291,12 +291,16 @@ def test_rates_follow_the_steps_and_go_on_after_a_restart() -> None:
             rates.append(optimizer.param_groups[0]["lr"])
         return rates
 
-    first = torch.optim.Adam([weight], lr=1.0)
-    follow_schedule(first, "inverse_sqrt", 1.0, 2)
-    assert steps(first, 3) == pytest.approx([1, 1, 1.5**-0.5])
-    second = torch.optim.Adam([weight], lr=1.0)
-    follow_schedule(second, "inverse_sqrt", 1.0, 2)
-    second.load_state_dict(first.state_dict())
-    assert steps(second, 1) == pytest.approx([2**-0.5])
-    with pytest.raises(UserError, match="schedule='cosine'"):
-        follow_schedule(first, "cosine", 1.0, 2)
+    for schedule, rates in (
+        ("inverse_sqrt", [1, 1, 1.5**-0.5, 2**-0.5]),
+        ("cosine", [0.5, 1, 0.75, 0.25, 0]),  # rising for two steps, then half a cosine over three
+    ):
+        first = torch.optim.Adam([weight], lr=1.0)
+        follow_schedule(first, schedule, 1.0, 2, lambda: 5)
+        assert steps(first, 3) == pytest.approx(rates[:3])
+        second = torch.optim.Adam([weight], lr=1.0)
+        follow_schedule(second, schedule, 1.0, 2, lambda: 5)
+        second.load_state_dict(first.state_dict())
+        assert steps(second, len(rates) - 3) == pytest.approx(rates[3:])
+    with pytest.raises(UserError, match="schedule='linear'"):
+        follow_schedule(first, "linear", 1.0, 2, lambda: 5)

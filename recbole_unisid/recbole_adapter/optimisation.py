@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,33 +60,44 @@ class WeightAverage:
             average.copy_(kept)
 
 
-SCHEDULES = ("constant", "inverse_sqrt")
+SCHEDULES = ("constant", "inverse_sqrt", "cosine")
 
 
-def rate_at(step: int, schedule: str, rate: float, warmup: int) -> float:
-    """The learning rate after `step` steps, the highest being `rate`.
+def rate_at(step: int, schedule: str, rate: float, warmup: int, total: int) -> float:
+    """The learning rate of the next step, after `step` of at most `total` steps; `rate` is the highest.
 
     ``inverse_sqrt``: `rate` for `warmup` steps (1 or more), then falling with the root of the steps (T5, Raffel et
-    al. 2020, section 3.1.2; TIGER, section 4).
+    al. 2020, section 3.1.2; TIGER, section 4). ``cosine``: rising for `warmup` steps, then along half a cosine to 0
+    (Loshchilov and Hutter 2017, equation 5, without restarts).
 
-    >>> [rate_at(step, "inverse_sqrt", 0.01, 100) for step in (0, 99, 399)]
+    >>> [rate_at(step, "inverse_sqrt", 0.01, 100, 1000) for step in (0, 99, 399)]
     [0.01, 0.01, 0.005]
+    >>> [round(rate_at(step, "cosine", 0.01, 100, 1100), 4) for step in (49, 99, 599, 1099)]
+    [0.005, 0.01, 0.005, 0.0]
     """
     if schedule == "constant":
         return rate
-    return rate * float((max(step + 1, warmup) / warmup) ** -0.5)
+    if schedule == "inverse_sqrt":
+        return rate * float((max(step + 1, warmup) / warmup) ** -0.5)
+    if step < warmup:
+        return rate * (step + 1) / warmup
+    done = min(1.0, (step + 1 - warmup) / max(1, total - warmup))
+    return rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def follow_schedule(optimizer: torch.optim.Optimizer, schedule: str, rate: float, warmup: int) -> None:
+def follow_schedule(
+    optimizer: torch.optim.Optimizer, schedule: str, rate: float, warmup: int, total: Callable[[], int]
+) -> None:
     """Set the learning rate before each step from the steps that the optimiser itself has counted.
 
     Its count is a part of its state, so a resumed run goes on with the rate where it was. Adam and AdamW count.
+    `total` is asked when training has begun.
     """
     check_choice("schedule", schedule, SCHEDULES)
 
     def set_rate(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             counts = (optimizer.state[p]["step"] for p in group["params"] if "step" in optimizer.state[p])
-            group["lr"] = rate_at(int(next(counts, 0)), schedule, rate, int(warmup))
+            group["lr"] = rate_at(int(next(counts, 0)), schedule, rate, int(warmup), total())
 
     optimizer.register_step_pre_hook(set_rate)

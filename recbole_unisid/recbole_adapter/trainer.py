@@ -43,6 +43,8 @@ class RunTrainer(Resumable):
     """What every trainer of ours adds to the RecBole trainer that stands behind it."""
 
     item_tensor: Any
+    #: Of the whole training, where a schedule asks.
+    _total_steps = 0
 
     def __init__(self, config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> None:
         with tensorboard_in(run_folder / "tensorboard" if distributed.is_writer() else None):
@@ -75,7 +77,8 @@ class RunTrainer(Resumable):
         learned = [{"params": list(self.model.parameters())}]  # of a rule none
         fused: torch.optim.Optimizer = kind(learned, lr=rate, weight_decay=decay, fused=True)
         if "schedule" in self.config:
-            follow_schedule(fused, str(self.config["schedule"]), rate, self.config["warmup_steps"])
+            schedule, warmup = str(self.config["schedule"]), self.config["warmup_steps"]
+            follow_schedule(fused, schedule, rate, warmup, lambda: self._total_steps)
         return fused
 
     # --- training ---------------------------------------------------------------------------------
@@ -90,6 +93,7 @@ class RunTrainer(Resumable):
         callback_fn: Callable[[int, float], None] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
         """Train as RecBole does; go on where an earlier, stopped call left off."""
+        self._total_steps = self.epochs * len(train_data)
         if self.resume():
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result

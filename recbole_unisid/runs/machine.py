@@ -26,9 +26,14 @@ def versions() -> dict[str, str]:
 
 
 def settle_threads() -> None:
-    """Let torch use no more threads than a container's CPU quota pays for; ``OMP_NUM_THREADS`` is heeded."""
+    """Choose torch's threads by what this process may use, not by what others do, which would move the figures.
+
+    Of two cores one: where another process is at work, two threads that wait for one another take up to ten times as
+    long (results/speed.md). Else torch's own number, within a container's CPU quota. ``OMP_NUM_THREADS`` is heeded.
+    """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count())))
+        cores = joblib.cpu_count()
+        torch.set_num_threads(min(torch.get_num_threads(), cores) if cores > 2 else 1)
     waiting = os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
     LOG.info(
         "threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)",
