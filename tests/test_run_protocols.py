@@ -19,6 +19,7 @@ from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
+from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.leaderboard import make_leaderboard, require_one_protocol
 from recbole_unisid.report.run_files import load_runs
 from recbole_unisid.report.tables import summary_table, to_markdown, to_screen
@@ -82,6 +83,24 @@ def test_protocols_share_no_hash_and_no_table(settings: dict[str, Any]) -> None:
     for one in runs[2:]:
         with pytest.raises(UserError, match="never share a table"):
             require_one_protocol([runs[0], one])
+    _, first, second, *_ = runs[1:]  # two shuffled orders: averaged, where both models have both
+    board = make_leaderboard([first, second])
+    means = [one.result["test"]["full"]["ndcg@10"] for one in (first, second)]
+    assert means[0] != means[1]
+    assert board.rows[0].spreads["full", "ndcg@10"].mean == pytest.approx(np.mean(means))
+    assert board.protocol_hash not in {result["protocol_hash"] for result in results}
+    leaks = [one.result["controls"]["next_id"]["full"]["recall@10"] for one in (first, second)]
+    assert board.controls["next_id"]["full"]["recall@10"] == pytest.approx(np.mean(leaks))
+    shuffled = recbole_unisid.run("Pop", "ml-mini", read_by("Pop", settings | changes[1]), verbose=False)
+    with pytest.raises(UserError, match="every model under every order"):
+        require_one_protocol([first, second, *load_runs([shuffled["run_dir"]])])
+    text = to_markdown(gather_report([first.folder, second.folder]).board)
+    assert "ties shuffled:1, shuffled:2" in text
+    assert "% at the time of the item before" in text
+    of_time = next(result for result in results if result["protocol"]["split"] == "global_time")
+    data = of_time["data"]
+    assert data["periods"]["training"][1] < data["periods"]["test"][0]
+    assert 0 < data["unseen_users"] < 1
 
 
 def test_head_and_tail_among_100_negatives(settings: dict[str, Any]) -> None:

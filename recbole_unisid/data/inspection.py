@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from recbole_unisid.data.atomic_files import read_atomic, read_interactions
 from recbole_unisid.data.atomic_text import MISSING_WORDS
 from recbole_unisid.data.interactions import Interactions
-from recbole_unisid.data.leaks import LeakControls, leak_controls
+from recbole_unisid.data.leaks import LeakControls, TieFacts, leak_controls, tie_facts
 from recbole_unisid.data.prepare import find_dataset
-from recbole_unisid.data.sequences import UserSequences, group_by_user
-from recbole_unisid.data.split import leave_one_out
+from recbole_unisid.data.sequences import UserSequences, group_by_user, had_before
+from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.data.summary import aligned
 from recbole_unisid.errors import UserError
 
@@ -55,6 +55,8 @@ class Inspection:
     duplicates: dict[str, int]
     text: ItemFacts | None  # None without an .item file
     controls: LeakControls  # content-free rules on the leave-one-out test items
+    repeated: float  # share of these items that their user had before
+    ties: TieFacts | None  # what the order of ties is worth there; None without times
     warnings: tuple[str, ...]  # what will break a run, or flatter a model
 
     def as_json(self) -> dict[str, Any]:
@@ -81,7 +83,9 @@ def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
     names = frozenset(sequences.item_ids[1:].tolist())
     text = item_facts(item_path, names, sequences.n_items) if item_path.is_file() else None
     times = _time_facts(ordered)
-    controls = leak_controls(sequences, split)
+    controls, ties = leak_controls(sequences, split), tie_facts(sequences, split)
+    targets = split.targets(TEST)
+    again = had_before(sequences)[targets]
     item_counts = np.bincount(sequences.items, minlength=sequences.n_items + 1)[1:]
     return Inspection(
         name=name,
@@ -97,6 +101,8 @@ def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
         duplicates=_duplicates(ordered),
         text=text,
         controls=controls,
+        repeated=float(again.mean()) if len(again) else 0.0,
+        ties=ties,
         warnings=tuple(_warnings(sequences, times, text, controls, skipped)),
     )
 
@@ -120,10 +126,10 @@ def _time_facts(log: Interactions) -> TimeFacts:
     kind = "whole days" if (log.times % _DAY_SECONDS == 0).all() else "exact"
     tied_float32 = replace(log, times=log.times.astype(np.float32).astype(np.float64)).tied_share
     first, last = float(log.times.min()), float(log.times.max())
-    return TimeFacts(kind, _date(first), _date(last), log.tied_share, tied_float32)
+    return TimeFacts(kind, iso_date(first), iso_date(last), log.tied_share, tied_float32)
 
 
-def _date(seconds: float) -> str:
+def iso_date(seconds: float) -> str:
     """An ISO date for what may be seconds between 1980 and 2100, the number itself for anything else."""
     if 315_532_800 <= seconds < 4_102_444_800:
         return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
@@ -221,8 +227,35 @@ def _screen_rows(facts: Inspection) -> Iterator[tuple[str, str]]:
         f"previous ID {controls.previous_id:.4f}, repeat last {controls.repeat_last:.4f}",
     )
     yield "test item has the higher name", f"{controls.next_higher:.1%} (50 % expected)"
+    yield "test item was had before", f"{facts.repeated:.1%}"
+    if facts.ties is not None and controls.cases:
+        yield (
+            "test item at the time before",
+            f"{facts.ties.cases / controls.cases:.1%}: any of them may be last",
+        )
+        yield from _tie_plot(facts.ties)
     for warning in facts.warnings:
         yield "warning", warning
+
+
+#: The orders that are drawn: of the item that comes last at a test item's time, and of all ties by chance.
+_ORDERS = {
+    "worst": "least favourable last",
+    "file": "the file's order",
+    "best": "most favourable last",
+    "shuffled": "shuffled ties",
+}
+_PLOT_WIDTH = 40
+
+
+def _tie_plot(ties: TieFacts) -> Iterator[tuple[str, str]]:
+    """A bar for each order and rule, all of one scale."""
+    rules = {"next ID": ties.next_id, "previous ID": ties.previous_id}
+    scale = _PLOT_WIDTH / max(1e-9, *(rule["best"] for rule in rules.values()))
+    for name, rule in rules.items():
+        yield f"R@10 of {name} by order of ties", "any item of the time last: " + f"{rule['mean']:.4f}"
+        for order, words in _ORDERS.items():
+            yield f"  {words}", f"{rule[order]:.4f} {'█' * round(rule[order] * scale)}"
 
 
 _LONGEST_CELL = 131_072  # the csv module's limit, which pandas' python engine has

@@ -8,14 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.sequences import UserSequences, order_only, shuffle_ties
 from recbole_unisid.data.split import TEST, Split
+from recbole_unisid.data.tie_orders import other_lasts, over_orders
 
 #: Length of the lists that the rules recommend.
 LIST_LENGTH = 10
 #: Share of new items that must be named above all earlier ones for the names to be a numbering.
 #: Names that come from elsewhere set records with a frequency that falls to 0 (1 / n at item n).
 _RENUMBERED = 0.9
+
+
+#: Shuffles of ties that are averaged: seeds 0, 1, 2 ...
+_SHUFFLES = 5
+
+
+@dataclass(frozen=True)
+class TieFacts:
+    """What the order of ties is worth on the leave-one-out test items of data with times."""
+
+    cases: int  # test items at the time of the item before
+    #: recall@10 by which item of the test item's time comes last (:func:`.over_orders`), and ``shuffled``: the mean
+    #: over shuffles of all ties
+    next_id: dict[str, float]
+    previous_id: dict[str, float]
+    shuffled_spread: dict[str, float]  # standard deviation over the shuffles, by rule
 
 
 @dataclass(frozen=True)
@@ -31,8 +48,10 @@ class LeakControls:
     ids_from_source: bool  # False where items are numbered by first appearance: name order tells nothing then
 
 
-def leak_controls(sequences: UserSequences, split: Split) -> LeakControls:
-    """Measure the content-free rules on the test items."""
+def leak_controls(
+    sequences: UserSequences, split: Split, ids_from_source: bool | None = None
+) -> LeakControls:
+    """Measure the content-free rules on the test items; whether the IDs are the source's is found out if not given."""
     place = identifier_places(sequences.item_ids)
     positions = split.targets(TEST)
     target, last = sequences.items[positions], sequences.items[positions - 1]
@@ -43,11 +62,37 @@ def leak_controls(sequences: UserSequences, split: Split) -> LeakControls:
         cases=len(positions),
         popularity=_share(popularity <= LIST_LENGTH),
         repeat_last=_share(steps == 0),
-        next_id=_share((steps > 0) & (steps <= LIST_LENGTH)),
-        previous_id=_share((steps < 0) & (steps >= -LIST_LENGTH)),
+        next_id=_share(_within(steps)),
+        previous_id=_share(_within(-steps)),
         next_higher=_share(moved > 0),
-        ids_from_source=numbered_by_appearance(sequences) is None,
+        ids_from_source=numbered_by_appearance(sequences) is None
+        if ids_from_source is None
+        else ids_from_source,
     )
+
+
+def tie_facts(sequences: UserSequences, split: Split) -> TieFacts | None:
+    """Measure what next-by-ID and previous-by-ID owe to the order of ties; None where the data has no times."""
+    if order_only(sequences) is not None:
+        return None
+    positions, place = split.targets(TEST), identifier_places(sequences.item_ids)[sequences.items]
+    case, lasts = other_lasts(sequences, positions)
+    # The item of the file's last place then stands before what takes it.
+    steps, moved = place[positions] - place[positions - 1], place[lasts] - place[positions[case]]
+    shuffles = [
+        leak_controls(shuffle_ties(sequences, seed), split, ids_from_source=True) for seed in range(_SHUFFLES)
+    ]
+    found, spread = {}, {}
+    for name, sign in (("next_id", 1), ("previous_id", -1)):
+        hits, of_others = (_within(sign * one).astype(np.float64) for one in (steps, moved))
+        drawn = [getattr(one, name) for one in shuffles]
+        found[name] = over_orders(hits, of_others, case) | {"shuffled": float(np.mean(drawn))}
+        spread[name] = float(np.std(drawn, ddof=1))
+    return TieFacts(len(np.unique(case)), found["next_id"], found["previous_id"], spread)
+
+
+def _within(steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return (steps > 0) & (steps <= LIST_LENGTH)
 
 
 def at_least_as_popular(counts: NDArray[np.int64]) -> NDArray[np.int64]:

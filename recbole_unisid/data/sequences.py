@@ -107,17 +107,38 @@ def require_times(sequences: UserSequences, purpose: str) -> NDArray[np.float64]
     return sequences.times
 
 
+def had_before(sequences: UserSequences) -> NDArray[np.bool_]:
+    """Whether each interaction's user had its item before, shape [interactions]."""
+    pairs = sequences.users.astype(np.int64) * (sequences.n_items + 1) + sequences.items
+    order = np.argsort(pairs, kind="stable")
+    again = np.zeros(len(pairs), dtype=bool)
+    again[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
+    return again
+
+
+def tie_starts(sequences: UserSequences) -> NDArray[np.int64]:
+    """Find where the interactions of each one's user and time begin, flat positions [interactions].
+
+    >>> ids = np.array(["u"]), np.array(["[PAD]", "a", "b", "c"])
+    >>> tie_starts(UserSequences(np.array([1, 2, 3]), np.array([0, 3]), np.array([5.0, 8, 8]), *ids))
+    array([0, 1, 1])
+    """
+    times = require_times(sequences, "the order of ties")
+    begins = np.append(True, times[1:] != times[:-1])
+    begins[sequences.firsts] = True
+    return np.maximum.accumulate(np.where(begins, np.arange(len(times)), 0))
+
+
 def shuffle_ties(sequences: UserSequences, seed: int) -> UserSequences:
     """Put each user's interactions of one time into a random order. Do it before any split.
 
     The seed is the protocol's; data that gives an order alone is a ``UserError``.
     """
-    times = require_times(sequences, "shuffling ties")
+    require_times(sequences, "shuffling ties")
     chance = np.random.default_rng(seed).random(len(sequences.items))
-    follows = np.append(False, times[1:] == times[:-1])  # the user and time of the interaction before it
-    follows[sequences.firsts] = False
-    group = np.cumsum(~follows)  # the interactions of one user and time share a number
-    tied = np.flatnonzero(follows | np.append(follows[1:], False))
+    group = tie_starts(sequences)  # the interactions of one user and time share a number
+    follows = group[1:] == group[:-1]
+    tied = np.flatnonzero(np.append(False, follows) | np.append(follows, False))
     items = sequences.items.copy()
     items[tied] = items[tied[np.lexsort((chance[tied], group[tied]))]]
     return replace(sequences, items=items)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.sequences import UserSequences
+from recbole_unisid.data.sequences import UserSequences, had_before
 
 
 def history_lengths(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -34,11 +34,7 @@ def seen_pairs(
 
 def repeated(sequences: UserSequences, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether the user had each target [cases] before."""
-    pairs = sequences.users.astype(np.int64) * (sequences.n_items + 1) + sequences.items
-    order = np.argsort(pairs, kind="stable")
-    again = np.zeros(len(pairs), dtype=bool)
-    again[order[1:]] = pairs[order[1:]] == pairs[order[:-1]]
-    return again[positions]
+    return had_before(sequences)[positions]
 
 
 #: The seed of the sampled candidates (setting ``protocol_seed``): it belongs to the protocol, not to the run.

@@ -93,23 +93,26 @@ class Comparison:
 
 
 def metric_over_seeds(
-    tables: Sequence[RankTable], candidates: str, metric: str
+    tables: Sequence[RankTable], candidates: str, metric: str, across_orders: bool = False
 ) -> tuple[NDArray[np.float64], Spread]:
     """Average a metric over a model's tables, one a seed: by case [cases], and the spread of the seeds' means.
+
+    With `across_orders` the tables are of several orders of ties: of the same users, whose targets may differ.
 
     Raises UserError: the tables hold different cases.
     """
     for table in tables[1:]:
-        require_same_cases(tables[0], table)
+        require_same_cases(tables[0], table, across_orders)
     values = np.stack([per_user_metric(table.ranks[candidates], metric) for table in tables])
     means = values.mean(axis=1)
     deviation = float(means.std(ddof=1)) if len(means) > 1 else None
     return values.mean(axis=0), Spread(float(means.mean()), deviation, len(means))
 
 
-def require_same_cases(one: RankTable, other: RankTable) -> None:
+def require_same_cases(one: RankTable, other: RankTable, across_orders: bool = False) -> None:
     """Refuse to pair runs that were tested on other users or other targets, or on the same in another order."""
-    if not (np.array_equal(one.user, other.user) and np.array_equal(one.target, other.target)):
+    same_targets = across_orders or np.array_equal(one.target, other.target)
+    if not (same_targets and np.array_equal(one.user, other.user)):
         raise UserError(
             "two runs were not tested on the same users and targets, so they cannot be compared: "
             "run both on the same data and protocol"
@@ -123,6 +126,7 @@ def compare_runs(
     metric: str = "ndcg@10",
     resamples: int = 10_000,
     seed: int = 0,
+    across_orders: bool = False,
 ) -> list[Comparison]:
     """Compare every model with one of them, paired user by user; models in their order, the reference left out.
 
@@ -138,11 +142,11 @@ def compare_runs(
     if reference not in known:
         return []
     its = known.pop(reference)
-    base, base_spread = metric_over_seeds(its, candidates, metric)
+    base, base_spread = metric_over_seeds(its, candidates, metric, across_orders)
     found = {}
     for model, tables in known.items():
         require_same_cases(its[0], tables[0])
-        values, _ = metric_over_seeds(tables, candidates, metric)
+        values, _ = metric_over_seeds(tables, candidates, metric, across_orders)
         found[model] = bootstrap_mean(values - base, its[0].user, resamples, seed=seed)
     corrected = holm([difference.p_value for difference in found.values()])
     return [

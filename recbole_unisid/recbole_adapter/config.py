@@ -47,6 +47,7 @@ LATER_SETTINGS = {
     "score_terms": [],
     "candidates": "sampled99",
     "tail_below": None,
+    "tie_orders": False,
 }
 #: Lists that RecBole's code reads.
 LISTS = frozenset(

@@ -79,6 +79,10 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
             f"tail_below={settings['tail_below']} has no effect with candidates={settings['candidates']}; "
             "leave it out, or rank with candidates=sampled100."
         )
+    if settings["tie_orders"] and (settings["split"] != "leave_one_out" or changed):
+        raise UserError(
+            "tie_orders asks which item of a time came last: it is for the split leave_one_out alone."
+        )
     if args["order"] == "RO" and str(settings["ties"]) != "raw":
         raise UserError(
             f"ties={settings['ties']} has no effect in random order (eval_args: order RO); leave it out."

@@ -16,7 +16,15 @@ from recbole_unisid.evaluation.notes import notes_on
 from recbole_unisid.evaluation.statistics import Interval, bootstrap_mean, metric_over_seeds
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.report.examples import Examples, read_examples
-from recbole_unisid.report.leaderboard import Column, Leaderboard, Row, Run, make_leaderboard, ranker_note
+from recbole_unisid.report.leaderboard import (
+    Column,
+    Leaderboard,
+    Row,
+    Run,
+    make_leaderboard,
+    ranker_note,
+    ties_and_seed,
+)
 from recbole_unisid.report.markup import Markup
 from recbole_unisid.report.run_files import differing_settings, load_runs
 from recbole_unisid.report.token_groups import TokenView
@@ -109,14 +117,14 @@ def gather_report(
     of_recbole = chain.from_iterable(notes_on(one.result) for one in loaded)
     warnings = dict.fromkeys([*given, *(ranker_note(one) for one in loaded), *of_recbole])
     board = make_leaderboard(loaded, reference, [note for note in warnings if note])
-    loaded.sort(key=lambda one: int(one.result["seed"]))
+    loaded.sort(key=ties_and_seed)
     runs = {row.model: [one for one in loaded if one.label == row.model] for row in board.rows}
     firsts = {label: group[0] for label, group in runs.items()}
     examples = {label: read_examples(one.folder / "examples.json") for label, one in firsts.items()}
     return Report(
         board,
         runs,
-        {label: _intervals(group, board.columns) for label, group in runs.items()},
+        {label: _intervals(group, board) for label, group in runs.items()},
         _item_names(list(firsts.values()), board.dataset, item_file),
         _token_views(firsts),
         {label: found for label, found in examples.items() if found is not None},
@@ -124,12 +132,12 @@ def gather_report(
     )
 
 
-def _intervals(group: Sequence[Run], columns: Sequence[Column]) -> dict[Column, Interval]:
+def _intervals(group: Sequence[Run], board: Leaderboard) -> dict[Column, Interval]:
     tables = [one.ranks for one in group]
     found = {}
-    for candidates, metric in columns:
+    for candidates, metric in board.columns:
         if candidates in tables[0].ranks:
-            values, _ = metric_over_seeds(tables, candidates, metric)
+            values, _ = metric_over_seeds(tables, candidates, metric, board.across_orders)
             found[candidates, metric] = bootstrap_mean(values, tables[0].user, _RESAMPLES)
     return found
 

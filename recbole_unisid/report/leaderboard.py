@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ SLICES = {
     "sampled_slices": ("sampled100", "hit@10"),
     "repeat_slices": ("full_unfiltered", "ndcg@10"),
 }
+#: Of a target's time, which item comes last: as in ``tie_orders`` of ``result.json``, and in words.
+TIE_ORDERS = {"worst": "least favourable", "file": "of the file", "mean": "any", "best": "most favourable"}
 #: Models that know more of an item than its ID: no such model is the default reference.
 CONTENT_MODELS = {
     *("UniSID", "SemanticID", "DenseText", "TIGER", "RPG", "FDSA", "SASRecF", "S3Rec", "GRU4RecF"),
@@ -100,6 +103,8 @@ class Row:
     slices: dict[str, dict[str, Any]]
     #: the same of the other kinds in `SLICES`, by kind, with the metric that is shown
     other_slices: dict[str, dict[str, dict[str, Any]]]
+    #: means over seeds of NDCG@10 full by order (`TIE_ORDERS`), and how many ``cases`` tie; none unless measured
+    tie_orders: dict[str, float]
 
     def sign(self, column: Column) -> str:
         """▲ or ▼ where the model is significantly above or below the reference, else nothing."""
@@ -137,6 +142,11 @@ class Leaderboard:
         return ", ".join(f"{self.data[part]:,} {part}" for part in SIZES)
 
     @property
+    def across_orders(self) -> bool:
+        """Whether figures are averaged over several shuffled orders of ties."""
+        return "," in str(self.protocol.get("ties"))
+
+    @property
     def protocol_hash(self) -> str:
         """The protocol's name (:func:`protocol_hash`)."""
         return protocol_hash(self.protocol)
@@ -166,39 +176,92 @@ def make_leaderboard(
     """
     require_one_protocol(runs)
     by_model: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: int(run.result["seed"])):
+    for run in sorted(runs, key=ties_and_seed):
         by_model.setdefault(run.label, []).append(run)
-    rows = [_row(model, group) for model, group in by_model.items()]
+    orders = sorted({ties_and_seed(run)[0] for run in runs})
+    rows = [_row(model, group, len(orders) > 1) for model, group in by_model.items()]
     rows.sort(key=lambda row: -row.spreads[HEADLINE].mean)
     if reference is None:
         reference = next((row.model for row in rows if not _reads_content(by_model[row.model][0])), None)
     compared = {row.model: row.comparisons for row in rows}
     tables = {model: [run.ranks for run in group] for model, group in by_model.items()}
     for column in COLUMNS if reference is not None else ():
-        for comparison in compare_runs(tables, str(reference), *column):
+        for comparison in compare_runs(tables, str(reference), *column, across_orders=len(orders) > 1):
             compared[comparison.model][column] = comparison
     first = _first(runs).result
     return Leaderboard(
         rows,
         reference,
         str(first["dataset"]),
-        dict(first["protocol"]),
+        dict(first["protocol"]) | ({"ties": ", ".join(orders)} if len(orders) > 1 else {}),
         dict(first["data"]),
-        # A control of the text is known only to the runs that have text.
-        {name: sets for run in runs for name, sets in (run.result.get("controls") or {}).items()},
+        _controls(runs, orders),
         list(notes),
     )
 
 
+def ties_and_seed(run: Run) -> tuple[str, int]:
+    """What tells apart the runs of one row: the order of ties, where there are several, and the seed."""
+    return str(run.result["protocol"].get("ties")), int(run.result["seed"])
+
+
+def _controls(runs: Sequence[Run], orders: Sequence[str]) -> dict[str, Any]:
+    """The controls, averaged over orders of ties; one of the text is known only to the runs that have text."""
+    of_order = [
+        {
+            name: sets
+            for run in runs
+            if ties_and_seed(run)[0] == order
+            for name, sets in (run.result.get("controls") or {}).items()
+        }
+        for order in orders
+    ]
+    first, *rest = of_order
+    if not rest:
+        return first
+    return {
+        name: {
+            candidates: {
+                metric: float(np.mean([one[name][candidates][metric] for one in of_order]))
+                for metric in metrics
+            }
+            for candidates, metrics in sets.items()
+        }
+        for name, sets in first.items()
+        if all(name in one for one in rest)
+    }
+
+
+def _require_every_order(runs: Sequence[Run]) -> None:
+    """Refuse models that were not all run under the same orders of ties, each with as many seeds."""
+    counts: dict[str, Counter[str]] = {}
+    for run in runs:
+        counts.setdefault(run.label, Counter())[ties_and_seed(run)[0]] += 1
+    orders = set().union(*counts.values())
+    for label, found in counts.items():
+        if len(orders) > 1 and (set(found) != orders or len(set(found.values())) > 1):
+            raise UserError(
+                f"{label} has runs with ties {', '.join(sorted(found))}, all models together "
+                f"{', '.join(sorted(orders))}: run every model under every order, with as many seeds, or runs under "
+                "different protocols never share a table"
+            )
+
+
 def require_one_protocol(runs: Sequence[Run]) -> None:
-    """Refuse to put runs side by side that were not measured alike, or are none; see :func:`make_leaderboard`."""
+    """Refuse to put runs side by side that were not measured alike, or are none; see :func:`make_leaderboard`.
+
+    Shuffled orders of ties go together where every model has all of them: figures are averaged over orders, too.
+    """
     if not runs:
         raise UserError("there is no finished run to put on a leaderboard: give at least one model")
     seen: dict[str, Path] = {}
     first = _first(runs).result
     for run in runs:
         result = run.result
-        name = f"{run.label} with seed {result['seed']}"
+        ties, seed = ties_and_seed(run)
+        name = f"{run.label} with seed {seed}" + (
+            "" if ties == ties_and_seed(runs[0])[0] else f", ties {ties}"
+        )
         if result.get("status") != "complete":
             raise UserError(f"the run of {name} is not complete: finish it before it is compared")
         if name in seen:
@@ -215,6 +278,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
                     f"{name} has {part} {its}, other runs have {theirs}: "
                     "runs on different data or under different protocols never share a table"
                 )
+    _require_every_order(runs)
 
 
 #: What a protocol had before these were written.
@@ -238,7 +302,9 @@ def _first(runs: Sequence[Run]) -> Run:
 def _of_run(result: Mapping[str, Any], part: str) -> Any:
     """What must be the same for runs that share a table."""
     if part == "protocol":
-        return _USUAL_PROTOCOL | result["protocol"]
+        protocol = _USUAL_PROTOCOL | result["protocol"]
+        shuffled = str(protocol.get("ties")).startswith("shuffled")
+        return protocol | ({"ties": "shuffled"} if shuffled else {})
     return result["data"][part] if part in SIZES else result[part]
 
 
@@ -251,7 +317,7 @@ def _reads_content(run: Run) -> bool:
     return bool(reads_text or run.find("predictions")) or run.result["model"] in CONTENT_MODELS
 
 
-def _row(model: str, runs: list[Run]) -> Row:
+def _row(model: str, runs: list[Run], across_orders: bool) -> Row:
     """A model's figures over its seeds, compared with nothing yet."""
     seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
     tables = [run.ranks for run in runs]
@@ -265,14 +331,23 @@ def _row(model: str, runs: list[Run]) -> Row:
         runs[0].find("parameters", "tokens"),
         float(np.mean(seconds)) if seconds else None,
         {
-            (candidates, metric): metric_over_seeds(tables, candidates, metric)[1]
+            (candidates, metric): metric_over_seeds(tables, candidates, metric, across_orders)[1]
             for candidates, metrics in protocol_metrics(tables[0].ranks).items()
             for metric in metrics
         },
         {},
         slices.pop("slices"),
         slices,
+        _mean_tie_orders(runs),
     )
+
+
+def _mean_tie_orders(runs: Sequence[Run]) -> dict[str, float]:
+    found = [run.find("test", "tie_orders", *HEADLINE) for run in runs]
+    if any(one is None for one in found):
+        return {}
+    means = {name: float(np.mean([one[name] for one in found])) for name in TIE_ORDERS}
+    return {"cases": float(runs[0].find("test", "tie_orders", "cases")), **means}
 
 
 def _mean_slices(per_seed: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:

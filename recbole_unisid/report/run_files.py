@@ -19,7 +19,7 @@ from recbole_unisid.files import seal_broken, sha256_of
 from recbole_unisid.report.leaderboard import HEADLINE, SIZES, SLICES, Run
 
 #: Settings that never tell two variants of a model apart.
-NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed"}
+NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed", "ties"}
 _LONGEST_VARIANT, _MEND = 60, "delete its folder and run again"
 
 _NUMBER, _FIGURES = (int, float), {"*": (int, float)}
@@ -29,9 +29,13 @@ _TYPES: dict[str, Any] = {
     **{"status": str, "model": str, "dataset": str, "seed": int, "recipe": str, "order_note": str},
     **{"repeated_targets": _NUMBER, "protocol_hash": str, "files": {"*": str}},
     "protocol": {"split": str, "ties": str, "valid_metric": str, "protocol_seed": int},
-    "data": {"users": int, "items": int, "interactions": int},
+    "data": {"users": int, "items": int, "interactions": int, "periods": {"*": [_NUMBER]}},
     "valid": {"*": _FIGURES},
-    "test": {**{key: {"*": _OF_SLICES} for key in SLICES}, "*": _FIGURES},
+    "test": {
+        **{key: {"*": _OF_SLICES} for key in SLICES},
+        "tie_orders": {"cases": int, "orders": int, "*": {"*": _FIGURES}},
+        "*": _FIGURES,
+    },
     "controls": {"*": {"*": _FIGURES}},
     "tokenizer": {"name": str, "levels": [{"distance": str, "*": _NUMBER}], "prefix_purity": [_FIGURES]},
     "ranker": {"name": str, "*": _NUMBER},

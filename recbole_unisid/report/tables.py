@@ -12,7 +12,7 @@ from tabulate import tabulate
 from recbole_unisid.evaluation.notes import further_metrics, notes_on
 from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.files import write_text
-from recbole_unisid.report.leaderboard import SLICES, Column, Leaderboard, Row
+from recbole_unisid.report.leaderboard import SLICES, TIE_ORDERS, Column, Leaderboard, Row
 from recbole_unisid.report.wording import (
     CANDIDATES,
     CANDIDATES_LATEX,
@@ -20,6 +20,7 @@ from recbole_unisid.report.wording import (
     METRIC_NAMES,
     count,
     decimal,
+    tested,
 )
 
 _CSV_FIELDS = (
@@ -61,7 +62,7 @@ def to_markdown(board: Leaderboard) -> str:
     head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
     parts = [
         f"# {board.dataset}",
-        f"{board.sizes}. {_protocol(board)}",
+        " ".join(filter(None, [f"{board.sizes}. {_protocol(board)}", _tested(board)])),
         _grid(head, _lines(board, lambda row, column: _with_deviation(board, row, column))),
         " ".join([*_legend(board), "± is the standard deviation over seeds."]),
     ]
@@ -72,6 +73,12 @@ def to_markdown(board: Leaderboard) -> str:
     if any(row.slices for row in board.rows):
         parts += ["## NDCG@10 full, in slices", *_slices({r.model: r.slices for r in board.rows if r.slices})]
     parts += _other_slices(board)
+    ordered = [row for row in board.rows if row.tie_orders]
+    if ordered:
+        head = ["Model", *TIE_ORDERS.values()]
+        lines = [[row.model, *(decimal(row.tie_orders[name]) for name in TIE_ORDERS)] for row in ordered]
+        parts += [f"## NDCG@10 full, by which item of the target's time comes last ({_tied(ordered[0])})"]
+        parts += [_grid(head, lines)]
     if board.controls:
         head = ["Control", "R@10 full_unfiltered", "R@10 full"]
         parts += ["## Leak controls", _grid(head, [_control(*one) for one in board.controls.items()])]
@@ -134,6 +141,10 @@ def _slices(by_model: Mapping[str, Mapping[str, Any]], metric: str = "ndcg@10") 
     yield f"Means over seeds. {rules}. {few}"
 
 
+def _tied(row: Row) -> str:
+    return f"{row.tie_orders['cases']:,.0f} targets tie"
+
+
 def _shared(by_model: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The slices that all of these models have."""
     first, *rest = by_model.values()
@@ -172,6 +183,11 @@ def _chosen(protocol: Mapping[str, Any]) -> str:
     return f"model chosen by validation {metric}" if metric else "models chosen elsewhere"
 
 
+def _tested(board: Leaderboard) -> str:
+    told = tested(board.data)
+    return f"Tested on {told}." if told else ""
+
+
 def _legend(board: Leaderboard) -> list[str]:
     lines = [f"{name}: {CANDIDATES[name]}." for name in board.candidates]
     lines.append("Equal scores count against the model.")
@@ -201,11 +217,17 @@ def to_screen(board: Leaderboard) -> str:
     ]
     title = f"{board.dataset}. {_protocol(board)}"
     sliced = [line for part in _sliced_on_screen(board) for line in ("", part)]
+    title = "\n".join(filter(None, [title, _tested(board)]))
     return "\n".join([title, "", *body, *sliced, "", *_legend(board), *board.notes]) + "\n"
 
 
 def _sliced_on_screen(board: Leaderboard) -> Iterator[str]:
     """Head and tail among 100 negatives, repeated and new targets: the first two slices of each kind."""
+    ordered = [row for row in board.rows if row.tie_orders]
+    if ordered:
+        lines = [[row.model, *(row.tie_orders[name] for name in TIE_ORDERS)] for row in ordered]
+        head = [f"NDCG@10 full, last of a time ({_tied(ordered[0])})", *TIE_ORDERS.values()]
+        yield tabulate(lines, head, "plain", floatfmt=".4f")
     for kind, (candidates, metric) in SLICES.items():
         found = {row.model: row.other_slices[kind] for row in board.rows if row.other_slices.get(kind)}
         if not found:
@@ -262,7 +284,13 @@ def summary_table(result: Mapping[str, Any]) -> str:
 
 
 def _slices_of_run(test: Mapping[str, Any]) -> Iterator[str]:
-    """The first two slices of each kind but those of `full`, with a line for each."""
+    """The first two slices of each kind but those of `full`, with a line for each; the order of ties."""
+    ordered = test.get("tie_orders")
+    if ordered:
+        told = [[words, ordered["full"]["ndcg@10"][name]] for name, words in TIE_ORDERS.items()]
+        yield tabulate(
+            told, [f"last of a time ({ordered['cases']:,} targets tie)", "NDCG@10"], floatfmt=".4f"
+        )
     for kind, (candidates, metric) in SLICES.items():
         sliced = {} if kind == "slices" else test.get(kind) or {}
         lines = [

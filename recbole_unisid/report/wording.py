@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import recbole_unisid
+from recbole_unisid.data.inspection import iso_date
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
 
@@ -69,6 +71,25 @@ def count(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Write a share in per cent."""
     return _MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def tested(data: Mapping[str, Any]) -> str:
+    """Say what is tested, from ``data`` of ``result.json``; nothing of runs that do not tell."""
+    if "test_cases" not in data:
+        return ""
+    shares = {
+        "repeated": "had before by their user",
+        "same_time": "at the time of the item before",
+        "unseen_users": "of users unseen in training",
+        "unseen_items": "items unseen in training",
+        "rare_items": "items seen 1 to 5 times",
+    }
+    parts = [f"{share(data[key])} {words}" for key, words in shares.items() if data.get(key) is not None]
+    periods = [
+        f"{name} {' to '.join(map(iso_date, ends))}" for name, ends in (data.get("periods") or {}).items()
+    ]
+    told = f"{data['test_cases']:,} targets of {data['test_users']:,} users: {', '.join(parts)}"
+    return "; ".join([told, *([", ".join(periods)] if periods else [])])
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

@@ -15,6 +15,7 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, TRAIN
 from recbole_unisid.distributed import gather_rows
 from recbole_unisid.evaluation.candidates import repeated, seen_pairs, users_of_items
+from recbole_unisid.evaluation.cases import tested
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note, text_rule_ranks
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.slices import (
@@ -46,6 +47,7 @@ class Measured:
     semantics: ItemSemantics | None
     titles: list[str]  # in the order of item numbers
     seconds: dict[str, float]
+    tie_orders: dict[str, Any] | None = None  # figures where another item of a target's time comes last
 
     @cached_property
     def rank_table(self) -> RankTable:
@@ -70,6 +72,8 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         config, about, chosen_by, measured.dataset, measured.ranks, measured.rank_table,
         measured.recbole["test"], measured.semantics,
     )  # fmt: skip
+    if measured.tie_orders is not None:
+        found["test"]["tie_orders"] = measured.tie_orders
     return found | {
         "parameters": _parameters(trainer.model),
         "score_terms": None if terms is None else terms.by_name(),
@@ -119,6 +123,7 @@ def evaluated(
             "items": sequences.n_items,
             "interactions": len(sequences.items),
             "train_targets": len(split.targets(TRAIN)),
+            **tested(sequences, split),
         },
         "valid": _metrics(ranks["valid"], sampled) if "valid" in ranks else None,
         "test": test,

@@ -29,6 +29,7 @@ from recbole_unisid.recbole_adapter.loaders import HistoryLoader, Loaders, full_
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 from recbole_unisid.recbole_adapter.registry import RULES
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
+from recbole_unisid.recbole_adapter.tie_orders import check_tie_orders, measure_tie_orders
 from recbole_unisid.recbole_adapter.trainer import make_trainer, pretrain_if_needed
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
@@ -105,6 +106,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     titles = list(shown.titles) if shown else shown_items(item_table(config), names)[0]
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
+    check_tie_orders(config, dataset)
     model = config.make_model(loaders.train.dataset)
     usual = model_defaults(config.chosen.family, config["recipe"])
     others = [part for part in PART_SETTINGS if part in usual and config[part] not in (None, usual[part])]
@@ -176,8 +178,9 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
             trainer.evaluate(full_loader(config, loader), load_best_model=False, recorder=recorder)
         ranks[name] = recorder.result()
         trainer.log_figures(name, protocol_metrics(ranks[name]))
+    tie_orders = measure_tie_orders(config, dataset, trainer, ranks["test"])
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
-    return Measured(dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds)
+    return Measured(dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds, tie_orders)
 
 
 def _write_artefacts(folder: RunFolder, measured: Measured) -> None:

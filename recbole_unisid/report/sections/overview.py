@@ -9,7 +9,16 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import HEADLINE
 from recbole_unisid.report.markup import Markup, Section, clean_text, join, note, panel, section, table, tag
-from recbole_unisid.report.wording import CANDIDATES, change, column_name, count, decimal, listed, signed
+from recbole_unisid.report.wording import (
+    CANDIDATES,
+    change,
+    column_name,
+    count,
+    decimal,
+    listed,
+    signed,
+    tested,
+)
 
 _SPLITS = {
     "leave_one_out": "leave one out: each user's last item is the test, the one before it the validation",
@@ -86,6 +95,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     versions = [", ".join(f"{name} {version}" for name, version in one) for one in packages]
     return [
         ("Data", f"{board.dataset}: {board.sizes}"),
+        ("Tested", tested(board.data)),
         ("Protocol", board.protocol_hash),
         ("Split", str(rules.get("description") or _SPLITS.get(split, split))),
         ("Order and ties", f"by {rules.get('order')}; equal times: {rules.get('ties')}"),

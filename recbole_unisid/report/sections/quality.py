@@ -12,7 +12,7 @@ from recbole_unisid.evaluation.slices import FEWEST_CASES
 from recbole_unisid.report import markup
 from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
-from recbole_unisid.report.leaderboard import SLICES, Column, Row
+from recbole_unisid.report.leaderboard import HEADLINE, SLICES, TIE_ORDERS, Column, Row
 from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
 from recbole_unisid.report.wording import change, column_name, command, count, decimal, duration, signed
 
@@ -144,9 +144,27 @@ def slices(report: Report) -> Section:
         drawn = [_slice(report, kind, name, figures) for name, figures in first.items()]
         if drawn:
             parts += [tag("h3", column_name(column)), panels(drawn)]
+    parts += _tie_orders(report)
     if not parts:
         return section("slices", "Slices", tag("p", "These runs have no slices."))
     return section("slices", "Slices", *parts, note(_SLICES))
+
+
+def _tie_orders(report: Report) -> list[Markup]:
+    """How far the figures depend on which item of a target's time the file has last."""
+    rows = [row for row in report.board.rows if row.tie_orders]
+    if not rows:
+        return []
+    marks = []
+    for row in rows:
+        worst, value, mean, best = (row.tie_orders[name] for name in TIE_ORDERS)
+        way = ("test", "tie_orders", *HEADLINE, "file")
+        text = join([report.figure(row.model, decimal, *way), tag("small", f"any: {decimal(mean)}")])
+        told = f"{row.model}: {decimal(value)}; {decimal(worst)} to {decimal(best)}, any item last {decimal(mean)}"
+        marks.append(Mark(row.model, report.colour(row.model), value, text, told, (worst, best)))
+    title = "The order of ties: with the least and the most favourable item of the target's time last"
+    tied = f"{rows[0].tie_orders['cases']:,.0f} targets share their time with items before them."
+    return [tag("h3", title), panel(column_name(HEADLINE), row_plot(marks)), note(tied)]
 
 
 def _slice(report: Report, kind: str, name: str, figures: dict[str, object]) -> Markup:
