@@ -1,4 +1,4 @@
-"""What other busy processes cost a run: threads that wait without spinning, threads that spin, and one thread.
+"""What other busy processes cost a run with one thread, with threads that wait asleep, and with threads that spin.
 
     python benchmarks/neighbours.py --neighbours=2 --rounds=3 -- --dataset=ml-100k
 
@@ -17,10 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+CORES = str(os.cpu_count())
 WAYS = {
     "one thread": {"OMP_NUM_THREADS": "1"},
     "as chosen": {},
-    "spinning": {"OMP_WAIT_POLICY": "ACTIVE"},
+    "a thread a core, asleep while it waits": {"OMP_NUM_THREADS": CORES},
+    "a thread a core, spinning": {"OMP_NUM_THREADS": CORES, "OMP_WAIT_POLICY": "ACTIVE"},
 }
 
 
