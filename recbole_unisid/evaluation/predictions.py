@@ -20,6 +20,7 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, TRAIN, Split
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import history_lengths, sampled_for, seen_pairs
+from recbole_unisid.evaluation.lists import best_items
 from recbole_unisid.evaluation.metrics import FULL_CUTOFFS
 from recbole_unisid.evaluation.ranks import ranks_from_scores
 
@@ -62,6 +63,7 @@ class Ranked:
     ]  # by candidate set, [cases]; of sets that the predictions do not allow none
     about: dict[str, Any]  # form, length, seen and missing, as in ``result.json``
     notes: list[str]  # what was done and what cannot be computed, a line each
+    best: NDArray[np.int64]  # the first items that a user had not, of each case, [cases, 10]; 0: none
 
 
 # --- from files ------------------------------------------------------------------------------------------
@@ -278,7 +280,8 @@ def rank_predictions(
         "seen": "in" if may_repeat else "out",
         "missing": len(without),
     }
-    return Ranked(ranks, about, notes)
+    best = ranks.pop("best")
+    return Ranked(ranks, about, notes, best)
 
 
 def _notes(rows: Rows, held: NDArray[np.int64], may_repeat: bool, missing: int) -> Iterator[str]:
@@ -320,6 +323,7 @@ class _View(NamedTuple):
     """Some cases as :func:`.ranks_from_scores` reads them: a column for each item that can be told apart."""
 
     scores: NDArray[np.floating[Any]]  # [cases, 1 + columns]
+    items: NDArray[np.int64]  # of the columns, [cases, 1 + columns]
     columns: NDArray[np.int64]  # of the targets, [cases]
     had: tuple[
         NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
@@ -353,13 +357,16 @@ def _rank_chunk(
         whole = np.isfinite(view.scores).sum(1) == rows.listed
         cut = int((whole & (unseen < FULL_CUTOFFS[-1]) & (view.columns > rows.listed)).sum())
     counted = np.array([(shown & of_training).sum(), (shown & ~of_training).sum(), cut])
+    scores, seen = torch.from_numpy(view.scores), (torch.from_numpy(cases), torch.from_numpy(columns))
     ranks = ranks_from_scores(
-        torch.from_numpy(view.scores),
+        scores,
         torch.from_numpy(view.columns),
-        seen=(torch.from_numpy(cases), torch.from_numpy(columns)),
+        seen=seen,
         negatives=None if negatives is None else torch.from_numpy(negatives[owners]),
         listed=rows.listed,
     )
+    best = best_items(scores, seen)
+    ranks["best"] = np.where(best > 0, np.take_along_axis(view.items, best, axis=1), 0)
     return ranks, counted
 
 
@@ -373,7 +380,8 @@ def _list_view(
     here = listed == asked[:, None]
     columns = np.where(here.any(1), here.argmax(1), listed.shape[1]) + 1
     cases, places = np.nonzero(np.isin(np.arange(len(asked))[:, None] * width + listed, had) & (listed > 0))
-    return _View(scores, columns, (cases, places + 1, listed[cases, places]))
+    items = np.pad(listed, ((0, 0), (1, 1)))
+    return _View(scores, items, columns, (cases, places + 1, listed[cases, places]))
 
 
 def _matrix_view(
@@ -382,4 +390,5 @@ def _matrix_view(
     """A column for each item, those that are not scored at -inf."""
     scores = np.full((len(asked), width), -np.inf, rows.scores.dtype)
     scores[:, rows.items] = rows.scores[row_of]
-    return _View(scores, asked, (had // width, had % width, had % width))
+    items = np.broadcast_to(np.arange(width), scores.shape)
+    return _View(scores, items, asked, (had // width, had % width, had % width))

@@ -14,6 +14,7 @@ from recbole.evaluator import Collector
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.distributed import gather_rows
 from recbole_unisid.evaluation.candidates import sampled_for, seen_pairs
+from recbole_unisid.evaluation.lists import best_items
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_among_sampled, ranks_from_scores
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
@@ -35,7 +36,7 @@ class RankRecorder:
 
     `targets` are flat positions [cases], ascending; `negatives` the sampled candidates of each user [users, count]
     (0: none); `user_field` is a batch's column of user numbers (from 1); `masked` whether the scores come with seen
-    items at minus infinity (RecBole's general models).
+    items at minus infinity (RecBole's general models); `best` how many of the first items are kept of every case.
     """
 
     sequences: UserSequences
@@ -43,6 +44,7 @@ class RankRecorder:
     negatives: NDArray[np.int64]
     user_field: str
     masked: bool = False
+    best: int = 0
     _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list, init=False)
 
     def record(
@@ -71,7 +73,10 @@ class RankRecorder:
             ranks |= ranks_among_sampled(found[:, 0], found[:, 1:], targets, negatives)
         if self.masked:  # every rank among masked scores is a filtered one, and there is no other
             ranks["full"] = ranks.pop("full_unfiltered")
-        self._parts.append(ranks | {"position": position})
+        part = ranks | {"position": position}
+        if self.best:
+            part["best"] = best_items(scores, None if self.masked else (seen[0], seen[1]), self.best)
+        self._parts.append(part)
         return ranks
 
     def _positions(self, interaction: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -100,14 +105,19 @@ class RankRecorder:
         order = np.argsort(joined["position"])
         if not np.array_equal(joined["position"][order], self.targets):
             raise RuntimeError(f"{len(joined['position'])} of {len(self.targets)} test cases were scored")
-        return {key: values[order] for key, values in joined.items() if key != "position"}
+        return {key: values[order] for key, values in joined.items() if key not in ("position", "best")}
+
+    def lists(self) -> NDArray[np.int64]:
+        """The best items of every case that its user had not, in the order of `targets`, [cases, best]; 0: none."""
+        joined = self._joined()
+        return joined["best"][np.argsort(joined["position"])]
 
 
-def phase_recorder(config: Any, dataset: Any, phase: int) -> RankRecorder:
-    """What takes the ranks of one phase's targets."""
+def phase_recorder(config: Any, dataset: Any, phase: int, best: int = 0) -> RankRecorder:
+    """What takes the ranks of one phase's targets, and the best items of each where asked."""
     negatives = sampled_for(config, dataset.sequences)
     targets, masked = dataset.split.targets(phase), not config.is_sequential
-    return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked)
+    return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked, best)
 
 
 class RankCollector(Collector):

@@ -105,6 +105,8 @@ class Row:
     other_slices: dict[str, dict[str, dict[str, Any]]]
     #: means over seeds of NDCG@10 full by order (`TIE_ORDERS`), and how many ``cases`` tie; none unless measured
     tie_orders: dict[str, float]
+    #: what the first ten of each list are like, mean over seeds; empty where a seed has none
+    lists: dict[str, float]
 
     def sign(self, column: Column) -> str:
         """▲ or ▼ where the model is significantly above or below the reference, else nothing."""
@@ -339,6 +341,7 @@ def _row(model: str, runs: list[Run], across_orders: bool) -> Row:
         slices.pop("slices"),
         slices,
         _mean_tie_orders(runs),
+        _mean_lists([run.find("test", "lists") or {} for run in runs]),
     )
 
 
@@ -348,6 +351,11 @@ def _mean_tie_orders(runs: Sequence[Run]) -> dict[str, float]:
         return {}
     means = {name: float(np.mean([one[name] for one in found])) for name in TIE_ORDERS}
     return {"cases": float(runs[0].find("test", "tie_orders", "cases")), **means}
+
+
+def _mean_lists(per_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    known = [key for key in per_seed[0] if all(key in lists for lists in per_seed)]
+    return {key: float(np.mean([lists[key] for lists in per_seed])) for key in known}
 
 
 def _mean_slices(per_seed: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:

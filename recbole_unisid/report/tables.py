@@ -17,6 +17,8 @@ from recbole_unisid.report.wording import (
     CANDIDATES,
     CANDIDATES_LATEX,
     CANDIDATES_SHORT,
+    LISTS,
+    LISTS_TOLD,
     METRIC_NAMES,
     count,
     decimal,
@@ -79,6 +81,12 @@ def to_markdown(board: Leaderboard) -> str:
         lines = [[row.model, *(decimal(row.tie_orders[name]) for name in TIE_ORDERS)] for row in ordered]
         parts += [f"## NDCG@10 full, by which item of the target's time comes last ({_tied(ordered[0])})"]
         parts += [_grid(head, lines)]
+    if any(row.lists for row in board.rows):
+        head = ["Model", *LISTS.values()]
+        lines = [
+            [row.model, *(decimal(row.lists.get(key)) for key in LISTS)] for row in board.rows if row.lists
+        ]
+        parts += ["## The first ten of each list", _grid(head, lines), LISTS_TOLD]
     if board.controls:
         head = ["Control", "R@10 full_unfiltered", "R@10 full"]
         parts += ["## Leak controls", _grid(head, [_control(*one) for one in board.controls.items()])]
@@ -259,6 +267,8 @@ def summary_table(result: Mapping[str, Any]) -> str:
     grid = [[title, *(row.get(column) for column in used)] for title, row in rows.items()]
     size = "" if tokens is None else f", {tokens:,} token parameters"
     further = ", ".join(f"{key} {value}" for key, value in further_metrics(result).items())
+    found = result["test"].get("lists") or {}
+    lists = ", ".join(f"{words} {found[key]:.4f}" for key, words in LISTS.items() if key in found)
     notes = [*filter(None, [result.get("order_note")]), *notes_on(result)]
     trained, best = "nothing to train", "a rule"
     if result.get("predictions"):
@@ -275,6 +285,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
             "",
             tabulate(grid, ["candidates", *used], floatfmt=".4f", missingval=""),
             *(line for part in _slices_of_run(result["test"]) for line in ("", part)),
+            *(["", f"First ten of each list: {lists}"] if lists else []),
             *(["", f"RecBole's own: {further}"] if further else []),
             *(["", *(f"note: {note}" for note in notes)] if notes else []),
             "",

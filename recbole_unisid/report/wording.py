@@ -30,6 +30,19 @@ CANDIDATES, CANDIDATES_SHORT, CANDIDATES_LATEX = (
 #: How a metric is written in the head of a table.
 METRIC_NAMES = {"recall@10": "R@10", "hit@10": "HR@10", "ndcg@10": "NDCG@10"}
 
+#: What lists are like, ``test lists`` of ``result.json``, and a line that says it.
+LISTS = {
+    "coverage@10": "coverage",
+    "gini@10": "concentration (Gini)",
+    "novelty@10": "novelty",
+    "diversity@10": "diversity",
+}
+LISTS_TOLD = (
+    "Items that the user had are left out. Coverage: share of the catalogue in some list. Concentration: 0 where every "
+    "item is listed as often, near 1 where few fill the lists. Novelty: minus log2 of the share of training users who "
+    "have an item, on average. Diversity: share of a list that another user's has not, on average."
+)
+
 _MISSING = "–"
 
 

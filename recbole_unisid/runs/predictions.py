@@ -142,7 +142,9 @@ def _result(
         "seed": about["seed"],
         "recipe": "default",
     }
-    found = evaluated(loaded.config, about, unchosen, loaded.dataset, {"test": ranked.ranks}, table)
+    found = evaluated(
+        loaded.config, about, unchosen, loaded.dataset, {"test": ranked.ranks}, table, lists=ranked.best
+    )
     unknown = (
         "parameters",
         "score_terms",

@@ -17,6 +17,7 @@ from recbole_unisid.distributed import gather_rows
 from recbole_unisid.evaluation.candidates import repeated, seen_pairs, users_of_items
 from recbole_unisid.evaluation.cases import tested
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note, text_rule_ranks
+from recbole_unisid.evaluation.lists import list_metrics
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.slices import (
     REPEATS,
@@ -48,6 +49,7 @@ class Measured:
     titles: list[str]  # in the order of item numbers
     seconds: dict[str, float]
     tie_orders: dict[str, Any] | None = None  # figures where another item of a target's time comes last
+    lists: NDArray[np.int64] | None = None  # the test's, as :func:`.list_metrics` has them
 
     @cached_property
     def rank_table(self) -> RankTable:
@@ -70,7 +72,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     }
     found = evaluated(
         config, about, chosen_by, measured.dataset, measured.ranks, measured.rank_table,
-        measured.recbole["test"], measured.semantics,
+        measured.recbole["test"], measured.semantics, measured.lists,
     )  # fmt: skip
     if measured.tie_orders is not None:
         found["test"]["tie_orders"] = measured.tie_orders
@@ -98,11 +100,12 @@ def evaluated(
     table: RankTable,
     recbole: Mapping[str, float] | None = None,
     semantics: ItemSemantics | None = None,
+    lists: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """What ``result.json`` says of any model's ranks, by phase and candidate set: figures, slices and controls.
 
     `about` are the model, the data set, the seed and the recipe; `chosen_by` the metric that chose the epoch and its
-    candidates; `table` holds the test's ranks; `recbole` are RecBole's own metrics of them.
+    candidates; `table` holds the test's ranks; `recbole` are RecBole's own metrics of them; `lists` are the best 10.
     """
     sequences, split, sampled = dataset.sequences, dataset.split, config["candidates"]
     controls = control_ranks(sequences, split)
@@ -111,6 +114,7 @@ def evaluated(
     test: dict[str, Any] = _metrics(ranks["test"], sampled)
     test["recbole"] = recbole
     test |= _slices(config, dataset, table)
+    test["lists"] = None if lists is None else list_metrics(lists, sequences, split)
     protocol = protocol_of(config, dataset) | dict(chosen_by)
     return {
         "schema": 1,

@@ -14,6 +14,7 @@ from recbole_unisid import distributed
 from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.errors import UserError
+from recbole_unisid.evaluation.lists import LENGTH
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
@@ -165,22 +166,25 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
     """Rank every test and validation target under every candidate set."""
     started = time.perf_counter()
     dataset, loaders, trainer = trained.dataset, trained.loaders, trained.trainer
-    recbole, ranks = {}, {}
+    recbole, ranks, lists = {}, {}, None
     # The test first: RecBole draws its sampled candidates (uni100) at evaluation, in this order.
     for phase, name, loader in ((TEST, "test", loaders.test), (VALID, "valid", loaders.valid)):
         if loader is None:
             continue
-        recorder = phase_recorder(config, dataset, phase)
+        recorder = phase_recorder(config, dataset, phase, LENGTH if phase == TEST else 0)
         # One pass serves RecBole's metrics and our ranks, unless RecBole samples its candidates.
         whole = config["eval_args"]["mode"][name] == "full"
         recbole[name] = trainer.evaluate(loader, load_best_model=False, recorder=recorder if whole else None)
         if not whole:
             trainer.evaluate(full_loader(config, loader), load_best_model=False, recorder=recorder)
         ranks[name] = recorder.result()
+        lists = recorder.lists() if recorder.best else lists
         trainer.log_figures(name, protocol_metrics(ranks[name]))
     tie_orders = measure_tie_orders(config, dataset, trainer, ranks["test"])
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
-    return Measured(dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds, tie_orders)
+    return Measured(
+        dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds, tie_orders, lists
+    )
 
 
 def _write_artefacts(folder: RunFolder, measured: Measured) -> None:

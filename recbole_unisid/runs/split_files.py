@@ -60,8 +60,8 @@ class LoadedSplit:
     @property
     def hash(self) -> str:
         """Of everything that a figure under this protocol depends on, but for the model."""
-        protocol = protocol_of(self.config, self.dataset)
-        return fingerprint(self.sequences.fingerprint(), self.split.phase, protocol)
+        sampled = [self.config["candidates"], int(self.config["protocol_seed"])]
+        return fingerprint(self.sequences.fingerprint(), self.split.phase, sampled)
 
 
 def load_split(dataset: str, given: Mapping[str, Any]) -> LoadedSplit:

@@ -14,7 +14,17 @@ from recbole_unisid.report.charts import Mark, row_plot
 from recbole_unisid.report.gather import Report
 from recbole_unisid.report.leaderboard import HEADLINE, SLICES, TIE_ORDERS, Column, Row
 from recbole_unisid.report.markup import Markup, Section, join, note, panel, panels, section, tag
-from recbole_unisid.report.wording import change, column_name, command, count, decimal, duration, signed
+from recbole_unisid.report.wording import (
+    LISTS,
+    LISTS_TOLD,
+    change,
+    column_name,
+    command,
+    count,
+    decimal,
+    duration,
+    signed,
+)
 
 _LEGEND = (
     "Means over seeds; ± is the standard deviation over seeds, brackets hold the 95 % interval over users. "
@@ -70,7 +80,20 @@ def leaderboard(report: Report) -> Section:
     rows = [_cells(report, row) for row in board.rows]
     grid = markup.table(head, rows, f"Leaderboard of {board.dataset}", wide=True)
     reference = "" if board.reference is None else f" Reference: {board.reference}."
-    return section("leaderboard", "Leaderboard", grid, note(_LEGEND + reference), _further(report))
+    return section(
+        "leaderboard", "Leaderboard", grid, note(_LEGEND + reference), *_lists(report), _further(report)
+    )
+
+
+def _lists(report: Report) -> list[Markup]:
+    """What the first ten of each list are like, of the models that have lists."""
+    labels = [row.model for row in report.board.rows if row.lists]
+    if not labels:
+        return []
+    rows = [
+        [label, *(report.figure(label, decimal, "test", "lists", key) for key in LISTS)] for label in labels
+    ]
+    return [markup.table(["Model", *LISTS.values()], rows, "The first ten of each list"), note(LISTS_TOLD)]
 
 
 def _further(report: Report) -> Markup | None:
