@@ -21,7 +21,7 @@ usage: recbole-unisid prepare NAME [--key=value ...]
 Make DATA_PATH/NAME/ with NAME.inter and NAME.item out of public originals (downloaded, or from --raw)
 or of your own tables.
 
-  NAME                    amazon-beauty, amazon-sports-outdoors, ml-1m, yelp, ... (a wrong name lists them)
+  NAME                    amazon-beauty, amazon-video-games-23, ml-20m, yelp, steam ... (a wrong name lists them)
   --data_path=dataset     where data sets are
   --raw=DIR               a folder with the originals, instead of downloading them
   --mirror=URL            tried before the known places; several with commas

@@ -82,8 +82,10 @@ def _build(
 ) -> Summary:
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
     collector = InteractionCollector(skipped)
-    for columns in known.family.read_interactions(originals[0].path, skipped, progress):
-        collector.add(*columns)
+    *interactions, items = (original.path for original in originals)
+    for path in interactions:
+        for columns in known.family.read_interactions(path, skipped, progress):
+            collector.add(*columns)
     read = {"lines of interactions": skipped.pop("lines", 0)}
     log = policy.apply(collector.collected(), dropped, skipped)
     if published not in (None, log.counts):
@@ -92,7 +94,7 @@ def _build(
             "originals are not the published ones. Nothing was written; check_counts=False prepares them all the "
             "same.".format(known.name, *log.counts, *published)
         )
-    rows = known.family.read_items(originals[1].path, log.items_met, of_items, progress)
+    rows = known.family.read_items(items, log.items_met, of_items, progress)
     note = {
         "originals": [original.as_json() for original in originals],
         "policy": {"core": policy.core, "duplicates": policy.duplicates},
@@ -102,7 +104,7 @@ def _build(
     read["lines of items"] = of_items.pop("lines", 0)
     read["items without interactions"] = of_items.pop("without interactions", 0)
     missing = of_items.pop("not in the table", 0)
-    notes = [f"{missing:,} of the items have no line in {originals[1].path.name}: no text"] if missing else []
+    notes = [f"{missing:,} of the items have no line in {items.name}: no text"] if missing else []
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
     return Summary.of(folder, log, notes, read=read, skipped=skipped, dropped=dropped, coverage=coverage)
 

@@ -48,7 +48,7 @@ def measure_tie_orders(
 
     None where the settings do not ask for it, and for models without an order. The data must have times.
     """
-    if not config["tie_orders"] or not config.is_sequential:
+    if not config.is_sequential or not config["tie_orders"]:
         return None
     sequences, targets = dataset.sequences, dataset.split.targets(TEST)
     case, lasts = other_lasts(sequences, targets)
@@ -72,7 +72,7 @@ def measure_tie_orders(
 
 def check_tie_orders(config: UniSIDConfig, dataset: Any) -> None:
     """Refuse other orders of ties where there is no time, or where a tie holds several targets."""
-    if config["tie_orders"] and config.is_sequential:
+    if config.is_sequential and config["tie_orders"]:
         require_times(dataset.sequences, "tie_orders")
 
 

@@ -302,14 +302,15 @@ def _slices_of_run(test: Mapping[str, Any]) -> Iterator[str]:
         yield tabulate(
             told, [f"last of a time ({ordered['cases']:,} targets tie)", "NDCG@10"], floatfmt=".4f"
         )
-    for kind, (candidates, metric) in SLICES.items():
+    for kind, (candidates, _) in SLICES.items():
         sliced = {} if kind == "slices" else test.get(kind) or {}
+        hits = "hit@10" if candidates.startswith("sampled") else "recall@10"
         lines = [
-            [f"{name}: {one['rule']}", one["n"], one[metric], one["ndcg@10"]]
+            [f"{name}: {one['rule']}", one["n"], one[hits], one["ndcg@10"]]
             for name, one in list(sliced.items())[:2]
         ]
         if lines:
-            yield tabulate(lines, [candidates, "cases", METRIC_NAMES[metric], "NDCG@10"], floatfmt=".4f")
+            yield tabulate(lines, [candidates, "cases", METRIC_NAMES[hits], "NDCG@10"], floatfmt=".4f")
 
 
 _SPECIAL = {

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_unisid.data.filters import Duplicates
-from recbole_unisid.data.sources.families import AMAZON_2014, AMAZON_2018, AMAZON_2023, ML_1M, YELP, Family
+from recbole_unisid.data.sources.families import (
+    AMAZON_2014,
+    AMAZON_2018,
+    AMAZON_2023,
+    ML_1M,
+    ML_20M,
+    STEAM,
+    YELP,
+    Family,
+)
 from recbole_unisid.data.sources.values import seconds_of_date
 
 
@@ -18,6 +27,7 @@ class Original:
 
     file: str  # its name, as published
     urls: tuple[str, ...] = ()  # in the order to try; empty where it must be fetched by hand
+    parts: tuple[str, ...] = ()  # files in a person's own folder that together are as good
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,10 @@ _AMAZON: dict[str, tuple[str, Family, list[str], str, str]] = {
 }
 
 
-def _original(*urls: str) -> Original:
-    return Original(urls[0].rpartition("/")[2], urls)
+def _original(*urls: str, parts: bool = False) -> Original:
+    file = urls[0].rpartition("/")[2]
+    names = (file.replace(".csv", f".{part}.csv") for part in ("train", "valid", "test"))
+    return Original(file, urls, tuple(names) if parts else ())
 
 
 def _amazon() -> Iterator[KnownDataset]:
@@ -93,7 +105,9 @@ def _amazon() -> Iterator[KnownDataset]:
             yield KnownDataset(
                 recbole_name(category, ending),
                 family,
-                _original(*(folder + interactions.format(category) for folder in folders)),
+                _original(
+                    *(folder + interactions.format(category) for folder in folders), parts=year == "2023"
+                ),
                 _original(*(folder + items.format(category) for folder in folders)),
                 published=(int(users), int(n_items), int(number)) if users else None,
             )
@@ -102,17 +116,32 @@ def _amazon() -> Iterator[KnownDataset]:
 def _others() -> Iterator[KnownDataset]:
     movielens = _original("https://files.grouplens.org/datasets/movielens/ml-1m.zip")
     yield KnownDataset("ml-1m", ML_1M, movielens, movielens, published=(6040, 3706, 1000209), core=1)
+    movielens = _original("https://files.grouplens.org/datasets/movielens/ml-20m.zip")
+    yield KnownDataset("ml-20m", ML_20M, movielens, movielens, published=(138493, 26744, 20000263), core=1)
+    # Papers that take Steam differ in what they count: SASRec's users and items have 5 reviews before any filter.
+    steam = "https://cseweb.ucsd.edu/~wckang/"
+    reviews, games = (_original(f"{steam}steam_{kind}.json.gz") for kind in ("reviews", "games"))
+    yield KnownDataset("steam", STEAM, reviews, games, duplicates="all")
+    yelp = (Original(f"yelp_academic_dataset_{kind}.json") for kind in ("review", "business"))
+    by_hand = (
+        "Yelp's terms forbid handing its data on: download the JSON files from "
+        "https://business.yelp.com/data/resources/open-dataset/ yourself and unpack them"
+    )
+    reviews, businesses = yelp
+    # NGCF's (Wang et al., SIGIR 2019) and LightGCN's 10-core of the download of 2018 (31,668 / 38,048 / 1,561,406).
+    yield KnownDataset(
+        "yelp2018", YELP, reviews, businesses, core=10, until=seconds_of_date("2019-01-01"), by_hand=by_hand
+    )
     yield KnownDataset(
         "yelp",
         YELP,
-        Original("yelp_academic_dataset_review.json"),
-        Original("yelp_academic_dataset_business.json"),
+        reviews,
+        businesses,
         # The year that S3-Rec (Zhou et al., CIKM 2020) and its followers take. No counts are asserted: the
         # download changes from year to year (S3-Rec had 30,431 / 20,033 / 316,354).
         since=seconds_of_date("2019-01-01"),
         until=seconds_of_date("2020-01-01"),
-        by_hand="Yelp's terms forbid handing its data on: download the JSON files from "
-        "https://business.yelp.com/data/resources/open-dataset/ yourself and unpack them",
+        by_hand=by_hand,
     )
 
 

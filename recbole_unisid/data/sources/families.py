@@ -10,6 +10,8 @@ MovieLens-1M: Harper and Konstan, "The MovieLens datasets: history and context",
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import zipfile
 import zlib
@@ -25,7 +27,15 @@ from pyarrow import compute as pc
 
 from recbole_unisid.data.atomic_text import ItemRows, clean_text
 from recbole_unisid.data.interactions import Column
-from recbole_unisid.data.sources.lines import bar_of_bytes, read_blocks, read_lines, read_rows, without_header
+from recbole_unisid.data.sources.lines import (
+    Opened,
+    bar_of_bytes,
+    lines_of,
+    read_blocks,
+    read_lines,
+    read_rows,
+    without_header,
+)
 from recbole_unisid.data.sources.records import as_list, parse_json, parse_literal, read_columns
 from recbole_unisid.data.sources.values import (
     numbers_in,
@@ -93,17 +103,21 @@ def _json_items(
     return read
 
 
-_RATINGS_HEADER = b"user_id,parent_asin,rating,timestamp"
+_RATINGS_HEADER = ("user_id", "parent_asin", "rating", "timestamp")
 
 
 def _read_ratings_2023(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
-    """Read the 2023 family's cores: comma-separated user, parent item, rating, time in milliseconds."""
+    """Read the 2023 family's cores: comma-separated user, parent item, rating, time in milliseconds.
+
+    The files of a split may have the history as a last column, which is what the earlier rows say.
+    """
     header, blocks = without_header(read_blocks(path, counts, progress=progress))
-    if header is None or header.strip() != _RATINGS_HEADER:
+    columns = tuple((header or b"").decode("utf-8", "replace").strip().split(","))
+    if columns not in (_RATINGS_HEADER, (*_RATINGS_HEADER, "history")):
         raise UserError(
-            f"{path} does not begin with {_RATINGS_HEADER.decode()!r}: it is not a 2023 rating-only file."
+            f"{path} does not begin with {','.join(_RATINGS_HEADER)!r}: it is not a 2023 rating-only file."
         )
-    for rows in read_rows(blocks, ("user", "item", "rating", "time"), ","):
+    for rows in read_rows(blocks, ("user", "item", "rating", "time", "history")[: len(columns)], ","):
         counts.update({reason: len(lines) for reason, lines in rows.faults.items()})
         milliseconds = numbers_in(rows.cells["time"])
         exact = pc.less(pc.abs(milliseconds), 2.0**53)
@@ -179,10 +193,8 @@ YELP = Family(
 )
 
 
-def _movielens_rows(
-    path: Path, member: str, names: tuple[str, ...], counts: Counter[str], progress: bool
-) -> Iterator[pa.Table]:
-    """Yield the rows of one ``::``-separated file of the zip, read in place."""
+def _member_of_zip(member: str) -> Callable[[Path, bool], Opened]:
+    """Make what opens one file of MovieLens' zip, read in place."""
 
     @contextmanager
     def opened(path: Path, progress: bool) -> Iterator[tuple[Any, Callable[[], Any]]]:
@@ -194,7 +206,9 @@ def _movielens_rows(
             ):
                 yield stream, lambda: bar.update(stream.tell() - bar.n)
         except KeyError as error:
-            raise UserError(f"{path} holds no {member}: it is not GroupLens' ml-1m.zip.") from error
+            raise UserError(
+                f"{path} holds no {member}: it is not GroupLens' {member.partition('/')[0]}.zip."
+            ) from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise UserError(
                 f"{path} is damaged or cut off ({error}): delete it and fetch it again."
@@ -202,7 +216,14 @@ def _movielens_rows(
         except OSError as error:
             raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
 
-    blocks = read_blocks(path, counts, progress=progress, opened=opened)
+    return opened
+
+
+def _movielens_rows(
+    path: Path, member: str, names: tuple[str, ...], counts: Counter[str], progress: bool
+) -> Iterator[pa.Table]:
+    """Yield the rows of one ``::``-separated file of the zip."""
+    blocks = read_blocks(path, counts, progress=progress, opened=_member_of_zip(member))
     as_utf8 = (block._replace(text=block.text.decode("latin-1").encode()) for block in blocks)
     for rows in read_rows(as_utf8, names, "::"):
         counts.update({reason: len(lines) for reason, lines in rows.faults.items()})
@@ -223,11 +244,63 @@ def _read_movies(path: Path, wanted: Container[str], counts: Counter[str], progr
             if item not in wanted:
                 counts["without interactions"] += 1
                 continue
-            match = re.fullmatch(r"(.*) \((\d{4})\)", title.strip())
-            name, year = (match[1], match[2]) if match else (title, "")
-            yield item, (clean_text(name), year, clean_text(genres.replace("|", ", ")))
+            yield item, _film(title, genres)
+
+
+def _film(title: str, genres: str) -> tuple[str, str, str]:
+    """Title, year and genres of ``Title (Year)`` and ``Genre|Genre``."""
+    match = re.fullmatch(r"(.*) \((\d{4})\)", title.strip())
+    name, year = (match[1], match[2]) if match else (title, "")
+    return clean_text(name), year, clean_text(genres.replace("|", ", "))
+
+
+def _read_movielens_csv(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
+    """Read ``userId,movieId,rating,timestamp``, times in seconds."""
+    opened = _member_of_zip("ml-20m/ratings.csv")
+    _, blocks = without_header(read_blocks(path, counts, progress=progress, opened=opened))
+    for rows in read_rows(blocks, ("user", "item", "rating", "time"), ","):
+        counts.update({reason: len(lines) for reason, lines in rows.faults.items()})
+        cells = rows.cells
+        yield cells["user"], cells["item"], numbers_in(cells["time"]), numbers_in(cells["rating"])
+
+
+def _read_movies_csv(path: Path, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
+    """Read ``movieId,title,genres``, quoted where a title has a comma."""
+    with _member_of_zip("ml-20m/movies.csv")(path, progress) as (stream, _):
+        for row in csv.DictReader(io.TextIOWrapper(stream, "utf-8")):
+            counts["lines"] += 1
+            if row["movieId"] in wanted:
+                yield row["movieId"], _film(row["title"], row["genres"])
+            else:
+                counts["without interactions"] += 1
 
 
 ML_1M = Family(
     ("title:token_seq", "release_year:token", "genres:token_seq"), _read_movielens_ratings, _read_movies
+)
+ML_20M = Family(ML_1M.fields, _read_movielens_csv, _read_movies_csv)
+
+
+def _read_steam_reviews(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
+    """Read reviews as Python literals: who wrote of which game on which day."""
+    for block in read_blocks(path, counts, progress=progress):
+        parsed = (parse_literal(line, counts) for _, line in lines_of(block, counts))
+        records = [record for record in parsed if record is not None]
+        users, items, dates = ([r.get(key) for r in records] for key in ("username", "product_id", "date"))
+        yield users, items, list(map(seconds_of_date, dates)), [None] * len(records)
+
+
+def _game_fields(record: dict[str, Any]) -> Iterator[str]:
+    yield text_field(record.get("app_name") or record.get("title"))
+    yield text_field(record.get("developer"))
+    yield text_field(record.get("genres"), ", ")
+    yield text_field(record.get("tags"), ", ")
+    yield price_field(record.get("price"))
+
+
+#: Steam's reviews and games, second version; Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018.
+STEAM = Family(
+    ("title:token_seq", "developer:token", "categories:token_seq", "tags:token_seq", "price:float"),
+    _read_steam_reviews,
+    _json_items("id", _game_fields, parse_literal),
 )

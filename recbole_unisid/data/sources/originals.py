@@ -63,7 +63,7 @@ def find_originals(
     mirrors: Sequence[str] = (),
     progress: bool = True,
 ) -> list[FoundOriginal]:
-    """Find the files of interactions and of items; fetch what is missing.
+    """Find the files of interactions, in several parts or one, and last that of items; fetch what is missing.
 
     Fetched originals are kept in `folder`, with their checksums. In `raw`, a person's own folder, they must be,
     packed or unpacked; nothing is written there. `mirrors` are addresses of folders to try before the known ones. A
@@ -71,7 +71,7 @@ def find_originals(
     """
     originals = known.interactions, known.items
     if raw is not None:
-        return [_in_raw(known, original, raw) for original in originals]
+        return [found for original in originals for found in _in_raw(known, original, raw)]
     return [_fetched(known, original, folder, mirrors, progress) for original in originals]
 
 
@@ -81,11 +81,16 @@ def _present(folder: Path, file: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _in_raw(known: KnownDataset, original: Original, raw: Path) -> FoundOriginal:
-    path = _present(raw, original.file) or _present(raw / known.name, original.file)
-    if path is None:
-        raise UserError(f"{original.file} is not in {raw}{_how_to_get(known, original)}.")
-    return FoundOriginal.at(path, "by hand")
+def _in_raw(known: KnownDataset, original: Original, raw: Path) -> list[FoundOriginal]:
+    for files in filter(None, ((original.file,), original.parts)):
+        paths = [_present(raw, file) or _present(raw / known.name, file) for file in files]
+        found = [path for path in paths if path is not None]
+        if len(found) == len(files):
+            return [FoundOriginal.at(path, "by hand") for path in found]
+        if found:
+            missing = ", ".join(file for file, path in zip(files, paths, strict=True) if path is None)
+            raise UserError(f"{missing} is not in {raw}, beside {found[0].name}.")
+    raise UserError(f"{original.file} is not in {raw}{_how_to_get(known, original)}.")
 
 
 def _fetched(

@@ -97,7 +97,7 @@ def _parsed(
 # A literal's strings that JSON writes otherwise, and its words, apart from all that JSON writes alike but for
 # the quotes. What is neither stays as it is, and JSON refuses it.
 _LITERAL = re.compile(
-    r"""((?:'[^'"\\]*'|[\s\[\]{},:\d.eE+-]+)+)|'([^'\\]*(?:\\.[^'\\]*)*)'|"([^"\\]*(?:\\.[^"\\]*)*)"|(True|False|None)""",
+    r"""((?:'[^'"\\]*'|[\s\[\]{},:\d.eE+-]+)+)|u?'([^'\\]*(?:\\.[^'\\]*)*)'|u?"([^"\\]*(?:\\.[^"\\]*)*)"|(True|False|None)""",
     re.DOTALL,
 )
 _WORDS = {"True": "true", "False": "false", "None": "null"}
