@@ -17,7 +17,9 @@ from recbole_unisid.data.tie_orders import other_lasts, reordered
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.tie_orders import tie_order_metrics
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.leaderboard import make_leaderboard
+from recbole_unisid.report.page import draw_page
 from recbole_unisid.report.run_files import load_runs
 from recbole_unisid.report.tables import summary_table, to_markdown, to_screen
 from recbole_unisid.runs.folder import RunFolder
@@ -90,6 +92,7 @@ def test_a_run_scores_every_order(model: str, ml_mini: Path, in_empty_folder: Pa
     board = make_leaderboard(load_runs([result["run_dir"]]))
     for text in (to_screen(board), to_markdown(board), summary_table(result)):
         assert f"{np.mean(best):.4f}" in text
+    assert "The order of ties" in draw_page(gather_report([result["run_dir"]]))
 
 
 def test_what_cannot_be_is_said_before_training(ml_mini: Path, in_empty_folder: Path) -> None:
