@@ -182,7 +182,7 @@ def _protocol(board: Leaderboard) -> str:
     return (
         f"Split {protocol.get('split')}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
         f"{_chosen(protocol)}; "
-        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; protocol {board.protocol_hash}."
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. Protocol {board.protocol_hash}."
     )
 
 
