@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_unisid.commands.options import (
-    parse_options,
-    positional,
-    refuse_unknown,
-    take_config_files,
-    whole_number,
-)
+from recbole_unisid.commands.options import known_options, positional, take_config_files, whole_number
 from recbole_unisid.config.given import given_settings
 from recbole_unisid.config.settings import split_keys
 from recbole_unisid.errors import UserError
@@ -30,6 +24,7 @@ Evaluate predictions for the test targets of a split, and write a run folder lik
   --seen=auto             in: lists may hold what a user had; out: they do not; auto: look at them
   --missing=error         miss: a target without predictions counts as a miss
   --parameters=N          what the model has, --seconds=S what its training took, --command=C what ran it
+  --config_files=F        YAML files of settings, with commas
   --output_dir=runs       the run folder goes to OUTPUT_DIR/DATASET/NAME/SEED-HASH
   --data_path=dataset     where data sets are
 """
@@ -40,8 +35,7 @@ _NUMBERS, _OWN = ("seed", "parameters"), ("name", "dataset", "protocol", "seen",
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     file, rest = positional(arguments)
-    options: dict[str, Any] = dict(parse_options(rest))
-    refuse_unknown(options, {*_NUMBERS, *_OWN, "seconds", "config_files", *split_keys()}, "evaluate")
+    options: dict[str, Any] = dict(known_options("evaluate", HELP, rest, split_keys()))
     if file is None or "name" not in options:
         raise UserError(
             "evaluate needs a file and a name, such as evaluate FILE --name=NAME (see evaluate --help)."

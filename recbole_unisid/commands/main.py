@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "split": ("split", "train, validation and test as files, for models that are trained elsewhere"),
     "evaluate": ("evaluate", "predictions of a model that was trained elsewhere, as a run"),
     "report": ("report", "one page, and tables, of finished runs"),
+    "board": ("board", "a static site of finished runs: which model to use, and every run to download"),
     "prepare": ("prepare", "make a data set of public originals or of your own tables"),
     "tokenize": ("tokenize", "item text to tokens alone: tokens.tsv, index.json and their health"),
     "export": ("export", "a run as a folder that recommends without torch and RecBole"),

@@ -88,11 +88,13 @@ def take_config_files(options: dict[str, str]) -> list[str]:
     return names
 
 
-def known_options(command: str, usage: str, arguments: Sequence[str]) -> dict[str, str]:
-    """Options of a subcommand, all of which its `usage` names."""
+def known_options(
+    command: str, usage: str, arguments: Sequence[str], settings: Collection[str] = ()
+) -> dict[str, str]:
+    """Options of a subcommand, all of which its `usage` names, or some settings are."""
     options = parse_options(arguments)
     names = re.findall(r"(?<!\w)--?([a-z][\w-]*)", usage)
-    refuse_unknown(options, {name.replace("-", "_") for name in names}, command)
+    refuse_unknown(options, {name.replace("-", "_") for name in names} | set(settings), command)
     return options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_unisid.commands.options import parse_options, positional, refuse_unknown, take_config_files
+from recbole_unisid.commands.options import known_options, positional, take_config_files
 from recbole_unisid.config.given import given_settings
 from recbole_unisid.config.settings import split_keys
 from recbole_unisid.errors import UserError
@@ -29,8 +29,7 @@ DIR/protocol.json names the split by a hash: recbole-unisid evaluate checks it.
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     dataset, rest = positional(arguments)
-    options: dict[str, Any] = dict(parse_options(rest))
-    refuse_unknown(options, {"to", "config_files", *split_keys()}, "split")
+    options: dict[str, Any] = dict(known_options("split", HELP, rest, split_keys()))
     folder = options.pop("to", None)
     if dataset is None or folder is None:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ def results(*places: str | Path) -> pd.DataFrame:
     the like; beside them are the model's label, the protocol, sizes, times and the run's folder. What a run has not is
     missing. A place without a run, or a damaged run, is a UserError.
     """
-    return pd.DataFrame([dict(_row(run)) for run in load_runs(find_runs(places))])
+    return as_frame({str(run.folder): run for run in load_runs(find_runs(places))})
+
+
+def as_frame(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """The table of some runs, by where each lies."""
+    return pd.DataFrame([{**dict(_row(run)), "run_dir": place} for place, run in runs.items()])
 
 
 def _row(run: Run) -> Iterator[tuple[str, Any]]:
@@ -35,4 +40,3 @@ def _row(run: Run) -> Iterator[tuple[str, Any]]:
     yield "token_parameters", run.find("parameters", "tokens")
     yield "training_seconds", run.find("seconds", "training")
     yield "epochs", run.find("epochs")
-    yield "run_dir", str(run.folder)

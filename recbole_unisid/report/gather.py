@@ -85,6 +85,11 @@ class Report:
         value = self.mean(label, *keys)
         return figure(write(value), value, label, " ".join(map(str, keys)))
 
+    def training(self, label: str) -> float | None:
+        """Seconds of training, mean over a model's seeds; None where a seed's are not known."""
+        seconds = [run.training_seconds for run in self.runs[label]]
+        return None if None in seconds else float(np.mean(np.array(seconds, dtype=np.float64)))
+
     def metric(self, row: Row, column: Column) -> Markup:
         """The mean of a metric over a model's seeds, with where it comes from."""
         mean = row.spreads[column].mean

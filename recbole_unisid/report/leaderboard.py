@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,14 @@ class Run:
         marks = ", ".join(filter(None, ["" if recipe == "default" else recipe, name, self.variant]))
         model = str(self.result["model"])
         return f"{model} ({marks})" if marks else model
+
+    @property
+    def training_seconds(self) -> float | None:
+        """What its training took, epochs of earlier processes of a resumed run among it; None where it is not known."""
+        whole, epochs, each = (
+            self.find(*key) for key in (("seconds", "training"), ("epochs",), ("seconds", "per_epoch"))
+        )
+        return whole if not epochs or each is None else max(float(whole or 0), float(epochs * each))
 
     def find(self, *keys: str | int) -> Any:
         """Follow keys, and places in lists, into ``result.json``; None where the way ends."""
@@ -274,7 +283,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
         for part in ("dataset", "protocol", *SIZES):
             its, theirs = _of_run(result, part), _of_run(first, part)
             if part == "protocol" and result.get("predictions"):  # how it was chosen is not known
-                its |= {key: theirs.get(key) for key in _CHOSEN_BY}
+                its, theirs = ({k: v for k, v in one.items() if k not in _CHOSEN_BY} for one in (its, theirs))
             if its != theirs:
                 raise UserError(
                     f"{name} has {part} {its}, other runs have {theirs}: "
@@ -294,6 +303,16 @@ def protocol_hash(protocol: Mapping[str, Any]) -> str:
 
 #: Of a protocol, what a model that was trained elsewhere does not tell.
 _CHOSEN_BY = ("valid_metric", "valid_candidates")
+
+
+def comparable(result: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """What must be the same for two runs to share a table, and how the model was chosen ("" where nobody knows)."""
+    protocol = _of_run(result, "protocol")
+    chosen = {key: protocol.pop(key, None) for key in _CHOSEN_BY}
+    about = [json.dumps(_of_run(result, part), sort_keys=True) for part in ("dataset", *SIZES)]
+    return (*about, json.dumps(protocol, sort_keys=True)), "" if result.get("predictions") else json.dumps(
+        chosen
+    )
 
 
 def _first(runs: Sequence[Run]) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -33,26 +34,36 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def draw_page(report: Report) -> str:
-    """Draw a report as HTML without any reference to another file.
+    """Draw a report as HTML without any reference to another file."""
+    drawn = [draw(report) for draw in _SECTIONS]
+    links = [tag("li", tag("a", one.title.partition(",")[0], href=f"#{one.ident}")) for one in drawn]
+    models = listed(report.labels)
+    return standalone(
+        "page.html",
+        ["page.css"],
+        ["page.js", "explorer.js"],
+        title=join([f"{report.board.dataset}: {models}"]),
+        dataset=join([report.board.dataset]),
+        models=join([models]),
+        links=join(links),
+        sections=join(Markup(one.html + "\n") for one in drawn),
+    )
+
+
+def standalone(template: str, styles: Sequence[str], scripts: Sequence[str], **parts: str) -> str:
+    """Fill a page of ``assets/`` with its styles and scripts, and with parts that are HTML.
 
     Its content security policy forbids every request, and every script and style but the two in it: a title
     could not run even if it came in as markup.
     """
-    drawn = [draw(report) for draw in _SECTIONS]
-    links = [tag("li", tag("a", one.title.partition(",")[0], href=f"#{one.ident}")) for one in drawn]
-    style, script = _asset("page.css"), _asset("page.js") + _asset("explorer.js")
-    models = listed(report.labels)
-    return Template(_asset("page.html")).substitute(
+    style, script = ("".join(map(_asset, names)) for names in (styles, scripts))
+    return Template(_asset(template)).substitute(
         policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'",
-        title=join([f"{report.board.dataset}: {models}"]),
-        dataset=join([report.board.dataset]),
-        models=join([models]),
         style=style,
         script=script,
-        links=join(links),
-        sections=join(Markup(one.html + "\n") for one in drawn),
         version=recbole_unisid.__version__,
+        **parts,
     )
 
 

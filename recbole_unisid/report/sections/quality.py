@@ -26,7 +26,7 @@ from recbole_unisid.report.wording import (
     signed,
 )
 
-_LEGEND = (
+LEGEND = (
     "Means over seeds; ± is the standard deviation over seeds, brackets hold the 95 % interval over users. "
     "▲ ▼ significantly above, below the reference; the best is bold where it is ▲."
 )
@@ -77,11 +77,18 @@ def leaderboard(report: Report) -> Section:
     """Every figure with its spread over seeds and its interval over users."""
     board = report.board
     head = ["Model", "Seeds", *map(column_name, board.columns), "Token parameters", "Training"]
-    rows = [_cells(report, row) for row in board.rows]
+    rows = [
+        [
+            *cells(report, row),
+            report.figure(row.model, count, "parameters", "tokens"),
+            report.figure(row.model, duration, "seconds", "training"),
+        ]
+        for row in board.rows
+    ]
     grid = markup.table(head, rows, f"Leaderboard of {board.dataset}", wide=True)
     reference = "" if board.reference is None else f" Reference: {board.reference}."
     return section(
-        "leaderboard", "Leaderboard", grid, note(_LEGEND + reference), *_lists(report), _further(report)
+        "leaderboard", "Leaderboard", grid, note(LEGEND + reference), *_lists(report), _further(report)
     )
 
 
@@ -109,14 +116,13 @@ def _further(report: Report) -> Markup | None:
     return markup.table(["Model", *keys], rows, "RecBole's further metrics")
 
 
-def _cells(report: Report, row: Row) -> list[Markup | str]:
+def cells(report: Report, row: Row) -> list[Markup | str]:
+    """A model's name, seeds and figures, as a line of a table begins."""
     mark = tag("small", " reference") if row.model == report.board.reference else None
     return [
         join([markup.swatch(report.colour_class(row.model)), row.model, mark]),
         str(len(row.seeds)),
         *(_cell(report, row, column) for column in report.board.columns),
-        report.figure(row.model, count, "parameters", "tokens"),
-        report.figure(row.model, duration, "seconds", "training"),
     ]
 
 
