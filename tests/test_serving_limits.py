@@ -289,6 +289,19 @@ def test_a_stop_under_load_loses_no_request(folder: Path, fresh: bool, workers: 
     assert (running.process.returncode, error) == (0, "")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_that_is_asked_for_again_is_no_traceback(folder: Path, workers: int) -> None:
+    """A terminal sends Ctrl-C to all processes, and whoever started the service may send SIGTERM as well."""
+    running = Service(f"--export={folder}", f"--workers={workers}")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        for process in {running.process.pid, *children(running.process.pid)}:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        time.sleep(0.1)
+    assert running.process.communicate(timeout=30)[1] == ""
+    assert running.process.returncode in (0, -signal.SIGINT, -signal.SIGTERM)
+
+
 def test_workers_share_the_vectors_and_are_replaced(folder: Path) -> None:
     """Two processes answer on one port; one that is killed is replaced, and none outlives its supervisor."""
     running = Service(f"--export={folder}", "--workers=2")

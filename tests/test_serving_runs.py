@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 
@@ -125,11 +126,15 @@ def test_serve_a_run_or_an_export(
     monkeypatch.setattr(server, "serve", lambda *arguments: asked.append(arguments))
     assert main(["serve", f"--run={served_runs('SASRec')}", "--port=0"]) == 0
     assert main(["export", f"--run={served_runs('UniSID')}", "--to=x"]) == 0
-    assert main(["serve", "--export=x", "--host=::1"]) == 0
-    (make_live, *of_run), (make_exported, *of_export) = asked
+    for cores in (3, 64):
+        monkeypatch.setattr(joblib, "cpu_count", lambda cores=cores: cores)
+        assert main(["serve", "--export=x", "--host=::1"]) == 0
+    (make_live, *of_run), (make_exported, *of_export), (_, *_, most) = asked
     loopback = ["localhost", "127.0.0.1", "[::1]"]
     assert of_run == ["127.0.0.1", 0, [*loopback, "127.0.0.1"], 1]
-    assert of_export == ["::1", 8000, [*loopback, "[::1]"], 1]
+    workers = (3, 4) if sys.platform == "linux" else (1, 1)
+    assert of_export == ["::1", 8000, [*loopback, "[::1]"], workers[0]]
+    assert most == workers[1]
     (live, *names_of_run), (exported, *names_of_export) = make_live(), make_exported()
     assert names_of_run == ["SASRec", "ml-mini"]
     assert names_of_export == ["UniSID", "ml-mini"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from recbole_unisid.serving.recommender import ItemRecommender
 
 HELP = """\
-usage: recbole-unisid serve --export=DIR | --run=RUN [--host=127.0.0.1] [--port=8000] [--workers=1]
+usage: recbole-unisid serve --export=DIR | --run=RUN [--host=127.0.0.1] [--port=8000] [--workers=N]
 
 Answer /recommend, /similar, /items and /health, with a page to try them at / and the API at /docs. Needs the
 extra: pip install 'recbole_unisid[serve]'.
@@ -24,7 +25,8 @@ extra: pip install 'recbole_unisid[serve]'.
   --port=8000             0 takes a free one
   --allowed_hosts=NAME    names that questions may call the service by, commas between; loopback and --host are
                           known, *.example.com is all of a domain, and * is any name
-  --workers=1             processes that answer; those of an export share its vectors in memory
+  --workers=N             processes that answer; default: of an export, whose vectors they share in memory, one a core
+                          and up to 4, of a run one
 """
 
 
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     options = known_options("serve", HELP, arguments)
     host, port = options.get("host", "127.0.0.1"), whole_number(options, "port", 0)
-    port, workers = 8000 if port is None else port, whole_number(options, "workers", 1) or 1
+    port, workers = 8000 if port is None else port, whole_number(options, "workers", 1) or _workers(options)
     if port > 65535:
         raise UserError(f"--port={port} is no port; give a number up to 65535.")
     if workers > 256:
@@ -47,6 +49,15 @@ def main(arguments: Sequence[str]) -> int:
         ) from None
     serve(partial(_make, options), host, port, _allowed_hosts(options, host), workers)
     return 0
+
+
+def _workers(options: Mapping[str, str]) -> int:
+    """Processes by default; elsewhere than on Linux the kernel does not share connections out evenly."""
+    if "run" in options or sys.platform != "linux":
+        return 1
+    import joblib
+
+    return min(4, int(joblib.cpu_count()))
 
 
 def _allowed_hosts(options: Mapping[str, str], host: str) -> list[str]:

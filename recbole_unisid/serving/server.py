@@ -13,6 +13,7 @@ import heapq
 import logging
 import multiprocessing
 import resource
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ LOG = logging.getLogger("recbole_unisid")
 HEADERS, BODY, ANSWER, IDLE = 10.0, 20.0, 20.0, 5
 #: When the service stops: seconds in which further requests are still refused in words, and to end what has begun.
 LINGER, GRACE = 0.5, 8
+STOPS = (signal.SIGINT, signal.SIGTERM)
 #: Connections of a process at most, where so many files may be open.
 MOST_CONNECTIONS = 8192
 #: Lines of the log in a minute at most: no client can fill a disk.
@@ -60,6 +62,7 @@ def serve(
         greeting = f"{made[1]} on {made[2]}: {address} (API at /docs); Ctrl-C stops."
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended well and passes the signal on
             if workers == 1:
+                _hold_stops()
                 print(greeting, flush=True)
                 make_server(create_app(*made, allowed_hosts)).run(sockets)
             else:
@@ -112,6 +115,9 @@ def _keep_workers(
                     time.sleep(1)
                     workers[at] = start(sockets[at])
     finally:
+        with contextlib.suppress(ValueError):  # not in the main thread, where no signal comes
+            for number in STOPS:
+                signal.signal(number, signal.SIG_IGN)  # the end has begun, and takes no longer than GRACE
         for own in sockets:
             own.close()
         for worker in workers:
@@ -122,10 +128,16 @@ def _keep_workers(
 
 def _work(make: Maker, allowed_hosts: Sequence[str], own: socket.socket, ready: Any) -> None:
     listen()
+    _hold_stops()
     with contextlib.suppress(KeyboardInterrupt):
         app = create_app(*make(), allowed_hosts)
         ready.release()
         make_server(app).run([own])
+
+
+def _hold_stops() -> None:
+    """Let a stop wait until the server runs, and ends as it should."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
@@ -280,6 +292,10 @@ class _Connection(HttpToolsProtocol):
 
 class _Server(uvicorn.Server):
     """Ends what was received and refuses what comes then, for a moment, with 503."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.loaded_app = _stopping  # for connections to come
