@@ -343,3 +343,14 @@ def test_default_codebooks_fit_a_small_catalogue(
     if model != "RPG":
         paper = {"data_path": str(tmp_path), "recipe": "paper"}
         assert UniSIDConfig(model, "small", paper)["codebook_sizes"] == [256] * 3
+
+
+def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are(ml_mini: Path) -> None:
+    """At the value that stands for how it was; TIGER had a schedule from the start."""
+    given = {"data_path": str(ml_mini)}
+    later = {"schedule", "warmup_steps", "label_smoothing", "candidates", "tail_below", "tie_orders"}
+    for model in ("UniSID", "ItemID", "SemanticID", "DenseText"):
+        assert not later & UniSIDConfig(model, "ml-mini", settings=given).hashed().keys()
+        changed = UniSIDConfig(model, "ml-mini", settings=given | {"schedule": "cosine", "warmup_steps": 5})
+        assert {"schedule", "warmup_steps"} <= changed.hashed().keys()
+    assert {"schedule", "warmup_steps"} <= UniSIDConfig("TIGER", "ml-mini", settings=given).hashed().keys()

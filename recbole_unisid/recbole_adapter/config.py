@@ -267,8 +267,9 @@ class UniSIDConfig(Config):
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
         settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
-        # TIGER, which has no setting `loss`, had label_smoothing from the start.
-        later = LATER_SETTINGS | ({"label_smoothing": 0.0} if "loss" in settings else {})
+        # TIGER, which has no setting `loss`, had these from the start.
+        others = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
+        later = LATER_SETTINGS | (others if "loss" in settings else {})
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
         named = [settings.get(key) for key in CLASS_SETTINGS] + list(settings.get("score_terms") or [])
         code = code_of([self.model, *named])
