@@ -142,6 +142,11 @@ def test_a_downloaded_run_runs_again(ml_mini: Path, in_empty_folder: Path) -> No
     result = recbole_unisid.run("ItemID", "ml-mini", settings, verbose=False)
     assert main(["board", "runs", "--to=site"]) == 0
     (config,) = Path("site").rglob("config.yaml")
+    assert main(["board", "runs", "--to=small", "--small"]) == 0
+    files = {path.name for path in Path("small").rglob("*") if path.is_file()}
+    assert files == {"index.html", "runs.csv", "result.json", "config.yaml"}
+    for link in Figures(Path("small/index.html").read_text()).links:
+        assert link == "#runs" or (Path("small") / link).is_file()
     assert str(ml_mini) not in config.read_text()
     again = recbole_unisid.run(config_dict={"data_path": str(ml_mini)}, config_files=[config], verbose=False)
     assert again["run_dir"] == result["run_dir"]

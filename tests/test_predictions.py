@@ -222,6 +222,8 @@ def test_beside_our_runs_in_one_report(settings: dict[str, Any], capsys: pytest.
     table.to_parquet("parts/popular.parquet")
     assert main(evaluate) == 0
     assert "trained elsewhere" in capsys.readouterr().out
+    assert main(["recommend", "--run=runs/ml-mini/popular elsewhere", "--user=1"]) == 2
+    assert "trained elsewhere, and no model" in capsys.readouterr().err
     assert (
         main(["run", "--model=Pop,ItemID", "--dataset=ml-mini", "--epochs=1", "--show_progress=false", place])
         == 0

@@ -9,12 +9,13 @@ from recbole_unisid.commands.options import known_options
 from recbole_unisid.errors import UserError
 
 HELP = """\
-usage: recbole-unisid board RUN [RUN ...] --to=DIR
+usage: recbole-unisid board RUN [RUN ...] --to=DIR [--small]
 
 Write a static site of finished runs of any data sets: tables, which model to use, and every run to download.
 
   RUN                     a run's folder, or a folder above some (all of them)
   --to=DIR                where the site goes: index.html, runs.csv, and a folder a data set and protocol
+  --small                 without reports and ranks.npz: about 25 kB a run
 
 It is made of result.json, ranks.npz and config.yaml alone; a site can be made of a site.
 """
@@ -28,5 +29,5 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError("board needs folders of finished runs and a place, such as board runs --to=site.")
     from recbole_unisid.report.board import write_board
 
-    print(f"-> {write_board(folders, Path(options['to']))}")
+    print(f"-> {write_board(folders, Path(options['to']), 'small' in options)}")
     return 0

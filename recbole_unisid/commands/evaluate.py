@@ -52,5 +52,5 @@ def main(arguments: Sequence[str]) -> int:
     from recbole_unisid.report.tables import summary_table
     from recbole_unisid.runs.predictions import evaluate
 
-    print(summary_table(evaluate(file, config_dict=settings, **asked)))
+    print(summary_table(evaluate(file, config_dict=settings, verbose=False, **asked)))
     return 0

@@ -28,6 +28,7 @@ from recbole_unisid.report.wording import column_name, count
 
 #: What can be downloaded of a run; the settings without places.
 _DOWNLOADS = ("result.json", "ranks.npz", "config.yaml")
+_REPORT = "Slices, differences, controls and curves of these runs"
 
 
 @dataclass(frozen=True)
@@ -72,46 +73,49 @@ def _group(folders: Sequence[Path]) -> Group:
     return Group(gather_report(kept), len(folders) - len(kept))
 
 
-def write_board(places: Sequence[str | Path], folder: Path) -> Path:
+def write_board(places: Sequence[str | Path], folder: Path, small: bool = False) -> Path:
     """Write ``index.html``, whose path comes back, a report a group, the runs' files and ``runs.csv``.
 
-    Every file is whole or absent. Raises UserError: no run, or a damaged one.
+    Every file is whole or absent. A `small` board has neither reports nor ``ranks.npz``. Raises UserError: no run, or
+    a damaged one.
     """
     groups = gather_groups(places)
+    names = [name for name in _DOWNLOADS if not (small and name == "ranks.npz")]
     for group in groups:
-        write_report(group.report, folder / group.slug)
+        if not small:
+            write_report(group.report, folder / group.slug)
         for run in (run for runs in group.report.runs.values() for run in runs):
-            _copy(run, folder / group.place(run))
+            _copy(run, folder / group.place(run), names)
     runs = {group.place(run): run for group in groups for runs in group.report.runs.values() for run in runs}
     write_text(folder / "runs.csv", as_frame(runs).to_csv(index=False))
-    write_text(folder / "index.html", draw_board(groups))
+    write_text(folder / "index.html", draw_board(groups, names))
     return folder / "index.html"
 
 
-def _copy(run: Run, folder: Path) -> None:
-    for name in _DOWNLOADS[:2]:
+def _copy(run: Run, folder: Path, names: Sequence[str]) -> None:
+    for name in names[:-1]:
         with write_atomically(folder / name) as part:
             shutil.copyfile(run.folder / name, part)
     settings = {key: value for key, value in run.settings.items() if key not in place_keys()}
     write_text(folder / _DOWNLOADS[2], yaml.safe_dump(settings, sort_keys=True, allow_unicode=True))
 
 
-def draw_board(groups: Sequence[Group]) -> str:
-    """Draw the first page: it needs no other file, and links to the others."""
+def draw_board(groups: Sequence[Group], names: Sequence[str] = _DOWNLOADS) -> str:
+    """Draw the first page: it needs no other file, and links to the runs' files of these names and to the reports."""
     runs = sum(len(runs) for group in groups for runs in group.report.runs.values())
-    names = list(dict.fromkeys(group.report.board.dataset for group in groups))
+    datasets = list(dict.fromkeys(group.report.board.dataset for group in groups))
     return standalone(
         "board.html",
         ["page.css", "board.css"],
         ["page.js", "board.js"],
         title="Which model should I use?",
-        facts=join([f"{runs} runs of {len(names)} data sets: {', '.join(names)}"]),
-        datasets=join(tag("option", name) for name in names),
-        sections=join(Markup(_section(group) + "\n") for group in groups),
+        facts=join([f"{runs} runs of {len(datasets)} data sets: {', '.join(datasets)}"]),
+        datasets=join(tag("option", name) for name in datasets),
+        sections=join(Markup(_section(group, names) + "\n") for group in groups),
     )
 
 
-def _section(group: Group) -> Markup:
+def _section(group: Group, names: Sequence[str]) -> Markup:
     report, board = group.report, group.report.board
     told = [
         str(board.protocol.get("description") or board.protocol.get("split")),
@@ -139,24 +143,17 @@ def _section(group: Group) -> Markup:
         advice(report),
         markup.table(head, rows, f"Models on {board.dataset}", wide=True),
         note(LEGEND + reference),
-        _downloads(group),
+        _downloads(group, names),
         *(tag("p", one, class_="note") for one in board.notes),
-        tag(
-            "p",
-            tag(
-                "a",
-                "Slices, differences, controls and curves of these runs",
-                href=f"{group.slug}/report.html",
-            ),
-        ),
+        tag("p", tag("a", _REPORT, href=f"{group.slug}/report.html")) if "ranks.npz" in names else None,
     )
     return tag("div", drawn.html, class_="group", data_dataset=board.dataset)
 
 
-def _downloads(group: Group) -> Markup:
+def _downloads(group: Group, names: Sequence[str]) -> Markup:
     """Every run's command and files, folded away."""
     rows = [
-        [label, str(run.result["seed"]), tag("code", _command(run)), join(_links(group.place(run)))]
+        [label, str(run.result["seed"]), tag("code", _command(run)), join(_links(group.place(run), names))]
         for label, runs in group.report.runs.items()
         for run in runs
     ]
@@ -164,10 +161,10 @@ def _downloads(group: Group) -> Markup:
     return tag("details", tag("summary", "Commands and files to download"), grid)
 
 
-def _links(place: str) -> list[Markup]:
+def _links(place: str, names: Sequence[str]) -> list[Markup]:
     return [
         join([tag("a", name, href=quote(f"{place}/{name}"), download=_saved_as(place, name)), " "])
-        for name in _DOWNLOADS
+        for name in names
     ]
 
 

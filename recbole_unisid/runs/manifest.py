@@ -17,6 +17,7 @@ from recbole_unisid.files import seal_broken, sealed, sha256_of, write_json
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
+from recbole_unisid.report.run_files import read_result
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 
 MANIFEST_FILE = "serving.json"
@@ -56,6 +57,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if seal_broken(manifest):
             raise ValueError("not as it was written")
     except FileNotFoundError:
+        if _trained_elsewhere(folder):
+            raise UserError(
+                f"{folder} has figures of a model that was trained elsewhere, and no model."
+            ) from None
         raise UserError(
             f"{folder} has no {MANIFEST_FILE}: the run was made before runs could be loaded, or was cut off; {_MEND}"
         ) from None
@@ -76,6 +81,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not same:
             raise UserError(f"{path} is damaged: it has changed since it was written; {_MEND}")
     return manifest
+
+
+def _trained_elsewhere(folder: Path) -> bool:
+    try:
+        return bool(read_result(folder).get("predictions"))
+    except UserError:
+        return False
 
 
 def write_serving_files(
