@@ -13,7 +13,8 @@ import yaml
 from recbole_unisid.config.given import given_settings, take_dataset
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.predictions import Ranked, rank_predictions, read_predictions
+from recbole_unisid.evaluation.predicted_ranks import Ranked, rank_predictions
+from recbole_unisid.evaluation.predictions import read_predictions
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import fingerprint, write_text
 from recbole_unisid.recbole_adapter.registry import known_models
@@ -55,7 +56,7 @@ def evaluate(
     seed : int
         Of the model's training: one file is one seed.
     seen, missing : str
-        See :func:`recbole_unisid.evaluation.predictions.rank_predictions`.
+        See :func:`recbole_unisid.evaluation.predicted_ranks.rank_predictions`.
     parameters, seconds, command : optional
         What the model has, what its training took (CPU seconds) and what ran it, as you know them.
 
