@@ -168,7 +168,7 @@ def with_row(**changed: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (with_row(item_id="01"), {}, "1 items are not in the data set, the first is '01'"),
         (with_row(), {}, "twice"),
         (with_row(score=np.nan), {}, "the score of row"),
-        (with_row(position=1.5), {}, "positions are whole numbers"),
+        (lambda lists: lists.assign(position=1.5), {}, "positions are whole numbers"),
         (drop_user, {}, "1 of 40 test targets have no predictions"),
         (lambda lists: lists[lists.groupby("user_id").cumcount() < 19], {}, "list more"),
         (lambda lists: lists[lists.groupby("user_id").cumcount() < 22], {}, "before place 20"),
