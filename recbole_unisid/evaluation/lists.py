@@ -48,6 +48,8 @@ def list_metrics(lists: NDArray[np.int64], sequences: UserSequences, split: Spli
     systems" (PNAS 2010).
     """
     shown = lists > 0
+    if not shown.any():  # all that there is has been seen
+        return {"coverage@10": 0.0}
     counts = np.bincount(lists[shown], minlength=sequences.n_items + 1)[1:]
     trained = split.phase <= TRAIN
     width = sequences.n_items + 1
