@@ -12,8 +12,12 @@ from collections.abc import Collection, Iterable
 class UserError(ValueError):
     """Bad input from a person or a file, as one line: what is wrong, where, and how to mend it.
 
-    The command line prints the message alone and exits with status 2.
+    The command line prints the message alone and exits with status 2. Line breaks, which names in a file may have,
+    become spaces.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 _ADVICE = {

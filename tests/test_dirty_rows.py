@@ -10,6 +10,7 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
+from recbole_unisid.data.leaks import identifier_places
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
@@ -225,3 +226,21 @@ def test_users_who_have_every_item(model: str, who: str, tmp_path: Path, in_empt
     assert 0 < result["test"]["full"]["mrr"] <= 1
     if who == "one item":  # nothing is left to recommend
         assert result["test"]["lists"] in (None, {"coverage@10": 0.0})
+
+
+def test_a_column_with_a_line_break_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The form feed is no end of a line for a reader of tables, and is one for a terminal."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x.inter").write_text("user_id:token\titem_id:token\nu1\ti1\nu1\ti2\n")
+    (tmp_path / "x" / "x.item").write_text("item\x0c_id:token\ttitle:token_seq\ni1\tOne\n")
+    assert main(["inspect", "x", f"--data_path={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "item _id" in line
+
+
+def test_names_of_thousands_of_digits_are_ordered_as_text() -> None:
+    """Python makes no number of them."""
+    names = np.array(["[PAD]", "2", "1" * 5000, "10"])
+    assert identifier_places(names).tolist() == [0, 3, 2, 1]

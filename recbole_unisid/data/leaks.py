@@ -114,13 +114,14 @@ def _share(marks: NDArray[np.bool_]) -> float:
 def identifier_places(item_ids: NDArray[np.str_]) -> NDArray[np.int64]:
     """Place 1 .. n_items of each item in the order of their names, 0 for padding; both shapes are [n_items + 1].
 
-    Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number, others as text.
+    Names that are one common prefix and a whole number (``17``, ``i17``) are ordered by the number, others as text,
+    and so are numbers of more than 4,000 digits.
 
     >>> identifier_places(np.array(["[PAD]", "i10", "i9", "i11"]))
     array([0, 2, 1, 3])
     """
     names = item_ids[1:].tolist()
-    parts = [re.fullmatch(r"(\D*)(\d+)", name) for name in names]
+    parts = [re.fullmatch(r"(\D*)(\d{1,4000})", name) for name in names]
     numbered = [(part[1], int(part[2])) for part in parts if part is not None]
     if len(numbered) == len(names) and len({prefix for prefix, _ in numbered}) == 1:
         order = np.argsort(np.array([number for _, number in numbered]), kind="stable")

@@ -16,8 +16,8 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_text
 
 HEADER = "item_id\tcodes"
-_TAGGED = re.compile(r"<([A-Za-z]+)_(0|[1-9][0-9]*)>")
-_PLAIN = re.compile(r"()(0|[1-9][0-9]*)")
+_TAGGED = re.compile(r"<([A-Za-z]+)_(0|[1-9][0-9]{0,8})>")
+_PLAIN = re.compile(r"()(0|[1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True)
