@@ -16,7 +16,13 @@ import recbole_unisid
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.hstu import GatedAttention, Hstu
-from recbole_unisid.models.backbones.transformer import Block, CausalLowPass, CausalTransformer
+from recbole_unisid.models.backbones.last_state import last_states
+from recbole_unisid.models.backbones.transformer import (
+    Block,
+    CausalAttention,
+    CausalLowPass,
+    CausalTransformer,
+)
 from recbole_unisid.models.losses.next_item import Candidates, Positions
 from recbole_unisid.models.losses.softmax import Softmax
 from recbole_unisid.models.losses.wrappers import Smoothed
@@ -71,6 +77,32 @@ def test_the_exported_encoder_equals_torch(name: str, positions: bool, tmp_path:
     with torch.no_grad():
         wanted = read(items)[torch.arange(3), lengths - 1]
     assert torch.allclose(torch.from_numpy(found), wanted, atol=1e-5)
+
+
+class Doubled(CausalTransformer):
+    """A user's own: the transformer's parts with another forward pass."""
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(items)
+
+
+class Reversed(CausalAttention):
+    """A user's own attention in a block of ours."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return -super().forward(states)
+
+
+def test_the_exported_encoder_of_a_users_own_class_equals_torch(tmp_path: Path) -> None:
+    """What the export computes of the last position alone is not taken for what another class computes."""
+    replaced = CausalTransformer(WIDTH, SIZES)
+    replaced.blocks[-1].attention = Reversed(WIDTH, 8, 2, 0.2)
+    for read in (Doubled(WIDTH, SIZES).eval(), replaced.eval()):
+        write_encoder(tmp_path / "encoder.onnx", read, WIDTH, LENGTH)  # which compares
+        items, lengths = torch.randn(3, LENGTH, WIDTH), torch.tensor([LENGTH, 4, 1])
+        with torch.no_grad():
+            wanted = read(items)[torch.arange(3), lengths - 1]
+            assert torch.allclose(last_states(read, items, lengths), wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("taps", [1, 3, 16])

@@ -37,7 +37,7 @@ def handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-    interruption._asked = False
+    interruption._asked = None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -51,6 +51,21 @@ def test_a_lost_signal_is_heeded(number: int) -> None:
         interruption.heed()
     interruption.listen()
     interruption.heed()
+
+
+def test_who_asks_again_at_once_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second exception in the clean-up of the first would be a traceback; later it is a wish of its own."""
+    interruption.listen()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    for number in interruption.STOPS:
+        os.kill(os.getpid(), number)
+    monkeypatch.setattr(interruption, "_ENOUGH", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    interruption.deafen()
+    for number in interruption.STOPS:
+        os.kill(os.getpid(), number)
 
 
 @pytest.mark.usefixtures("nothing_in_use")

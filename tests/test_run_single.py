@@ -9,14 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import read_by
 
 import recbole_unisid
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
+from recbole_unisid.runs import machine
 
 QUICK: dict[str, Any] = {
     "epochs": 3,
@@ -157,3 +160,25 @@ def test_threads_heed_what_may_be_used_and_wait_without_spinning(
     assert "threads: 1 (OMP_NUM_THREADS), passive while they wait" in log.read_text(encoding="utf-8")
     (result,) = Path("runs").rglob("result.json")
     assert json.loads(result.read_text(encoding="utf-8"))["machine"]["threads"] == 1
+
+
+def test_texts_have_all_cores_and_training_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoding is large products, which gain by a second thread even where another process is at work."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "_OWN_THREADS", 3)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    try:
+        machine.settle_threads()
+        assert torch.get_num_threads() == 1
+        with machine.all_cores():
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 1
+        monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+        machine.settle_threads()
+        assert torch.get_num_threads() == 3
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        with machine.all_cores():
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import recbole_unisid
 from recbole_unisid.commands.options import take_extensions
 from recbole_unisid.errors import UserError, did_you_mean, machine_trouble
-from recbole_unisid.interruption import listen
+from recbole_unisid.interruption import deafen, listen
 from recbole_unisid.plugins.loading import failed_in
 
 #: Subcommand -> module of this package with `main(arguments)`, and what it does.
@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recbole-unisid: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        deafen()
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
 

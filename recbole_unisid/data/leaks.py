@@ -17,8 +17,6 @@ LIST_LENGTH = 10
 #: Share of new items that must be named above all earlier ones for the names to be a numbering.
 #: Names that come from elsewhere set records with a frequency that falls to 0 (1 / n at item n).
 _RENUMBERED = 0.9
-
-
 #: Shuffles of ties that are averaged: seeds 0, 1, 2 ...
 _SHUFFLES = 5
 

@@ -7,7 +7,8 @@ import os
 import platform
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import torch
 import recbole_unisid
 
 LOG = logging.getLogger("recbole_unisid")
+#: How many torch would use.
+_OWN_THREADS = torch.get_num_threads()
 
 
 def versions() -> dict[str, str]:
@@ -26,20 +29,28 @@ def versions() -> dict[str, str]:
 
 
 def settle_threads() -> None:
-    """Choose torch's threads by what this process may use, not by what others do, which would move the figures.
+    """Choose torch's threads for training, by what this process may use and not by what others do.
 
-    Of two cores one: where another process is at work, two threads that wait for one another take up to ten times as
-    long (results/speed.md). Else torch's own number, within a container's CPU quota. ``OMP_NUM_THREADS`` is heeded.
+    Their work would move the figures. Of two cores one: where another process is at work, two threads that wait for
+    one another at every operation take up to ten times as long (results/speed.md). Of more cores torch's own number,
+    within a container's CPU quota. ``OMP_NUM_THREADS`` is heeded.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = joblib.cpu_count()
-        torch.set_num_threads(min(torch.get_num_threads(), cores) if cores > 2 else 1)
-    waiting = os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
-    LOG.info(
-        "threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)",
-        torch.get_num_threads(),
-        waiting,
-    )
+        torch.set_num_threads(1 if joblib.cpu_count() <= 2 else min(_OWN_THREADS, joblib.cpu_count()))
+    how = torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
+    LOG.info("threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)", *how)
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Give texts and codes, whose operations are large, torch's own number of threads within the quota."""
+    chosen = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(_OWN_THREADS, joblib.cpu_count()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(chosen)
 
 
 def machine() -> dict[str, str | int | None]:

@@ -58,7 +58,7 @@ def evaluate(
     seen, missing : str
         See :func:`recbole_unisid.evaluation.predicted_ranks.rank_predictions`.
     parameters, seconds, command : optional
-        What the model has, what its training took (CPU seconds) and what ran it, as you know them.
+        What the model has, what its training took (by the clock) and what ran it, as you know them.
 
     Returns
     -------
@@ -86,7 +86,8 @@ def evaluate(
         write_text(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=True, allow_unicode=True))
         table = RankTable.of_cases(sequences, split, split.targets(TEST), ranked.ranks)
         table.save(folder / "ranks.npz")
-        result = _result(loaded, ranked, table, {"model": name, "seed": seed})
+        about = {"model": name, "dataset": config["dataset"], "seed": seed, "recipe": "default"}
+        result = _result(loaded, ranked, table, about)
         result["predictions"] |= {"rows": digest, "command": command}
         result["parameters"]["training"] = parameters
         result["seconds"]["training"] = seconds
@@ -137,12 +138,6 @@ def _result(
 ) -> dict[str, Any]:
     """``result.json``: what nobody here knows of the model is None."""
     unchosen = dict.fromkeys(("valid_metric", "valid_candidates"))
-    about = {
-        "model": about["model"],
-        "dataset": loaded.config["dataset"],
-        "seed": about["seed"],
-        "recipe": "default",
-    }
     found = evaluated(
         loaded.config, about, unchosen, loaded.dataset, {"test": ranked.ranks}, table, lists=ranked.best
     )

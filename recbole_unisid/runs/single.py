@@ -34,7 +34,7 @@ from recbole_unisid.recbole_adapter.tie_orders import check_tie_orders, measure_
 from recbole_unisid.recbole_adapter.trainer import make_trainer, pretrain_if_needed
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
-from recbole_unisid.runs.machine import settle_threads
+from recbole_unisid.runs.machine import all_cores, settle_threads
 from recbole_unisid.runs.manifest import write_serving_files
 from recbole_unisid.runs.result import Measured, build_result
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
@@ -99,7 +99,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
     LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
-    with distributed.writer_first():  # the other processes find it in the cache
+    with distributed.writer_first(), all_cores():  # the other processes find it in the cache
         dataset.semantics = item_semantics(config, dataset)
     # What items are shown as is read before the training: a damaged item file costs none of it.
     names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]

@@ -267,9 +267,8 @@ class Recommender(ItemRecommender):
         at = np.minimum(np.searchsorted(items, rows), len(items) - 1)
         own = scores + np.where(items[at] == rows, values[at], 0)
         further = np.ones(len(items), dtype=bool)
-        if (
-            self.manifest["index"]["kind"] == "exact"
-        ):  # no other item has a higher product than the last found
+        if self.manifest["index"]["kind"] == "exact":
+            # No other item has a higher product than the last found.
             slack = 1e-4 * (1 + abs(float(scores[-1])))
             further = values + scores[-1] >= np.partition(own, len(own) - count)[len(own) - count] - slack
         further[at[items[at] == rows]] = False

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.interruption import listen
+from recbole_unisid.interruption import STOPS, deafen, listen
 from recbole_unisid.serving.recommender import ItemRecommender
 from recbole_unisid.serving.service import LOOPBACK, create_app, problem
 
@@ -34,7 +34,6 @@ LOG = logging.getLogger("recbole_unisid")
 HEADERS, BODY, ANSWER, IDLE = 10.0, 20.0, 20.0, 5
 #: When the service stops: seconds in which further requests are still refused in words, and to end what has begun.
 LINGER, GRACE = 0.5, 8
-STOPS = (signal.SIGINT, signal.SIGTERM)
 #: Connections of a process at most, where so many files may be open.
 MOST_CONNECTIONS = 8192
 #: Lines of the log in a minute at most: no client can fill a disk.
@@ -68,6 +67,7 @@ def serve(
             else:
                 del made
                 _keep_workers(make, allowed_hosts, sockets, greeting)
+        deafen()
 
 
 def _bind(host: str, port: int, workers: int) -> list[socket.socket]:
@@ -115,9 +115,7 @@ def _keep_workers(
                     time.sleep(1)
                     workers[at] = start(sockets[at])
     finally:
-        with contextlib.suppress(ValueError):  # not in the main thread, where no signal comes
-            for number in STOPS:
-                signal.signal(number, signal.SIG_IGN)  # the end has begun, and takes no longer than GRACE
+        deafen()  # the end takes no longer than GRACE
         for own in sockets:
             own.close()
         for worker in workers:
@@ -133,6 +131,7 @@ def _work(make: Maker, allowed_hosts: Sequence[str], own: socket.socket, ready: 
         app = create_app(*make(), allowed_hosts)
         ready.release()
         make_server(app).run([own])
+    deafen()
 
 
 def _hold_stops() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +21,18 @@ def last_states(backbone: nn.Module, items: Tensor, lengths: Tensor) -> Tensor:
     """Encode histories, float32 [batch, length, width] padded on the right and int64 [batch] -> [batch, width].
 
     In evaluation mode the same as the backbone's states at ``lengths - 1``, to rounding. The last block of a
-    transformer asks with that position alone; of any other backbone all states are computed and one is taken.
+    transformer that is written here asks with that position alone; of any other backbone, a user's own class among
+    them, all states are computed and one is taken.
     """
     at = (lengths - 1)[:, None]
-    *earlier, block = getattr(backbone, "blocks", [None])
-    if not isinstance(backbone, CausalTransformer) or type(block) is not Block:
+    block = _last_block(backbone)
+    if block is None or not isinstance(backbone, CausalTransformer):
         return _pick(backbone(items), at).squeeze(1)
     if backbone.positions is not None:
         items = items + backbone.positions.weight[: items.shape[1]]
     states: Tensor = backbone.norm(items)
-    for one in earlier:
-        states = one(states)
+    for earlier in backbone.blocks[:-1]:
+        states = earlier(states)
     last = _pick(states, at)  # [batch, 1, width]
     lags = at - torch.arange(states.shape[1], device=at.device)  # [batch, length]; below 0 is padding
     mixed: Tensor = block.attention_norm(last + _attend(block.attention, states, last, lags))
@@ -38,6 +40,16 @@ def last_states(backbone: nn.Module, items: Tensor, lengths: Tensor) -> Tensor:
         mixed = mixed + block.share * (_filter(block.low_pass, states, last, lags) - mixed)
     encoded: Tensor = block.feed_forward_norm(mixed + block.feed_forward(mixed))
     return encoded.squeeze(1)
+
+
+def _last_block(backbone: nn.Module) -> Block | None:
+    """The last block of a transformer; None where it, or what surrounds it, is not the one that is written here."""
+    if type(backbone).forward is not CausalTransformer.forward:
+        return None
+    blocks: Any = backbone.blocks
+    block = blocks[-1]
+    ours = type(block) is Block and type(block.attention) is CausalAttention
+    return block if ours and type(block.low_pass) in (type(None), CausalLowPass) else None
 
 
 def _pick(states: Tensor, at: Tensor) -> Tensor:
