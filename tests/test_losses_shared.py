@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,6 +109,34 @@ def test_scores_are_float32_at_least_under_autocast() -> None:
         found = shared_softmax_loss(states, torch.zeros(5), vectors, torch.zeros(8), hits)
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 90])
+def test_threads_leave_every_bit_as_it_is(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 0 to 30 chunks among 4 sums; what fails in a thread is raised."""
+    monkeypatch.setattr(next_item, "CHUNK_SCORES", 3 * 200)
+    states, vectors = torch.randn(count, WIDTH), torch.randn(200, WIDTH)
+    own, targets = torch.randn(count), torch.randint(250, (count,))
+
+    def found() -> list[torch.Tensor]:
+        parts = [
+            states.clone().requires_grad_(),
+            own.clone().requires_grad_(),
+            vectors.clone().requires_grad_(),
+        ]
+        hits = matches(targets, torch.arange(200))
+        loss = shared_softmax_loss(*parts, torch.zeros(200), hits)
+        return [loss, *torch.autograd.grad(loss, parts)]
+
+    expected = found()
+    with ThreadPoolExecutor(3) as workers:
+        monkeypatch.setattr(next_item, "WORKERS", workers)
+        for _ in range(5):
+            assert all(torch.equal(one, other) for one, other in zip(found()[1:], expected[1:], strict=True))
+        hits = torch.tensor([0]), torch.tensor([200])  # no such candidate
+        if count:
+            with pytest.raises(IndexError):
+                shared_softmax_loss(states, own, vectors, torch.zeros(200), hits)
 
 
 def losses_of_a_batch(data: Path, negatives: int, loss: str = "sampled_softmax") -> tuple[float, Any]:

@@ -147,8 +147,7 @@ class ItemRepresentation(nn.Module):
         new, known = len(content), self.untrained
         self.semantic.append(content)
         if self.ids is not None:
-            rows = self.ids.weight.new_zeros(new, self.ids.embedding_dim)  # never read: they are untrained
-            weight = torch.cat([self.ids.weight.detach(), rows])
+            weight = nn.functional.pad(self.ids.weight.detach(), (0, 0, 0, new))  # untrained: never read
             self.ids = nn.Embedding(len(weight), weight.shape[1], padding_idx=0, _weight=weight)
         known = content.new_zeros(self.n_items + 1, dtype=torch.bool) if known is None else known
         self.untrained, self.n_items = torch.cat([known, known.new_ones(new)]), self.n_items + new

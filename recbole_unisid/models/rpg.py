@@ -102,7 +102,7 @@ class RPG(WholeSequenceRecommender):
         self.heads = DigitHeads(tokens.width, tokens.codebook_sizes, config["temperature"])
         return ItemRepresentation(self.n_items - 1, tokens, id_width=0)
 
-    def _make_loss(self, config: Any, dataset: Any, eligible: torch.Tensor) -> None:
+    def make_loss(self, config: Any, dataset: Any, eligible: torch.Tensor) -> None:
         check_choice("loss", config["loss"], LOSSES)
 
     @property

@@ -71,7 +71,7 @@ class NearestText(WholeSequenceRecommender):
     def semantic_part(cls, config: Any) -> type[SemanticPart] | None:
         return UnitText
 
-    def _make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> None:
+    def make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> None:
         """Nothing is trained."""
 
 

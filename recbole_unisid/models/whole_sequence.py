@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,7 @@ class WholeSequenceRecommender(OwnSequential):
 
     #: What reads a history; None is the setting `backbone`.
     backbone: type[Backbone] | None = None
+    make_loss: Callable[..., Any] = staticmethod(make_loss)
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -62,7 +64,7 @@ class WholeSequenceRecommender(OwnSequential):
         eligible = eligible_items(config, dataset)
         if config["split"] == "cold_items":
             self.items.leave_untrained(eligible)
-        self.loss = self._make_loss(config, dataset, eligible)
+        self.loss = self.make_loss(config, dataset, eligible)
         self.generator = getattr(self.loss, "generator", None)  # a checkpoint keeps its state
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         self.transformer.start()
@@ -77,9 +79,6 @@ class WholeSequenceRecommender(OwnSequential):
         part = None if kind is None else kind.from_config(config, dataset.semantics)
         id_width, added = config["id_dim"] or 0, config["id_join"] == "add"
         return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=added)
-
-    def _make_loss(self, config: Any, dataset: Any, eligible: Tensor) -> Any:
-        return make_loss(config, dataset, eligible)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over the targets of a batch, shape []; see :meth:`inputs_and_targets`."""
@@ -108,8 +107,7 @@ class WholeSequenceRecommender(OwnSequential):
         """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
         if not self.scores_by_vectors or self.terms is not None:  # ranked as among all items
             return self.full_sort_predict(interaction).gather(1, candidates)
-        items = self._item_vectors()[candidates]  # [batch, n, width]
-        return torch.einsum("bw,bnw->bn", self._last_states(interaction), items)
+        return torch.einsum("bw,bnw->bn", self._last_states(interaction), self._item_vectors()[candidates])
 
     @property
     def scores_by_vectors(self) -> bool:

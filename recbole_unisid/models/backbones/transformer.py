@@ -30,10 +30,8 @@ class CausalAttention(nn.Module):
         batch, length, _ = states.shape
         projected = self.query_key_value(states).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = projected  # each [batch, heads, length, head width]
-        dropout = self.dropout if self.training else 0.0
-        context = functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, is_causal=True
-        )
+        rate = self.dropout if self.training else 0.0
+        context = functional.scaled_dot_product_attention(query, key, value, dropout_p=rate, is_causal=True)
         attended: Tensor = self.output(context.transpose(1, 2).reshape(batch, length, -1))
         return attended
 

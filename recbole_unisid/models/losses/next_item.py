@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
+PARTS = 4  #: Sums over chunks that threads may make at the same time, of 64 MiB at most.
+WORKERS: ThreadPoolExecutor | None = None  #: These threads (`runs/machine.py`): they sleep while they wait.
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,7 @@ class SampledSoftmax(Loss):
     def forward(self, positions: Positions) -> Tensor:
         """See :class:`Loss`; a negative that is a position's target counts once, as the target."""
         numbers, offsets = positions.candidates.numbers, positions.candidates.offsets
-        assert numbers is not None
-        assert offsets is not None
+        assert numbers is not None and offsets is not None  # noqa: PT018
         scores, hits = positions.target_scores(), matches(positions.targets, numbers)
         return shared_softmax_loss(positions.states, scores, positions.vectors, offsets, hits)
 
@@ -122,8 +124,7 @@ def shared_softmax_loss(
     dtype = torch.promote_types(states.dtype, torch.float32)
     with torch.autocast(states.device.type, enabled=False):
         given = [part.to(dtype) for part in (states, target_scores, candidates, offsets)]
-        loss: Tensor = _SharedSoftmax.apply(*given, hits)  # type: ignore[no-untyped-call]
-    return loss
+        return _SharedSoftmax.apply(*given, hits)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _SharedSoftmax(torch.autograd.Function):
@@ -133,30 +134,37 @@ class _SharedSoftmax(torch.autograd.Function):
     def forward(ctx: Any, *given: Any) -> Tensor:
         states, target_scores, candidates, offsets, hits = given
         count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
-        by_states, by_candidates = torch.empty_like(states), torch.zeros_like(candidates)
-        by_targets, losses = torch.empty_like(target_scores), torch.empty_like(target_scores)
+        by_states, by_targets, losses = map(torch.empty_like, (states, target_scores, target_scores))
         starts = torch.arange(0, count + rows, rows, device=states.device)
         bounds = torch.searchsorted(hits[0], starts).tolist()
-        room = states.new_empty(rows, len(candidates))  # one for all chunks: the heap does not grow
-        for chunk, start in enumerate(range(0, count, rows)):
-            part, hit = slice(start, start + rows), slice(bounds[chunk], bounds[chunk + 1])
-            scores = room[: len(states[part])]  # [rows, n]
-            torch.addmm(offsets, states[part], candidates.T, out=scores)
-            scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
-            target = target_scores[part]
-            largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
-            target_weight = (target - largest).exp()
-            total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
-            losses[part] = total.log() + largest - target
-            scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
-            by_targets[part] = target_weight * scale - 1 / count
-            by_states[part] = (scores @ candidates) * scale[:, None]
-            by_candidates.addmm_(scores.T, states[part] * scale[:, None])
-        ctx.save_for_backward(by_states, by_targets, by_candidates)
+
+        @torch.no_grad()  # in a thread of its own
+        def by_candidates_of(starts: range) -> Tensor:
+            by_candidates = torch.zeros_like(candidates)
+            room = states.new_empty(rows, len(candidates))  # one for all chunks: the heap does not grow
+            for start in starts:
+                hit, part = slice(*bounds[start // rows :][:2]), slice(start, start + rows)
+                scores = torch.addmm(offsets, states[part], candidates.T, out=room[: len(states[part])])
+                scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
+                target = target_scores[part]
+                largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
+                target_weight = (target - largest).exp()
+                total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
+                losses[part] = total.log() + largest - target
+                scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
+                by_targets[part] = target_weight * scale - 1 / count
+                by_states[part] = (scores @ candidates) * scale[:, None]
+                by_candidates.addmm_(scores.T, states[part] * scale[:, None])
+            return by_candidates
+
+        # As many sums whoever makes them, added in one order: figures do not depend on the threads.
+        parts = PARTS if states.device.type == "cpu" and candidates.numel() <= 1 << 24 else 1
+        each = map if WORKERS is None or parts == 1 else WORKERS.map
+        each_part = (range(first * rows, count, parts * rows) for first in range(parts))
+        ctx.save_for_backward(by_states, by_targets, sum(each(by_candidates_of, each_part)))
         return losses.mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_states, by_targets, by_candidates = ctx.saved_tensors
-        return by_states * gradient, by_targets * gradient, by_candidates * gradient, None, None
+        return *(part * gradient for part in ctx.saved_tensors), None, None
