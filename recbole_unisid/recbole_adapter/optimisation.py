@@ -67,8 +67,8 @@ def rate_at(step: int, schedule: str, rate: float, warmup: int, total: int) -> f
     """The learning rate of the next step, after `step` of at most `total` steps; `rate` is the highest.
 
     ``inverse_sqrt``: `rate` for `warmup` steps (1 or more), then falling with the root of the steps (T5, Raffel et
-    al. 2020, section 3.1.2; TIGER, section 4). ``cosine``: rising for `warmup` steps, then along half a cosine to 0
-    (Loshchilov and Hutter 2017, equation 5, without restarts).
+    al. 2020, section 3.1.2; TIGER, section 4). ``cosine``: rising for `warmup` steps, at most half of all, then along
+    half a cosine to 0 (Loshchilov and Hutter 2017, equation 5, without restarts).
 
     >>> [rate_at(step, "inverse_sqrt", 0.01, 100, 1000) for step in (0, 99, 399)]
     [0.01, 0.01, 0.005]
@@ -79,6 +79,7 @@ def rate_at(step: int, schedule: str, rate: float, warmup: int, total: int) -> f
         return rate
     if schedule == "inverse_sqrt":
         return rate * float((max(step + 1, warmup) / warmup) ** -0.5)
+    warmup = min(warmup, total // 2)
     if step < warmup:
         return rate * (step + 1) / warmup
     done = min(1.0, (step + 1 - warmup) / max(1, total - warmup))
