@@ -27,7 +27,7 @@ def train(model: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     if model == "SASRec":
         settings |= {"epochs": 500, "train_batch_size": 2048, "MAX_ITEM_LIST_LENGTH": 50}
     else:
-        settings |= {"backbone": "transformer", "score_terms": []}
+        settings["recipe"] = "plain"
     if model == "ItemID":
         settings["loss"] = "in_batch_softmax"
     with torch.autograd.set_detect_anomaly(options.anomaly_mode and model == "SASRec"):

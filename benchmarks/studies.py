@@ -32,7 +32,7 @@ from recbole_unisid.runs.machine import machine, versions
 
 COSINE, EUCLID = "cosine", "euclidean"
 #: What a study of items and losses leaves out: the low-pass, and score terms, which read text beside the tokens.
-PLAIN = {"backbone": "transformer", "score_terms": []}
+PLAIN = {"recipe": "plain"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
+from recbole_unisid.config.defaults import properties_folder, read_yaml
 from recbole_unisid.config.settings import settings
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -131,15 +132,18 @@ def test_a_run_older_than_a_setting_is_loaded_with_what_stood_for_it(
         assert (config["backbone"], config["score_terms"]) == (backbone, terms)
 
 
-@pytest.mark.parametrize("recipe", ["paper", "sampled99"])
+@pytest.mark.parametrize("recipe", ["paper", "sampled99", "plain"])
 def test_recipes_keep_the_first_backbone_without_score_terms(
     recipe: str, ml_mini: Path, in_empty_folder: Path
 ) -> None:
     given = {"data_path": str(ml_mini), "recipe": recipe, "text_encoder": "lsa"}
-    for model in ("UniSID", "SemanticID", "ItemID") if recipe == "paper" else ("UniSID",):
+    for model in ("UniSID", "SemanticID", "ItemID", "DenseText"):
+        if recipe not in read_yaml(properties_folder() / "model" / f"{model}.yaml")["recipes"]:
+            continue
         read = {key: value for key, value in given.items() if model != "ItemID" or key != "text_encoder"}
         hashed = UniSIDConfig(model, "ml-mini", read).hashed()
-        assert not {"backbone", "score_terms", "filter_taps"} & hashed.keys()
+        assert not {"backbone", "score_terms", "filter_taps", "schedule", "warmup_steps"} & hashed.keys()
+        assert (hashed["epochs"], hashed["eval_step"]) == (200, 1 if recipe == "paper" else 2)
 
 
 def test_a_registered_part_has_defaults_and_is_tried(

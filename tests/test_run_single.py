@@ -83,7 +83,7 @@ def test_finished_run_is_not_run_again(
     assert quick_run(ml_mini) == first
     assert quick_run(ml_mini, output_dir="runs", use_gpu=False) == first
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        quick_run(ml_mini, learning_rate=0.01)
+        quick_run(ml_mini, learning_rate=0.03)
 
 
 def test_written_settings_run_to_the_same_result(ml_mini: Path, in_empty_folder: Path) -> None:

@@ -347,7 +347,7 @@ def test_default_codebooks_fit_a_small_catalogue(
 
 def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are(ml_mini: Path) -> None:
     """At the value that stands for how it was; TIGER had a schedule from the start."""
-    given = {"data_path": str(ml_mini)}
+    given: dict[str, Any] = {"data_path": str(ml_mini), "schedule": "constant", "warmup_steps": 0}
     later = {"schedule", "warmup_steps", "label_smoothing", "candidates", "tail_below", "tie_orders"}
     for model in ("UniSID", "ItemID", "SemanticID", "DenseText"):
         assert not later & UniSIDConfig(model, "ml-mini", settings=given).hashed().keys()

@@ -49,6 +49,8 @@ LATER_SETTINGS = {
     "tail_below": None,
     "tie_orders": False,
 }
+#: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
+LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
 #: Lists that RecBole's code reads.
 LISTS = frozenset(
     """
@@ -118,7 +120,11 @@ class UniSIDConfig(Config):
         check_metrics(as_list(merged["metrics"]) or [])
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
-        if "codebook_sizes" in own and self._recipe == "default" and "codebook_sizes" not in brought:
+        if (
+            "codebook_sizes" in own
+            and self._recipe in ("default", "plain")
+            and "codebook_sizes" not in brought
+        ):
             items = folder / f"{folder.name}.item"
             sizes = fitting_sizes(own["codebook_sizes"], bool(merged.get("id_dim")), items)
             self.internal_config_dict["codebook_sizes"] = sizes
@@ -267,9 +273,7 @@ class UniSIDConfig(Config):
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
         settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
-        # TIGER, which has no setting `loss`, had these from the start.
-        others = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
-        later = LATER_SETTINGS | (others if "loss" in settings else {})
+        later = LATER_SETTINGS | (LATER_THAN_TIGER if "loss" in settings else {})
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
         named = [settings.get(key) for key in CLASS_SETTINGS] + list(settings.get("score_terms") or [])
         code = code_of([self.model, *named])

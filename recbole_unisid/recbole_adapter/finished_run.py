@@ -15,7 +15,7 @@ from recbole_unisid.data.disk import folder_to_read
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
-from recbole_unisid.recbole_adapter.config import LATER_SETTINGS, UniSIDConfig
+from recbole_unisid.recbole_adapter.config import LATER_SETTINGS, LATER_THAN_TIGER, UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 from recbole_unisid.recbole_adapter.registry import resolve
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
@@ -33,7 +33,8 @@ class StoredConfig(UniSIDConfig):
             raise UserError(f"There is no GPU here for device '{device}'; leave it out to use the CPU.")
         # A run that is older than a setting has the value that stood for it then.
         known = model_defaults(resolve(str(settings["model"])).family)
-        then = {key: value for key, value in LATER_SETTINGS.items() if key in known}
+        later = LATER_SETTINGS | LATER_THAN_TIGER
+        then = {key: value for key, value in later.items() if key in known}
         given = then | dict(settings) | {"use_gpu": False}
         if "table_init" in given:  # the trained weights follow: nothing is to be computed for a start
             given["table_init"] = "normal"
