@@ -32,9 +32,9 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.files import write_json
+from recbole_unisid.runs.stored import version_numbers
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.loaded import LoadedRun, load
-from recbole_unisid.serving.run_folder import version_numbers
 
 #: Draws of random codes, averaged user by user.
 DRAWS = 20

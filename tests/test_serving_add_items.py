@@ -23,8 +23,8 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of
+from recbole_unisid.runs.stored import version_numbers
 from recbole_unisid.serving.add_items import add_items, read_new_items
-from recbole_unisid.serving.run_folder import version_numbers
 
 NEW = """\
 item_id,movie_title,class,release_year
@@ -288,7 +288,7 @@ def test_an_addition_that_is_stopped_leaves_no_version(
     copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop before the last step leaves the catalogue as it was, and the next call succeeds."""
-    from recbole_unisid.serving import run_folder
+    from recbole_unisid.runs import stored
 
     folder = copy_of("UniSID")
 
@@ -296,7 +296,7 @@ def test_an_addition_that_is_stopped_leaves_no_version(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder.os, "rename", stopped)
+        patch.setattr(stored.os, "rename", stopped)
         with pytest.raises(KeyboardInterrupt):
             add_items(folder, folder.parent / "new.csv", show_progress=False)
     assert list((folder / "catalogue").iterdir()) == []

@@ -17,8 +17,8 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.recbole_adapter.finished_run import StoredConfig, StoredDataset, build_stored_model
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
+from recbole_unisid.runs.stored import read_run
 from recbole_unisid.serving.loaded import LoadedRun
-from recbole_unisid.serving.run_folder import read_run
 
 MODELS = ["UniSID", "SemanticID", "ItemID", "DenseText", "SASRec"]
 

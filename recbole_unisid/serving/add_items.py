@@ -16,8 +16,8 @@ from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import is_reference
 from recbole_unisid.recbole_adapter.item_text import cache_folder
+from recbole_unisid.runs.stored import Version, write_version
 from recbole_unisid.serving.loaded import LoadedRun, load
-from recbole_unisid.serving.run_folder import Version, write_version
 from recbole_unisid.text.item_file import ItemTable, read_item_file
 from recbole_unisid.text.item_text import item_texts, item_titles, text_columns
 

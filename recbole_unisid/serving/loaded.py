@@ -24,8 +24,8 @@ from recbole_unisid.recbole_adapter.finished_run import (
     stored_sequences,
 )
 from recbole_unisid.recbole_adapter.from_recbole import Interaction
+from recbole_unisid.runs.stored import StoredRun, Version, read_run, read_version
 from recbole_unisid.serving.requests import ItemLookup
-from recbole_unisid.serving.run_folder import StoredRun, Version, read_run, read_version
 
 LOG = logging.getLogger("recbole_unisid")
 #: Histories that are encoded at once.
