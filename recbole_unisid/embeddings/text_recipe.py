@@ -14,6 +14,7 @@ from pydantic import Field
 from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.vectors import is_vector_file, read_vectors
 from recbole_unisid.errors import UserError
+from recbole_unisid.plugins.loading import is_reference
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class TextRecipe:
     #: this and the prompt as in :func:`~recbole_unisid.embeddings.encode.open_encoder`
     max_length: int | None = None
     prompt: str | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether the encoder learns from the texts of the run's own items."""
+        return self.encoder == "lsa" or is_reference(self.encoder)
 
     def encode(
         self,

@@ -24,6 +24,7 @@ from recbole_unisid.data.disk import folder_to_read  # noqa: E402
 from recbole_unisid.data.prepare import ensure_dataset  # noqa: E402
 from recbole_unisid.errors import UserError  # noqa: E402
 from recbole_unisid.evaluation.metrics import FULL_CUTOFFS  # noqa: E402
+from recbole_unisid.files import fingerprint, sha256_of  # noqa: E402
 from recbole_unisid.plugins.loading import CLASS_SETTINGS, check_class_defaults, class_defaults, code_of  # noqa: E402
 from recbole_unisid.recbole_adapter.features import feature_settings, fitting_sizes, header, inter_columns  # noqa: E402
 from recbole_unisid.recbole_adapter.keys import check_known, documented_keys, recbole_code_keys  # noqa: E402
@@ -277,7 +278,14 @@ class UniSIDConfig(Config):
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
         named = [settings.get(key) for key in CLASS_SETTINGS] + list(settings.get("score_terms") or [])
         code = code_of([self.model, *named])
-        return settings | {"code": code} if code else settings
+        settings |= {"code": code} if code else {}
+        return settings | ({"from": content_of(Path(self["from"]))} if self["from"] else {})
+
+
+def content_of(run: Path) -> str:
+    """What a finished run's weights, items and tokens are, those that were added to it as well, wherever it lies."""
+    manifests = [run / "serving.json", *sorted(run.glob("catalogue/*/serving.json"))]
+    return fingerprint([sha256_of(path) for path in manifests])
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,13 @@ from recbole_unisid.recbole_adapter.registry import resolve
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 
 
+def settings_as_made(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings; of those that came later, the values that stood for them when it was made."""
+    known = model_defaults(resolve(str(settings["model"])).family)
+    later = LATER_SETTINGS | LATER_THAN_TIGER
+    return {key: value for key, value in later.items() if key in known} | dict(settings)
+
+
 class StoredConfig(UniSIDConfig):
     """The settings of ``config.yaml``, read where the data set may not be."""
 
@@ -31,11 +38,7 @@ class StoredConfig(UniSIDConfig):
             raise UserError(f"There is no device '{device}'; name cpu, cuda or cuda:1.") from None
         if place.type == "cuda" and not torch.cuda.is_available():
             raise UserError(f"There is no GPU here for device '{device}'; leave it out to use the CPU.")
-        # A run that is older than a setting has the value that stood for it then.
-        known = model_defaults(resolve(str(settings["model"])).family)
-        later = LATER_SETTINGS | LATER_THAN_TIGER
-        then = {key: value for key, value in later.items() if key in known}
-        given = then | dict(settings) | {"use_gpu": False}
+        given = settings_as_made(settings) | {"use_gpu": False}
         if "table_init" in given:  # the trained weights follow: nothing is to be computed for a start
             given["table_init"] = "normal"
         super().__init__(str(given["model"]), str(given["dataset"]), given)

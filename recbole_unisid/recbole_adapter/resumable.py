@@ -71,7 +71,8 @@ class Resumable(Trainer):
         #: The weights of the best epoch, and everything that going on needs.
         self.best_file = Path(config["checkpoint_dir"]) / "best.safetensors"
         self.last_file = Path(config["checkpoint_dir"]) / "last.safetensors"
-        #: An entry an epoch: ``epoch``, ``loss``, ``valid`` (None: not validated), ``seconds``, ``cpu_seconds``.
+        #: An entry an epoch: ``epoch``, ``loss``, ``valid`` (None: not validated), ``seconds``, ``cpu_seconds``, and
+        #: ``valid_cpu_seconds`` where it was validated.
         self.history: list[dict[str, Any]] = []
         #: The epoch kept, and RecBole's metrics at it.
         self.best_epoch: int | None = None

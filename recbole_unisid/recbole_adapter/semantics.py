@@ -35,6 +35,7 @@ class ItemSemantics:
     categories: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     recipe: TextRecipe | None = None
+    corpus: list[str] | None = None  # what an encoder that learns has learned from, where not from `texts`
 
     @property
     def codes(self) -> NDArray[np.int64]:

@@ -40,7 +40,7 @@ _TYPES: dict[str, Any] = {
     "tokenizer": {"name": str, "levels": [{"distance": str, "*": _NUMBER}], "prefix_purity": [_FIGURES]},
     "ranker": {"name": str, "*": _NUMBER},
     "predictions": {"form": str, "notes": [str], "hash": str},
-    **{"parameters": _FIGURES, "seconds": _FIGURES, "history": [_FIGURES]},
+    **{"parameters": _FIGURES, "seconds": _FIGURES, "cpu_seconds": _FIGURES, "history": [_FIGURES]},
     **{"epochs": int, "best_epoch": int, "peak_rss_bytes": int, "versions": {}, "machine": {}},
 }
 _REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}

@@ -60,6 +60,11 @@ def run(
     """
     asked = dict(config_dict or {})
     settings = given_settings(config_files, asked)
+    if "from" in settings:
+        from recbole_unisid.runs.warm import warm_settings
+
+        named = {"model": model} if isinstance(model, str) else {}
+        settings = warm_settings(settings | named | ({"dataset": dataset} if dataset else {}))
     # A file may name a class of somebody's own, but only a person's own words import it.
     for name in take_models(dict(asked), model):
         use_named(name, asked)

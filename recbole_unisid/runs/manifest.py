@@ -13,7 +13,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
-from recbole_unisid.files import seal_broken, sealed, sha256_of, write_json
+from recbole_unisid.files import seal_broken, sealed, sha256_of, write_json, write_text
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
@@ -21,6 +21,8 @@ from recbole_unisid.report.run_files import read_result
 from recbole_unisid.tokens.tokenizer import TOKENIZER_FILE
 
 MANIFEST_FILE = "serving.json"
+#: A text a line: what the text encoder has learned from, where that is not the items' own texts.
+CORPUS_FILE = "corpus.txt"
 SCHEMA = 1
 _MEND = "delete the run's result.json and give its command again; nothing is trained twice."
 
@@ -110,5 +112,8 @@ def write_serving_files(
         files += ["tokens.tsv", TOKENIZER_FILE]
         tokens = {"codebook_sizes": semantics.codebook_sizes, "collisions": tokenization.collisions}
     about = {"model": config["model"], "text": asdict(recipe) if recipe else None, "tokens": tokens}
+    if semantics is not None and semantics.corpus is not None:
+        write_text(folder / CORPUS_FILE, "\n".join(semantics.corpus))
+        files.append(CORPUS_FILE)
     code = config.hashed().get("code")  # of the user's own classes: who loads the run is told of edited ones
     write_manifest(folder, files, about | ({"code": code} if code else {}))

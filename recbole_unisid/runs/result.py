@@ -48,8 +48,12 @@ class Measured:
     semantics: ItemSemantics | None
     titles: list[str]  # in the order of item numbers
     seconds: dict[str, float]
+    cpu_seconds: dict[
+        str, float
+    ]  # of this process: ``items`` (text and tokens), ``training``, ``evaluation``
     tie_orders: dict[str, Any] | None = None  # figures where another item of a target's time comes last
     lists: NDArray[np.int64] | None = None  # the test's, as :func:`.list_metrics` has them
+    started_from: dict[str, Any] | None = None  # the run that a warm start begins with
 
     @cached_property
     def rank_table(self) -> RankTable:
@@ -82,6 +86,8 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "tokenizer": tokenization.health if tokenization else None,
         "ranker": _ranker(config, trainer.model, measured.dataset),
         "seconds": _seconds(measured),
+        "cpu_seconds": {part: round(spent, 3) for part, spent in measured.cpu_seconds.items()},
+        **({"from": measured.started_from} if measured.started_from else {}),
         "epochs": len(trainer.history),
         "best_epoch": trainer.best_epoch,
         "history": trainer.history,

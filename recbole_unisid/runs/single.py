@@ -37,6 +37,7 @@ from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.machine import all_cores, settle_threads
 from recbole_unisid.runs.manifest import write_serving_files
 from recbole_unisid.runs.result import Measured, build_result
+from recbole_unisid.runs.warm import WarmStart
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
@@ -83,6 +84,8 @@ class Trained:
     trainer: Any
     titles: list[str]
     seconds: float
+    cpu_seconds: dict[str, float]  # of text and tokens (``items``), and of ``training``, from its beginning
+    started_from: dict[str, Any] | None = None  # what ``result.json`` says of a warm start
 
 
 def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
@@ -95,12 +98,15 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     settle_threads()
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
+    warm = WarmStart.of(config)
     dataset = load_dataset(config)
     counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
     LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
+    cpu = {"items": -time.process_time()}
     # RecBole's preprocessing hook: text and tokens come before the model that reads them.
     with distributed.writer_first(), all_cores():  # the other processes find it in the cache
-        dataset.semantics = item_semantics(config, dataset)
+        dataset.semantics = warm.semantics(config, dataset) if warm else item_semantics(config, dataset)
+    cpu["items"] += time.process_time()
     # What items are shown as is read before the training: a damaged item file costs none of it.
     names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]
     shown = dataset.semantics
@@ -109,27 +115,35 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     check_tie_orders(config, dataset)
     model = config.make_model(loaders.train.dataset)
+    if warm:
+        warm.load_into(model, names)
     usual = model_defaults(config.chosen.family, config["recipe"])
     others = [part for part in PART_SETTINGS if part in usual and config[part] not in (None, usual[part])]
     if config.chosen.users or (config.is_own_model and others):
         _check_own(config, model, loaders)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
+    told = warm.told(names) if warm else None
     if config.chosen.family in RULES:
         trainer.eval_collector.data_collect(loaders.train)  # what RecBole's metrics count
-        return Trained(dataset, loaders, trainer, titles, time.perf_counter() - started)
+        cpu["training"] = 0.0
+        return Trained(dataset, loaders, trainer, titles, time.perf_counter() - started, cpu)
     trainer.fit(loaders.train, loaders.valid, show_progress=bool(config["show_progress"]))
     seconds = time.perf_counter() - started
     trainer.restore_best()
+    spent = -time.process_time()
     if getattr(model, "terms", None) is not None:
         fit_terms(config, dataset, model)
+    spent += time.process_time()
+    parts = ("cpu_seconds", "valid_cpu_seconds")
+    cpu["training"] = spent + sum(epoch.get(part, 0.0) for epoch in trainer.history for part in parts)
     semantic = model.items.semantic if config.is_own_model else None
     learned = None if semantic is None else semantic.learned_tokens()
     if learned is not None:
         add_learned_tokens(dataset.semantics, learned)
     # RecBole counts epochs from 0, people from 1.
     LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
-    return Trained(dataset, loaders, trainer, titles, seconds)
+    return Trained(dataset, loaders, trainer, titles, seconds, cpu, told)
 
 
 def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
@@ -164,7 +178,7 @@ def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
 
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:
     """Rank every test and validation target under every candidate set."""
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), -time.process_time()
     dataset, loaders, trainer = trained.dataset, trained.loaders, trained.trainer
     recbole, ranks, lists = {}, {}, None
     # The test first: RecBole draws its sampled candidates (uni100) at evaluation, in this order.
@@ -182,9 +196,11 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
         trainer.log_figures(name, protocol_metrics(ranks[name]))
     tie_orders = measure_tie_orders(config, dataset, trainer, ranks["test"])
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
+    spent = trained.cpu_seconds | {"evaluation": cpu + time.process_time()}
     return Measured(
-        dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds, tie_orders, lists
-    )
+        dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds, spent, tie_orders, lists,
+        trained.started_from,
+    )  # fmt: skip
 
 
 def _write_artefacts(folder: RunFolder, measured: Measured) -> None:

@@ -23,7 +23,7 @@ from recbole_unisid.files import scratch_folder
 from recbole_unisid.items.catalogue import CATALOGUE_FILE, Catalogue
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.report.run_files import read_result
-from recbole_unisid.runs.manifest import MANIFEST_FILE, read_manifest, write_manifest
+from recbole_unisid.runs.manifest import CORPUS_FILE, MANIFEST_FILE, read_manifest, write_manifest
 from recbole_unisid.tokens.registry import load_tokenizer
 from recbole_unisid.tokens.tokenization import Tokenization
 from recbole_unisid.tokens.tokens_file import read_codes, write_tokens_tsv
@@ -49,6 +49,13 @@ class StoredRun(NamedTuple):
     weights: dict[str, torch.Tensor]
     tokenization: Tokenization | None
     recipe: TextRecipe | None  # how text became vectors
+
+    @property
+    def corpus(self) -> list[str]:
+        """The texts from which an encoder that learns has learned."""
+        if CORPUS_FILE not in self.manifest["files"]:
+            return self.catalogue.texts[1:]
+        return (self.path / CORPUS_FILE).read_text(encoding="utf-8").split("\n")
 
     @property
     def compares_texts(self) -> bool:

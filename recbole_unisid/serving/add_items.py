@@ -52,7 +52,7 @@ def add_items(
     id_field, separator = str(run.config["ITEM_ID_FIELD"]), str(run.config["field_separator"])
     encoding = str(run.config["encoding"] or "utf-8")
     new = read_new_items(Path(items), recipe, run.item_ids, columns or {}, id_field, separator, encoding)
-    corpus, cache = run.stored.catalogue.texts[1:], cache_folder(run.config) / "embeddings"
+    corpus, cache = run.stored.corpus, cache_folder(run.config) / "embeddings"
     size = int(run.config["text_batch_size"])
     found = recipe.encode(new.texts, new.item_ids, corpus, cache, vectors, size, show_progress)
     number = run.version.number + 1  # refused where another command has taken it meanwhile
