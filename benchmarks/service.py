@@ -4,13 +4,15 @@
         [--before=CHECKOUT] [--before_export=FOLDER]
 
 EXPORT is a folder that `recbole-unisid export` wrote. Clients ask on loopback, each again as soon as it has an answer,
-and share the machine with the service. Four parts:
+and share the machine with the service. Parts (`--parts=14`, say):
 
 1. Clients alone, then beside connections that send nothing, half of the headers or half of a body, and are made anew
    whenever the service closes them: errors, latencies, and the size of the log.
 2. SIGTERM while clients ask, on kept connections and on new ones: what became of every request that was sent.
 3. With --before: answers a second of this service and of an older checkout's, in turns; the older one serves
    --before_export where it cannot read EXPORT.
+4. Versions that change while clients ask: a promotion every four seconds, half of them killed (kill -9) on their way:
+   every status, latencies, and which version was current after each.
 """
 
 from __future__ import annotations
@@ -33,20 +35,21 @@ from typing import Any
 import numpy as np
 
 from recbole_unisid.commands.options import parse_options, positional
+from recbole_unisid.serving.versions import Versions, copy_of
 
 K = 10
 HEAD = "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
 
 
 @contextmanager
-def serving(export: str, checkout: str, workers: int) -> Iterator[tuple[int, Any, Any]]:
+def serving(export: str, checkout: str, workers: int, kind: str = "export") -> Iterator[tuple[int, Any, Any]]:
     """Start the service as a person does; its port, its process, and its log."""
     command = [
         sys.executable,
         "-m",
         "recbole_unisid.commands.main",
         "serve",
-        f"--export={Path(export).resolve()}",
+        f"--{kind}={Path(export).resolve()}",
         "--port=0",
     ]
     command += [f"--workers={workers}"] if workers > 1 else []
@@ -202,6 +205,54 @@ def side_by_side(export: str, bodies: list[bytes], options: dict[str, Any]) -> d
     return {"rounds": rounds}
 
 
+def promotions(folder: Path, seconds: float) -> dict[str, Any]:
+    """Promote one version and the other until the time is over, and kill every second command on its way."""
+    until, done, killed, current = time.perf_counter() + seconds, 0, 0, []
+    draw, versions = random.Random(0), Versions(folder)
+    while time.perf_counter() < until - 4:
+        name = "2" if versions.current() == "1" else "1"
+        command = [
+            sys.executable,
+            "-m",
+            "recbole_unisid",
+            "versions",
+            "promote",
+            str(folder),
+            f"--name={name}",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as promotion:
+            if (done + killed) % 2:
+                time.sleep(draw.uniform(0.2, 1.5))
+                promotion.kill()
+            killed += promotion.wait() == -signal.SIGKILL
+            done += promotion.returncode == 0
+        current.append(versions.current())
+        time.sleep(max(0.0, min(4.0, until - time.perf_counter())))
+    return {"promotions": done, "killed": killed, "current_after_each": current}
+
+
+def reloading(export: str, bodies: list[bytes], options: dict[str, Any]) -> dict[str, Any]:
+    """Part 4."""
+    with tempfile.TemporaryDirectory() as place:
+        versions = Versions(Path(place) / "live")
+        for _ in range(2):
+            versions.add(copy_of(Path(export)))
+        versions.promote("1")
+        number, seconds = options["clients"], options["seconds"]
+        with serving(str(versions.folder), options["here"], options["workers"], "versions") as (port, _, log):
+            asyncio.run(clients(port, bodies, number, 2))  # warm
+            alone = asyncio.run(clients(port, bodies, number, seconds / 4))
+
+            async def both() -> list[Any]:
+                changing = asyncio.to_thread(promotions, versions.folder, seconds)
+                return await asyncio.gather(clients(port, bodies, number, seconds), changing)
+
+            beside, changes = asyncio.run(both())
+            log.seek(0)
+            said = log.read(2000).decode()
+    return {"without_promotions": alone, "with_promotions": beside, **changes, "log": said}
+
+
 def main() -> None:
     """Print the parts as JSON."""
     export, rest = positional(sys.argv[1:])
@@ -232,6 +283,8 @@ def main() -> None:
         found["stop_on_new_connections"] = stop_under_load(export, bodies, options, True)
     if "3" in options["parts"] and options["before"]:
         found["side_by_side"] = side_by_side(export, bodies, options)
+    if "4" in options["parts"]:
+        found["reloading"] = reloading(export, bodies, options)
     print(json.dumps(found, indent=1))
 
 

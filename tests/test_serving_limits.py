@@ -21,12 +21,13 @@ from urllib.parse import urlparse
 
 import pytest
 import uvicorn
-from serving_material import Service, write_export
+from serving_material import Service as Running
+from serving_material import write_export
 
 from recbole_unisid.commands.main import main
 from recbole_unisid.serving import server, service
 from recbole_unisid.serving.recommender import Recommender
-from recbole_unisid.serving.service import create_app
+from recbole_unisid.serving.service import Served, Service
 
 BODY = json.dumps({"history": ["i1"], "k": 3}).encode()
 HEAD = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
@@ -49,7 +50,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     def started(**settings: object) -> tuple[str, int]:
         for name, value in settings.items():
             monkeypatch.setattr(server, name, value)
-        made = server.make_server(create_app(Recommender(folder), "UniSID", "toys"))
+        made = server.make_server(Service(Served(Recommender(folder), "UniSID", "toys", "1")))
         own = socket.create_server(("127.0.0.1", 0))
         thread = threading.Thread(target=made.run, args=([own],))
         running.append((made, thread))
@@ -109,7 +110,7 @@ def test_a_client_that_keeps_the_service_waiting_is_let_go(
 
 def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(folder: Path) -> None:
     """Every connection has TCP_NODELAY, of a socket that names no protocol too (asyncio sets it of others)."""
-    made = server.make_server(create_app(Recommender(folder), "UniSID", "toys"))
+    made = server.make_server(Service(Served(Recommender(folder), "UniSID", "toys", "1")))
     made.config.load()
     delays: list[int] = []
 
@@ -188,7 +189,7 @@ def test_other_names_are_refused(name: str, start: Callable[..., tuple[str, int]
 
 def test_allowed_hosts_is_a_setting(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Names and domains are added to loopback's; a pattern that means nothing is refused."""
-    running = Service(f"--export={folder}", "--allowed_hosts=shop.example,*.shop.example")
+    running = Running(f"--export={folder}", "--allowed_hosts=shop.example,*.shop.example")
     for name, status in (
         ("shop.example", 200),
         ("a.shop.example:80", 200),
@@ -277,7 +278,7 @@ def load(address: str, clients: int, fresh: bool, stop: Callable[[], None]) -> C
 @pytest.mark.parametrize(("fresh", "workers"), [(False, 1), (True, 1), (False, 2)])
 def test_a_stop_under_load_loses_no_request(folder: Path, fresh: bool, workers: int) -> None:
     """Each is answered, or refused with 503; one that was half sent does not hold the stop up."""
-    running = Service(f"--export={folder}", f"--workers={workers}")
+    running = Running(f"--export={folder}", f"--workers={workers}")
     stuck = socket.create_connection(urlparse(running.address).netloc.split(":"), timeout=60)
     stuck.sendall(WHOLE[:-5])
     seen = load(running.address, 8, fresh, lambda: running.process.send_signal(signal.SIGTERM))
@@ -292,7 +293,7 @@ def test_a_stop_under_load_loses_no_request(folder: Path, fresh: bool, workers: 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_that_is_asked_for_again_is_no_traceback(folder: Path, workers: int) -> None:
     """A terminal sends Ctrl-C to all processes, and whoever started the service may send SIGTERM as well."""
-    running = Service(f"--export={folder}", f"--workers={workers}")
+    running = Running(f"--export={folder}", f"--workers={workers}")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         for process in {running.process.pid, *children(running.process.pid)}:
             with suppress(ProcessLookupError):
@@ -304,7 +305,7 @@ def test_a_stop_that_is_asked_for_again_is_no_traceback(folder: Path, workers: i
 
 def test_workers_share_the_vectors_and_are_replaced(folder: Path) -> None:
     """Two processes answer on one port; one that is killed is replaced, and none outlives its supervisor."""
-    running = Service(f"--export={folder}", "--workers=2")
+    running = Running(f"--export={folder}", "--workers=2")
     first = children(running.process.pid)
     assert len(first) == 2
     for worker in first:

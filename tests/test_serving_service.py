@@ -150,8 +150,8 @@ def test_bad_arguments_are_one_line(folder: Path, capsys: pytest.CaptureFixture[
             (["--export=absent", "--prot=1"], "Did you mean"),
             ([f"--export={folder}", f"--port={port}"], f"port {port}"),
             ([f"--export={folder}", "--host=no.such.host.invalid"], "no.such.host.invalid"),
-            ([f"--export={folder}", "--run=runs"], "either"),
-            ([], "either"),
+            ([f"--export={folder}", "--run=runs"], "one of"),
+            ([], "one of"),
         ):
             assert main(["serve", *arguments]) == 2
             (line,) = capsys.readouterr().err.strip().splitlines()

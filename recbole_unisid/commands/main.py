@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "tokenize": ("tokenize", "item text to tokens alone: tokens.tsv, index.json and their health"),
     "export": ("export", "a run as a folder that recommends without torch and RecBole"),
     "serve": ("serve", "recommendations over HTTP, with a page to try them"),
+    "versions": ("versions", "exports side by side: add, promote, roll back"),
     "runs": ("runs", "remove what killed commands left: runs prune DIR"),
     "inspect": ("inspect", "count a data set, its ties, text and leaks, and say what will break"),
 }

@@ -11,7 +11,7 @@ from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.plugins.loading import use
 
 #: Flags that need no value.
-_FLAGS = {"help", "list_models", "version", "dry_run", "latex", "overwrite", "explain", "small"}
+_FLAGS = {"help", "list_models", "version", "dry_run", "latex", "overwrite", "explain", "small", "promote"}
 #: Options of one letter that are usual elsewhere.
 _SHORT = {"-h": "--help", "-k": "--k"}
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_unisid.commands.options import known_options, whole_number
 from recbole_unisid.errors import UserError
 
 if TYPE_CHECKING:
-    from recbole_unisid.serving.recommender import ItemRecommender
+    from recbole_unisid.serving.service import Served
 
 HELP = """\
-usage: recbole-unisid serve --export=DIR | --run=RUN [--host=127.0.0.1] [--port=8000] [--workers=N]
+usage: recbole-unisid serve --export=DIR | --versions=DIR | --run=RUN [--host=127.0.0.1] [--port=8000] [--workers=N]
 
-Answer /recommend, /similar, /items and /health, with a page to try them at / and the API at /docs. Needs the
+Answer /recommend, /similar, /items, /health and /metrics, with a page to try them at / and the API at /docs. Needs the
 extra: pip install 'recbole_unisid[serve]'.
 
   --export=DIR            a folder made by export: neither torch nor RecBole is loaded
+  --versions=DIR          a folder of exports (see versions): the current one is served, and within seconds another
+                          that is promoted, without losing a request
   --run=RUN               a finished run of any model, or a folder above (the newest there)
   --host=127.0.0.1        who may ask: this machine alone; there is no password, so put a proxy before any other
   --port=8000             0 takes a free one
@@ -39,15 +42,16 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"--port={port} is no port; give a number up to 65535.")
     if workers > 256:
         raise UserError(f"--workers={workers} is more than 256; one or two for each core answer most.")
-    if ("run" in options) == ("export" in options):
-        raise UserError("serve needs either --export=DIR or --run=RUN (see serve --help).")
+    if len({"run", "export", "versions"} & options.keys()) != 1:
+        raise UserError("serve needs one of --export=DIR, --versions=DIR and --run=RUN (see serve --help).")
     try:
         from recbole_unisid.serving.server import serve
     except ImportError as error:
         raise UserError(
             f"serve needs {error.name}, which is not installed: pip install 'recbole_unisid[serve]'."
         ) from None
-    serve(partial(_make, options), host, port, _allowed_hosts(options, host), workers)
+    current = partial(_current, options["versions"]) if "versions" in options else None
+    serve(partial(_make, options), host, port, _allowed_hosts(options, host), workers, current)
     return 0
 
 
@@ -71,23 +75,36 @@ def _allowed_hosts(options: Mapping[str, str], host: str) -> list[str]:
     return [*LOOPBACK, *bound, *given]
 
 
-def _make(options: Mapping[str, str]) -> tuple[ItemRecommender, str, str]:
-    """The recommender, its model's name, and its data set's."""
-    if "export" in options:
+def _current(folder: str) -> str:
+    """The name of a folder's current version."""
+    from recbole_unisid.serving.versions import Versions
+
+    return Versions(folder).current()
+
+
+def _make(options: Mapping[str, str]) -> Served:
+    """What the options name."""
+    from recbole_unisid.serving.service import Served
+
+    if "run" not in options:
         from recbole_unisid.serving.recommender import Recommender, RecommenderError
 
         try:
-            exported = Recommender(options["export"])
+            name = _current(options["versions"]) if "versions" in options else None
+            folder = Path(options["versions"]) / name if name else Path(options["export"])
+            exported = Recommender(folder)
         except RecommenderError as error:
             raise UserError(str(error)) from None
         except ImportError as error:
             raise UserError(
-                f"--export needs {error.name}, which is not installed: pip install 'recbole_unisid[export]'."
+                f"serve needs {error.name}, which is not installed: pip install 'recbole_unisid[export]'."
             ) from None
-        return exported, str(exported.manifest["model"]), str(exported.manifest["dataset"])
+        about = exported.manifest
+        return Served(exported, str(about["model"]), str(about["dataset"]), name or str(about["run"]))
     from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.loaded import load
     from recbole_unisid.serving.recommend import RunRecommender
 
     loaded = load(newest_run(options["run"]))
-    return RunRecommender(loaded), str(loaded.config["model"]), str(loaded.config["dataset"])
+    model, dataset = str(loaded.config["model"]), str(loaded.config["dataset"])
+    return Served(RunRecommender(loaded), model, dataset, loaded.path.name)

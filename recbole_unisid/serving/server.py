@@ -17,17 +17,19 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import connection
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.interruption import STOPS, deafen, listen
-from recbole_unisid.serving.recommender import ItemRecommender
-from recbole_unisid.serving.service import LOOPBACK, create_app, problem
+from recbole_unisid.serving.metrics import forget_process, shared_between_processes
+from recbole_unisid.serving.reload import Current, Follower, Maker
+from recbole_unisid.serving.service import LOOPBACK, Service, problem
 
 LOG = logging.getLogger("recbole_unisid")
 #: Seconds for the headers of a request, for its body, for a client to take an answer, and between two requests.
@@ -39,18 +41,24 @@ MOST_CONNECTIONS = 8192
 #: Lines of the log in a minute at most: no client can fill a disk.
 _MOST_LINES = 10
 
-#: Makes the recommender and says its model's and its data set's name; runs once in every worker.
-Maker: TypeAlias = Callable[[], tuple[ItemRecommender, str, str]]
+#: Seconds between two looks at which version is current.
+LOOK = 1.0
 
 
 def serve(
-    make: Maker, host: str, port: int, allowed_hosts: Sequence[str] = LOOPBACK, workers: int = 1
+    make: Maker,
+    host: str,
+    port: int,
+    allowed_hosts: Sequence[str] = LOOPBACK,
+    workers: int = 1,
+    current: Current | None = None,
 ) -> None:
     """Serve until stopped (Ctrl-C or SIGTERM).
 
     `allowed_hosts` are names that requests may give as theirs of this service; ``*`` is any. Several workers are
     processes, each with a socket of its own on the same port: the kernel shares connections out; `make` must be
-    picklable for them.
+    picklable for them. Where `current` names another version than is served, each makes that and goes over to it;
+    requests that are being answered are answered by the one before.
     """
     made = make()  # also where only workers use it: what cannot be served is one line, here
     with contextlib.ExitStack() as stack:
@@ -58,15 +66,16 @@ def serve(
         # The sockets listen already: what is asked from here on waits until a worker takes it.
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{sockets[0].getsockname()[1]}/"
-        greeting = f"{made[1]} on {made[2]}: {address} (API at /docs); Ctrl-C stops."
+        greeting = f"{made.model} on {made.dataset}: {address} (API at /docs); Ctrl-C stops."
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended well and passes the signal on
             if workers == 1:
                 _hold_stops()
                 print(greeting, flush=True)
-                make_server(create_app(*made, allowed_hosts)).run(sockets)
+                make_server(Service(made, allowed_hosts), make, current).run(sockets)
             else:
                 del made
-                _keep_workers(make, allowed_hosts, sockets, greeting)
+                with shared_between_processes():
+                    _keep_workers(partial(_work, make, allowed_hosts, current), sockets, greeting)
         deafen()
 
 
@@ -90,15 +99,13 @@ def _bind(host: str, port: int, workers: int) -> list[socket.socket]:
         ) from error
 
 
-def _keep_workers(
-    make: Maker, allowed_hosts: Sequence[str], sockets: Sequence[socket.socket], greeting: str
-) -> None:
+def _keep_workers(work: Callable[..., None], sockets: Sequence[socket.socket], greeting: str) -> None:
     """Run a worker for each socket, and another in the place of one that has died."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit locks of the libraries' threads
     ready = context.Semaphore(0)
 
     def start(own: socket.socket) -> Any:
-        worker = context.Process(target=_work, args=(make, allowed_hosts, own, ready))
+        worker = context.Process(target=work, args=(own, ready))
         worker.start()
         return worker
 
@@ -112,6 +119,7 @@ def _keep_workers(
             for at, worker in enumerate(workers):
                 if not worker.is_alive():
                     LOG.warning("A worker ended with status %s; another takes its place.", worker.exitcode)
+                    forget_process(worker.pid)
                     time.sleep(1)
                     workers[at] = start(sockets[at])
     finally:
@@ -124,13 +132,15 @@ def _keep_workers(
             worker.join()
 
 
-def _work(make: Maker, allowed_hosts: Sequence[str], own: socket.socket, ready: Any) -> None:
+def _work(
+    make: Maker, allowed_hosts: Sequence[str], current: Current | None, own: socket.socket, ready: Any
+) -> None:
     listen()
     _hold_stops()
     with contextlib.suppress(KeyboardInterrupt):
-        app = create_app(*make(), allowed_hosts)
+        service = Service(make(), allowed_hosts)
         ready.release()
-        make_server(app).run([own])
+        make_server(service, make, current).run([own])
     deafen()
 
 
@@ -139,8 +149,10 @@ def _hold_stops() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
-def make_server(app: ASGIApp) -> uvicorn.Server:
-    """An ASGI application's server in this process, with its log."""
+def make_server(
+    service: Service, make: Maker | None = None, current: Current | None = None
+) -> uvicorn.Server:
+    """A service's server in this process, with its log; `make` and `current` as in :func:`serve`."""
     log = logging.StreamHandler()
     log.addFilter(_FewLines())
     logging.captureWarnings(True)
@@ -150,7 +162,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     backlog = min(1024, files // 8)
     _Connection.most = max(16, min(MOST_CONNECTIONS, files - 4 * backlog - 64))
     config = uvicorn.Config(
-        app,
+        service.app,
         http=_Connection,
         ws="none",
         lifespan="off",
@@ -163,7 +175,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
     )
-    return _Server(config)
+    return _Server(config, None if make is None or current is None else Follower(service, make, current))
 
 
 def _open_files() -> int:
@@ -290,7 +302,11 @@ class _Connection(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends what was received and refuses what comes then, for a moment, with 503."""
+    """Ends what was received and refuses what comes then, for a moment, with 503; follows the current version."""
+
+    def __init__(self, config: uvicorn.Config, follower: Follower | None) -> None:
+        super().__init__(config)
+        self._follower, self._looked = follower, time.monotonic()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -308,6 +324,9 @@ class _Server(uvicorn.Server):
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
             self.should_exit = True  # its supervisor was killed
+        if self._follower is not None and time.monotonic() - self._looked >= LOOK:
+            self._looked = time.monotonic()
+            self._follower.look()
         return await super().on_tick(counter)
 
 

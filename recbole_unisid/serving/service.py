@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import fastapi_offline
 from fastapi import FastAPI, Query, Request
@@ -23,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import recbole_unisid
+from recbole_unisid.serving.metrics import METRICS_TYPE, Metrics
 from recbole_unisid.serving.recommender import ItemRecommender, Recommendation, Recommender, RecommenderError
 
 _ASSETS = Path(__file__).with_name("assets")
@@ -43,6 +45,8 @@ _FILES = {
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 #: Bytes of a request's body, items of a history and of an answer, characters of an item's name and of a search.
 MAX_BODY, MAX_HISTORY, MAX_K, MAX_TEXT = 1_000_000, 1_000, 100, 500
+#: Says in each answer which version it is of.
+VERSION_HEADER = "x-model-version"
 #: Up to so many items an export answers faster than a thread is found for it; see results/serving.md.
 _FEW_ITEMS = 100_000
 _PROBLEMS = {
@@ -95,7 +99,8 @@ class Health(BaseModel):
     dataset: str
     items: int
     levels: int = Field(description="Tokens of an item; 0 where the model has none.")
-    version: str
+    version: str = Field(description="Of recbole_unisid.")
+    model_version: str = Field(description="Of the model: its name among versions, or its run's.")
 
 
 class Problem(BaseModel):
@@ -104,10 +109,39 @@ class Problem(BaseModel):
     error: str
 
 
-def create_app(
-    recommender: ItemRecommender, model: str, dataset: str, allowed_hosts: Sequence[str] = LOOPBACK
-) -> ASGIApp:
-    """Build the service around a recommender, called from several threads; hosts as in :func:`.server.serve`."""
+class Served(NamedTuple):
+    """A recommender, which is asked from several threads, and what it is called."""
+
+    recommender: ItemRecommender
+    model: str
+    dataset: str
+    version: str
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it answers faster than a thread is found for it."""
+        return isinstance(self.recommender, Recommender) and len(self.recommender) <= _FEW_ITEMS
+
+
+class Service:
+    """The application around what is served, and the place of what is served, where another may be put any time.
+
+    A request is answered by the one that was there when it came. Hosts are as in :func:`.server.serve`.
+    """
+
+    def __init__(self, served: Served, allowed_hosts: Sequence[str] = LOOPBACK) -> None:
+        self.metrics = Metrics()
+        self.put(served)
+        self.app = _create_app(self, allowed_hosts)
+
+    def put(self, served: Served) -> None:
+        """Serve this from here on."""
+        self.served = served
+        self.metrics.serve(served.version, len(served.recommender))
+
+
+def _create_app(service: Service, allowed_hosts: Sequence[str]) -> ASGIApp:
+    model, dataset = service.served.model, service.served.dataset
     app = FastAPI(
         title="recbole_unisid",
         description=f"Recommendations of {model} on {dataset}. [Demo page](/)",
@@ -120,30 +154,36 @@ def create_app(
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
     _answer_errors(app)
-    _add_questions(app, recommender)
+    _add_questions(app, service)
     _add_pages(app)
-    levels = 0 if recommender.codes is None else int(recommender.codes.shape[1])
-    served: dict[str, Any] = {"dataset": dataset, "items": len(recommender), "levels": levels}
-    health = Health(status="ok", model=model, version=recbole_unisid.__version__, **served)
 
     @app.get("/health", tags=["service"], summary="Whether the service answers, and what it serves")
     async def _health() -> Health:
-        return health
+        recommender, model, dataset, version = service.served
+        levels = 0 if recommender.codes is None else int(recommender.codes.shape[1])
+        served: dict[str, Any] = {"model": model, "dataset": dataset, "model_version": version}
+        sizes: dict[str, Any] = {"items": len(recommender), "levels": levels}
+        return Health(status="ok", version=recbole_unisid.__version__, **served, **sizes)
 
-    return _ProblemsAsJson(app)
+    @app.get("/metrics", tags=["service"], summary="Counts and times of requests, for Prometheus")
+    async def _metrics() -> Response:
+        return Response(service.metrics.exposition(), media_type=METRICS_TYPE)
+
+    return _ProblemsAsJson(app, service.metrics)
 
 
-def _add_questions(app: FastAPI, recommender: ItemRecommender) -> None:
+def _add_questions(app: FastAPI, service: Service) -> None:
     """The three questions; one that may take long runs in a thread of its own."""
-    fast = isinstance(recommender, Recommender) and len(recommender) <= _FEW_ITEMS
 
-    async def answer(question: Callable[..., list[Recommendation]], *asked: Any) -> Response:
-        found = question(*asked) if fast else await run_in_threadpool(question, *asked)
+    async def answer(served: Served, question: Callable[..., list[Recommendation]], *asked: Any) -> Response:
+        found = question(*asked) if served.is_fast else await run_in_threadpool(question, *asked)
         # The recommender's own values need no check, which would take longer than to find them.
-        return Response(to_json({"items": [one._asdict() for one in found]}), media_type="application/json")
+        body, said = to_json({"items": [one._asdict() for one in found]}), {VERSION_HEADER: served.version}
+        return Response(body, media_type="application/json", headers=said)
 
     async def recommend(asked: History) -> Response:
-        return await answer(recommender.recommend, asked.history, asked.k, asked.seen)
+        served = service.served
+        return await answer(served, served.recommender.recommend, asked.history, asked.k, asked.seen)
 
     told: dict[str, Any] = {"tags": ["items"], "summary": "Recommend for a history", "response_model": Items}
     app.router.add_api_route(
@@ -152,7 +192,7 @@ def _add_questions(app: FastAPI, recommender: ItemRecommender) -> None:
 
     @app.get("/similar", tags=["items"], summary="Items like an item", response_model=Items)
     async def _similar(item: ItemName, k: Annotated[int, Query(ge=1, le=MAX_K)] = 10) -> Response:
-        return await answer(recommender.similar, item, k)
+        return await answer(service.served, service.served.recommender.similar, item, k)
 
     @app.get("/items", tags=["items"], summary="Search items by title or name", response_model=Items)
     async def _search(
@@ -161,7 +201,7 @@ def _add_questions(app: FastAPI, recommender: ItemRecommender) -> None:
         ] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_K)] = 20,
     ) -> Response:
-        return await answer(recommender.search, q, limit)
+        return await answer(service.served, service.served.recommender.search, q, limit)
 
 
 class _HistoryRoute(APIRoute):
@@ -240,13 +280,13 @@ def problem(status: int, text: str = "", headers: Any = None) -> JSONResponse:
 
 
 class _ProblemsAsJson:
-    """ASGI middleware around all: refusals of any layer are JSON, and HEAD is GET (uvicorn sends no body)."""
+    """Around all, in ASGI: refusals of any layer are JSON, HEAD is GET (uvicorn sends no body), answers are counted."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = replaced = False
+        started, replaced, begun = False, False, time.perf_counter()
         more = all(name != b"expect" for name, _ in scope["headers"])  # who asks first need not send anything
 
         async def receive_on() -> Message:
@@ -259,6 +299,7 @@ class _ProblemsAsJson:
             nonlocal started, replaced
             if message["type"] == "http.response.start":
                 started, status = True, message["status"]
+                self._metrics.count(scope["path"], status, time.perf_counter() - begun)
                 while status >= 400 and more:  # most clients read no answer before they have sent all
                     await receive_on()
                 if status in _PROBLEMS and (b"content-type", b"application/json") not in message["headers"]:
