@@ -194,9 +194,9 @@ def test_batches_are_answered_as_they_are_read(
     served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first batch is out before the second is read, and a bad line stops with its number."""
-    from recbole_unisid.commands import recommend as command
+    from recbole_unisid.serving import batch
 
-    monkeypatch.setattr(command, "_ROWS", 2)
+    monkeypatch.setattr(batch, "HISTORIES", 2)
     printed: list[str] = []
 
     def lines() -> object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from recbole_unisid.commands.options import known_options, whole_number
@@ -19,6 +18,7 @@ HELP = """\
 usage: recbole-unisid recommend --run=R --user=U          [-k 10] [--key=value ...]
        recbole-unisid recommend --run=R --history="A, B"
        recbole-unisid recommend --run=R --file=users.txt --format=jsonl
+       recbole-unisid recommend --run=R --to=all.parquet [--file=users.txt] [-k 10]
 
 Recommend the next items, with titles, scores and the items of the history that are nearest to them.
 
@@ -27,6 +27,8 @@ Recommend the next items, with titles, scores and the items of the history that 
   --history="A, B"        titles (or a part that only one has) or ids, oldest first, commas between; a title
                           with commas is found where it is written out; "A; B" and ["A", "B"] work too
   --file=users.txt        a user a line, or a JSON list of items; - reads standard input
+  --to=all.parquet        for everyone, or the users of --file, into a file: .parquet, .csv or .jsonl, a row an item
+                          (user, rank, item_id, score); whole or not at all, in the memory of a few users
   -k 10                   items a list
   --seen=filter           leave out what the history has, or keep it
   --format=table          or jsonl: one JSON object a line
@@ -37,17 +39,18 @@ Recommend the next items, with titles, scores and the items of the history that 
   --device=cpu            or cuda
 """
 
-#: Scores (histories x items) that are held at once.
-_SCORES = 1 << 24
-_ROWS = 256
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     options = known_options("recommend", HELP, arguments)
     asked = [key for key in ("user", "history", "file") if key in options]
-    if "run" not in options or len(asked) != 1:
-        raise UserError("recommend needs --run=R and one of --user, --history and --file (see --help).")
+    if "run" not in options or (len(asked) != 1 if "to" not in options else asked not in ([], ["file"])):
+        raise UserError(
+            "recommend needs --run=R and one of --user, --history and --file, or --to with or without --file (see "
+            "--help)."
+        )
+    if "to" in options and {"format", "explain"} & options.keys():
+        raise UserError("--to writes by the file's ending, without parts: leave --format and --explain out.")
     kind = options.get("format", "table")
     if kind not in {"table", "jsonl"}:
         raise UserError(f"--format={kind} is neither table nor jsonl.")
@@ -65,13 +68,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _answer(run: LoadedRun, options: Mapping[str, str], kind: str) -> None:
     """Print the recommendations of each request as soon as its batch is scored."""
+    from recbole_unisid.serving.batch import in_parts, write_recommendations
     from recbole_unisid.serving.recommend import as_json_line, as_table, recommend
 
     k, seen = whole_number(options, "k", 1) or 10, options.get("seen", "filter")
+    if "to" in options:
+        users, rows = write_recommendations(run, _requests(run, options), options["to"], k, seen)
+        print(f"{users:,} users, {rows:,} rows -> {options['to']}")
+        return
     write = as_table if kind == "table" else as_json_line
-    size = max(1, min(_ROWS, _SCORES // (run.n_items + 1)))
-    requests = _requests(run, options)
-    while batch := list(islice(requests, size)):
+    for batch in in_parts(run, _requests(run, options)):
         lists = recommend(run, [request.history for request in batch], k, seen, explain="explain" in options)
         for request, found in zip(batch, lists, strict=True):
             print(write(run, request, found))
@@ -86,6 +92,8 @@ def _requests(run: LoadedRun, options: Mapping[str, str]) -> Iterator[Request]:
         yield requests.of_user(options["user"])
     elif "history" in options:
         yield requests.of_history(options["history"])
+    elif "file" not in options:
+        yield from requests.of_everyone()
     elif options["file"] == "-":
         yield from requests.of_lines(sys.stdin, "standard input")
     else:

@@ -68,7 +68,7 @@ def recommend(
         if seen == "filter":
             row[history] = -np.inf
         best = best_items(row, k)
-        why = nearest_in_history(run, best, history, reasons)
+        why = nearest_in_history(run, best, history, reasons) if reasons else [[]] * len(best)
         parts = run.parts(history, best) if explain else {}
         told = [{name: float(part[at]) for name, part in parts.items()} for at in range(len(best))]
         found = zip(best.tolist(), row[best].tolist(), why, told, strict=True)

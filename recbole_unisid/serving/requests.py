@@ -62,6 +62,12 @@ class Requests:
             )
         return Request(user, history)
 
+    def of_everyone(self) -> Iterator[Request]:
+        """All users of the data set that have an item left, in its order."""
+        for user, row in self._rows.items():
+            if self.run.sequences is not None and len(self.run.sequences.of(row)) > self.leave_out:
+                yield self.of_user(user)
+
     def of_history(self, text: str) -> Request:
         """A typed history (:func:`parse_history`)."""
         return Request(None, parse_history(text, self.run.names))
