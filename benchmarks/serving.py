@@ -132,7 +132,7 @@ def steps(loaded: Any, recommender: Recommender, users: int) -> dict[str, float]
     return {
         "encoder": per_user(lambda user: recommender.states([histories[user] - 1]), users),
         "bare FAISS search": per_user(
-            lambda user: recommender._index.search(states[user : user + 1], K), users
+            lambda user: recommender.index.search(states[user : user + 1], K), users
         ),
         "recommend, all of it": per_user(lambda user: recommender.recommend(named[user], K), users),
         "similar": per_user(lambda user: recommender.similar(named[user][0], K), users),

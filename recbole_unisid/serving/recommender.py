@@ -192,7 +192,8 @@ class Recommender(ItemRecommender):
 
     A score is the inner product of a history's state and an item's vector, a row of `vectors` [items, width], and
     what :class:`_AddedScores` adds. `threads` are those of one encoding; several callers may ask at the same time
-    either way.
+    either way. `index` may be replaced by another index of `vectors` by inner product, such as a vector database's:
+    ``search(states, count, params=None)`` gives scores and rows of the vectors, [states, count] each, best first.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
@@ -206,10 +207,10 @@ class Recommender(ItemRecommender):
         further = 0 if self._added is None else self._added.width
         self._model_vectors = self.vectors[:, : self.vectors.shape[1] - further]
         self.max_length: int = self.manifest["max_length"]
-        self._index = _read_index(folder / INDEX)
+        self.index = _read_index(folder / INDEX)
         self._encoder = read_encoder(folder / ENCODER, threads)
         shape = (len(self), self.manifest["width"])
-        told = {self.vectors.shape, (self._index.ntotal, self._index.d)}
+        told = {self.vectors.shape, (self.index.ntotal, self.index.d)}
         if told != {shape} or (self.codes is not None and len(self.codes) != len(self)):
             raise RecommenderError(f"the files of {folder} do not belong together; export the run anew.")
         self._try(folder)
@@ -220,7 +221,7 @@ class Recommender(ItemRecommender):
         """One recommendation, which must be what the vectors say: files may be whole and not of one export."""
         try:
             states = self.states([np.zeros(1, dtype=np.int64)])
-            scores, rows = self._index.search(states, 1, params=self._search_parameters(1))
+            scores, rows = self.index.search(states, 1, params=self._search_parameters(1))
             self._best([np.zeros(1, dtype=np.int64)], 1)
             expected = self.vectors[rows[0, 0]] @ states[0]
         except Exception as error:  # of onnxruntime or faiss, which have none of their own
@@ -250,7 +251,7 @@ class Recommender(ItemRecommender):
         # Whatever loses may push an item out of the first places: so many more are looked up.
         further = max((int((values < 0).sum()) for _, values in added), default=0)
         asked = min(len(self), count + further)
-        scores, rows = self._index.search(states, asked, params=self._search_parameters(asked))
+        scores, rows = self.index.search(states, asked, params=self._search_parameters(asked))
         for number, (items, values) in enumerate(added):
             found, own = self._with_added(rows[number], scores[number], count, states[number], items, values)
             best = np.lexsort((found, -own))[:asked]
