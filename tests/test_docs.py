@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from conftest import ROOT
 from documents import Block, blocks, commands, pages
 
+import recbole_unisid
 from recbole_unisid.commands import options
 from recbole_unisid.commands.main import SUBCOMMANDS, main
 from recbole_unisid.commands.options import parse_options
@@ -203,3 +205,13 @@ def test_the_site_builds(tmp_path: Path) -> None:
 def test_the_readme_is_short() -> None:
     """Under 150 lines."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_the_python_interface_is_whole() -> None:
+    """Every public name stands on docs/api.md, and every name there is one that has a docstring."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    found = [pkgutil.resolve_name(re.sub(r"\.(\w+)$", r":\1", name)) for name in named]
+    assert all(one.__doc__ for one in found)
+    public = set(recbole_unisid.__all__) - {"__version__"}
+    assert all(getattr(recbole_unisid, name) in found for name in public)
