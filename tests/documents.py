@@ -64,7 +64,7 @@ def commands(page: Path) -> list[list[str]]:
     found = []
     for line in (part.strip() for joined in lines for part in joined.split("&&")):
         if _OURS.match(line):
-            words = shlex.split(line)
+            words = shlex.split(line.removesuffix(" &"))
             start = next(k for k, word in enumerate(words) if "recbole" in word)
             found.append([] if words[start] == "recbole-unisid" else ["run"])
             found[-1] += words[start + 1 :]
