@@ -121,11 +121,12 @@ def _section(group: Group, names: Sequence[str]) -> Markup:
         str(board.protocol.get("description") or board.protocol.get("split")),
         f"ties {board.protocol.get('ties')}",
     ]
-    head = ["Model", "Seeds", *map(column_name, board.columns), "Training", "Parameters"]
+    head = ["Model", "Seeds", *map(column_name, board.columns), "Training", "CPU minutes", "Parameters"]
     rows = [
         [
             *cells(report, row),
             training(report, row.model),
+            report.figure(row.model, _minutes, "cpu_seconds", "training"),
             report.figure(row.model, count, "parameters", "training"),
         ]
         for row in board.rows
@@ -148,6 +149,10 @@ def _section(group: Group, names: Sequence[str]) -> Markup:
         tag("p", tag("a", _REPORT, href=f"{group.slug}/report.html")) if "ranks.npz" in names else None,
     )
     return tag("div", drawn.html, class_="group", data_dataset=board.dataset)
+
+
+def _minutes(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds / 60:.1f}"
 
 
 def _downloads(group: Group, names: Sequence[str]) -> Markup:

@@ -39,4 +39,5 @@ def _row(run: Run) -> Iterator[tuple[str, Any]]:
     yield "parameters", run.find("parameters", "training")
     yield "token_parameters", run.find("parameters", "tokens")
     yield "training_seconds", run.find("seconds", "training")
+    yield "training_cpu_minutes", run.cpu_minutes
     yield "epochs", run.find("epochs")

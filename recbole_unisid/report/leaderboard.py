@@ -74,6 +74,12 @@ class Run:
         )
         return whole if not epochs or each is None else max(float(whole or 0), float(epochs * each))
 
+    @property
+    def cpu_minutes(self) -> float | None:
+        """Process time of its training, validations and score terms among it; None in runs that do not tell."""
+        spent = self.find("cpu_seconds", "training")
+        return None if spent is None else float(spent) / 60
+
     def find(self, *keys: str | int) -> Any:
         """Follow keys, and places in lists, into ``result.json``; None where the way ends."""
         value: Any = self.result
