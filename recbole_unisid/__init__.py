@@ -12,6 +12,8 @@ __all__ = ["UserError", "__version__", "evaluate", "load", "prepare", "results",
 # Read when torch is loaded, hence here. Threads that spin while they wait for one another take the processor from the
 # one they wait for wherever other processes are at work, too: results/speed.md.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if (os.cpu_count() or 1) <= 2 and "OMP_NUM_THREADS" not in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads spin whatever that policy is
 
 #: Public name -> module.
 _PLACES = {

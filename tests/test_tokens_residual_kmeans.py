@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 
 from recbole_unisid.errors import UserError
@@ -318,3 +319,20 @@ def test_split_lowers_the_largest_share_at_equal_size(distances):
         assert tokenizer.options()["split"] == split
         largest.append(np.bincount(tokenizer.encode(vectors)[:, 0]).max())
     assert largest[1] < largest[0]
+
+
+def test_seeds_are_drawn_with_one_thread_of_blas(monkeypatch):
+    """Two threads that spin for products of a few rows took seven times as long on a busy machine."""
+    threads = []
+    real = residual_kmeans.kmeans_plusplus
+
+    def seen(*given, **named):
+        threads.extend(
+            pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"
+        )
+        return real(*given, **named)
+
+    monkeypatch.setattr(residual_kmeans, "kmeans_plusplus", seen)
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        fit(clumps(), 10)
+    assert set(threads) <= {1}

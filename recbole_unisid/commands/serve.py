@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -35,6 +36,8 @@ extra: pip install 'recbole_unisid[serve]'.
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
+    # Read when numpy is loaded, here and in the workers: threads that spin for a product of one answer cost the others.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     options = known_options("serve", HELP, arguments)
     host, port = options.get("host", "127.0.0.1"), whole_number(options, "port", 0)
     port, workers = 8000 if port is None else port, whole_number(options, "workers", 1) or _workers(options)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
@@ -90,7 +91,10 @@ def _seeds(points: NDArray[np.float32], size: int, rng: np.random.Generator) -> 
     """k-means++ seeds, from a sample where points are plenty."""
     if len(points) > _SEEDING_POINTS * size:
         points = points[rng.choice(len(points), _SEEDING_POINTS * size, replace=False)]
-    seeds, _ = kmeans_plusplus(points, size, random_state=int(rng.integers(2**31)))
+    with threadpool_limits(
+        1, "blas"
+    ):  # thousands of small products: waiting for a second thread takes longer
+        seeds, _ = kmeans_plusplus(points, size, random_state=int(rng.integers(2**31)))
     return torch.from_numpy(np.ascontiguousarray(seeds, dtype=np.float32))
 
 
