@@ -222,7 +222,7 @@ def promotions(folder: Path, seconds: float) -> dict[str, Any]:
         ]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as promotion:
             if (done + killed) % 2:
-                time.sleep(draw.uniform(0.2, 1.5))
+                time.sleep(draw.uniform(0.2, 3.0))
                 promotion.kill()
             killed += promotion.wait() == -signal.SIGKILL
             done += promotion.returncode == 0

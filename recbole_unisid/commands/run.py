@@ -23,7 +23,7 @@ Train models on a data set and evaluate them under one protocol.
   --data_path=dataset     where data sets are
   --seed=2020             or --seeds=5 (2020 ... 2024) or --seeds=7,8,9
   --from=RUN              start from a finished run's weights, tokens and settings, on data that has grown since;
-                          three epochs unless told otherwise
+                          two epochs unless told otherwise
   --tune=20               search settings instead, 20 trials a model, on the validation set alone
   --recipe=default        a named set of settings of the model
   --config_files=F        YAML files of settings, with commas; they may name the model and the data set, too
