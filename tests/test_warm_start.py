@@ -143,6 +143,7 @@ def test_the_hash_covers_the_start(served_runs: Callable[[str], Path], grown: Pa
         ("UniSID", {"semantic_dim": 32}, "semantic_dim=32, but the weights of .* are for 64"),
         ("UniSID", {"text_encoder": "offline"}, "text_encoder=offline, but the weights of .* are for lsa"),
         ("ItemID", {"MAX_ITEM_LIST_LENGTH": 20}, "MAX_ITEM_LIST_LENGTH=20, but"),
+        ("ItemID", {"recipe": "plain"}, "recipe=plain, but the weights of .* are for default"),
         ("SASRec", {}, "SASRec cannot be started from a run"),
         ("UniSID", {"from": "nowhere"}, "There is no run folder nowhere"),
         ("UniSID", {"dataset": "others"}, "No item of 'others' is one of"),

@@ -53,7 +53,7 @@ def warm_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in given.items():
         about = settings().get(key)
         fixed = about is not None and about.group in _FIXED_GROUPS and key not in _FREE
-        fixed = (fixed or key == "MAX_ITEM_LIST_LENGTH") and not is_vector_file(str(was.get(key)))
+        fixed = (fixed or key in {"MAX_ITEM_LIST_LENGTH", "recipe"}) and not is_vector_file(str(was.get(key)))
         if fixed and value != was.get(key):
             raise UserError(
                 f"{key}={shown(value)}, but the weights of {run} are for {shown(was.get(key))}: leave it out, or train "
