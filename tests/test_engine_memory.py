@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_unisid.recbole_adapter.trainer import release_freed_memory
+from recbole_unisid.allocator import release_freed_memory
 
 
 def resident() -> int:

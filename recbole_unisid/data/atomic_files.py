@@ -75,7 +75,9 @@ def _write_interactions(stream: BinaryIO, interactions: Interactions) -> None:
         columns = [user_ids.take(interactions.users[rows]), item_ids.take(interactions.items[rows])]
         columns += [_number_texts(interactions.ratings[rows])] if rated else []
         lines = pc.binary_join_element_wise(*columns, _number_texts(times[rows]), "\t")
-        stream.write("\n".join([*lines.to_pylist(), ""]).encode())
+        joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
+        stream.write(joined[0].as_buffer())
+        stream.write(b"\n")
 
 
 def _number_texts(numbers: NDArray[np.float64]) -> pa.Array:

@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.interactions import Interactions
+from recbole_unisid.data.interactions import Interactions, stable_order
 from recbole_unisid.errors import UserError, did_you_mean
 
 #: What becomes of several interactions of one user with one item: ``first`` or ``last`` keeps one of them,
@@ -71,8 +71,9 @@ def _without_duplicates(log: Interactions, policy: Duplicates) -> NDArray[np.boo
     if policy == "all" or not len(log):
         return keep
     pairs = log.users * np.int64(len(log.item_ids)) + log.items
-    ordered = np.sort(pairs)
-    several = np.flatnonzero(np.isin(pairs, ordered[1:][ordered[1:] == ordered[:-1]]))
+    order = stable_order(pairs)
+    same = pairs[order[1:]] == pairs[order[:-1]]
+    several = order[np.r_[False, same] | np.r_[same, False]]
     # Stable: equal times stay in the order of the source.
     rows = several[np.lexsort((log.times[several], pairs[several]))]
     repeats = pairs[rows[1:]] == pairs[rows[:-1]]
@@ -86,13 +87,15 @@ def _without_duplicates(log: Interactions, policy: Duplicates) -> NDArray[np.boo
 def _in_core(log: Interactions, least: int) -> NDArray[np.bool_]:
     """Mark the k-core: drop users and items with fewer than `least` interactions until none is left."""
     keep = np.ones(len(log), dtype=bool)
-    while least > 1:
-        user_counts = np.bincount(log.users[keep], minlength=len(log.user_ids))
-        item_counts = np.bincount(log.items[keep], minlength=len(log.item_ids))
-        often = (user_counts[log.users] >= least) & (item_counts[log.items] >= least)
-        if not (keep & ~often).any():
-            break
-        keep &= often
+    user_counts, item_counts = np.bincount(log.users), np.bincount(log.items)
+    while len(
+        rare := np.flatnonzero(
+            keep & ~((user_counts >= least)[log.users] & (item_counts >= least)[log.items])
+        )
+    ):
+        keep[rare] = False
+        user_counts -= np.bincount(log.users[rare], minlength=len(user_counts))
+        item_counts -= np.bincount(log.items[rare], minlength=len(item_counts))
     return keep
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from recbole_unisid.allocator import keep_freed_memory
 from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, read_interactions, write_dataset
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder, folder_in_recbole, writing_to
 from recbole_unisid.data.filters import Policy, checked_duplicates
@@ -42,6 +43,7 @@ def prepare(
     Raises UserError: in one line: an unknown name, originals that cannot be had or read, other counts than published,
     a disk that refuses. The data set is then as it was before.
     """
+    keep_freed_memory()
     folder = dataset_folder(name, data_path)
     if name == IN_RECBOLE:
         return _copy_from_recbole(folder)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.utils import get_trainer, init_seed
 
 from recbole_unisid import distributed
+from recbole_unisid.allocator import release_freed_memory
 from recbole_unisid.data.split import VALID
 from recbole_unisid.data.windows import TARGET_LIST
 from recbole_unisid.errors import UserError
@@ -228,16 +228,6 @@ class RunTrainer(Resumable):
         self.wandblogger.log_eval_metrics(result, head="eval")
         release_freed_memory()
         return {key: float(value) for key, value in result.items()}
-
-
-def release_freed_memory() -> None:
-    """Give back what is free inside the heap; nothing where the C library is not glibc.
-
-    Buffers of a few MiB come and go in every batch, small ones between them stay: glibc keeps the holes, and a
-    long run grows by a gigabyte that nobody uses (``results/engine.md``).
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:

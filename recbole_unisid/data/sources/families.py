@@ -16,7 +16,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,15 +28,15 @@ from pyarrow import compute as pc
 from recbole_unisid.data.atomic_text import ItemRows, clean_text
 from recbole_unisid.data.interactions import Column
 from recbole_unisid.data.sources.lines import (
+    Block,
     Opened,
     bar_of_bytes,
     lines_of,
     read_blocks,
-    read_lines,
     read_rows,
     without_header,
 )
-from recbole_unisid.data.sources.records import as_list, parse_json, parse_literal, read_columns
+from recbole_unisid.data.sources.records import as_list, read_columns
 from recbole_unisid.data.sources.values import (
     numbers_in,
     price_field,
@@ -47,9 +47,13 @@ from recbole_unisid.data.sources.values import (
 from recbole_unisid.errors import UserError
 
 #: Yields columns of users, items, times and ratings of a file; counts what is skipped; shows a bar if told to.
-InteractionReader = Callable[[Path, "Counter[str]", bool], Iterator[tuple[Column, Column, Column, Column]]]
+InteractionReader = Callable[
+    [Path, "Counter[str]", bool], Iterator[tuple[Column, Column, Column, "Column | None"]]
+]
 #: Yields every wanted item of a file; counts what is skipped; shows a bar.
 ItemReader = Callable[[Path, Container[str], "Counter[str]", bool], ItemRows]
+
+_TEXT, _NUMBER, _TEXTS = pa.string(), pa.float64(), pa.list_(pa.string())
 
 
 class Family(NamedTuple):
@@ -64,41 +68,45 @@ def _json_reviews(
     user: str, item: str, time: str, rating: str, seconds: Callable[[object], float | None] | None = None
 ) -> InteractionReader:
     """Make the reader of JSON lines with these fields; `seconds` is for times that are texts."""
-    text, number = pa.string(), pa.float64()
-    types = {user: text, item: text, time: number if seconds is None else text, rating: number}
+    types = {user: _TEXT, item: _TEXT, time: _NUMBER if seconds is None else _TEXT, rating: _NUMBER}
 
     def read(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
-        for _, part in read_columns(path, types, counts, progress=progress):
+        for _, part in read_columns(read_blocks(path, counts, progress=progress), types, counts):
             users, items, times, ratings = part.values()
             if seconds is not None:
-                times = pa.array(map(seconds, as_list(times)), number)
+                times = pa.array(map(seconds, as_list(times)), _NUMBER)
             yield users, items, times, ratings
 
     return read
 
 
 def _json_items(
-    key: str,
+    types: Mapping[str, pa.DataType | None],
     fields_of: Callable[[dict[str, Any]], Iterable[str]],
-    parse: Callable[[bytes, Counter[str]], dict[str, Any] | None] = parse_json,
     name_of: Callable[[bytes], re.Match[bytes] | None] = lambda line: None,
+    literals: bool = False,
 ) -> ItemReader:
-    """Make the reader of one record a line; most are not wanted, and unparsed where `name_of` tells their item."""
+    """Make the reader of one record a line with fields of usual `types`, the item's name first.
+
+    Most items are not wanted, and their lines unparsed where `name_of` tells the item.
+    """
 
     def read(path: Path, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
-        for line in read_lines(path, counts, progress=progress):
-            named = name_of(line)
-            if named and named[1].decode("utf-8", "replace") not in wanted:
-                counts["without interactions"] += 1
-                continue
-            record = parse(line, counts)
-            if record is None:
-                continue
-            item = record.get(key)
-            if isinstance(item, str) and item in wanted:
-                yield item, tuple(fields_of(record))
-            else:
-                counts["without interactions" if isinstance(item, str) else "no item"] += 1
+        def kept(block: Block) -> Block:
+            lines = [line for _, line in lines_of(block, counts)]
+            named = [(line, name_of(line)) for line in lines]
+            lines = [line for line, name in named if not name or name[1].decode("utf-8", "replace") in wanted]
+            counts["without interactions"] += len(named) - len(lines)
+            return Block(block.first, len(lines), b"\n".join(lines))
+
+        blocks = (kept(block) for block in read_blocks(path, counts, progress=progress))
+        for _, part in read_columns(blocks, types, counts, literals=literals):
+            for values in zip(*map(as_list, part.values()), strict=True):
+                item = values[0]
+                if isinstance(item, str) and item in wanted:
+                    yield item, tuple(fields_of(dict(zip(types, values, strict=True))))
+                else:
+                    counts["without interactions" if isinstance(item, str) else "no item"] += 1
 
     return read
 
@@ -155,18 +163,20 @@ AMAZON_2014 = Family(
     _FIELDS_2014,
     _read_reviews,
     _json_items(
-        "asin",
+        dict.fromkeys(("asin", "title", "brand", "description"), _TEXT)
+        | {"categories": pa.list_(_TEXTS), "price": _NUMBER},
         partial(_amazon_fields, store="brand", categories="categories", features=None),
-        parse_literal,
         # The item first: a literal's texts may hold anything. In JSON a quote within a text is escaped.
         re.compile(rb"\{'asin': '([^'\\]*)'").match,
+        literals=True,
     ),
 )
 AMAZON_2018 = Family(
     _FIELDS,
     _read_reviews,
     _json_items(
-        "asin",
+        dict.fromkeys(("asin", "title", "brand", "price"), _TEXT)
+        | dict.fromkeys(("category", "description", "feature"), _TEXTS),
         partial(_amazon_fields, store="brand", categories="category", features="feature"),
         name_of=re.compile(rb'"asin": ?"([^"\\]*)"').search,
     ),
@@ -175,7 +185,9 @@ AMAZON_2023 = Family(
     _FIELDS,
     _read_ratings_2023,
     _json_items(
-        "parent_asin",
+        dict.fromkeys(("parent_asin", "title", "store"), _TEXT)
+        | dict.fromkeys(("categories", "description", "features"), _TEXTS)
+        | {"price": _NUMBER},
         partial(_amazon_fields, store="store", categories="categories", features="features"),
         name_of=re.compile(rb'"parent_asin": ?"([^"\\]*)"').search,
     ),
@@ -187,7 +199,7 @@ YELP = Family(
     ("title:token_seq", "categories:token_seq", "city:token", "state:token"),
     _json_reviews("user_id", "business_id", "date", "stars", seconds_of_date),
     _json_items(
-        "business_id",
+        dict.fromkeys(("business_id", "name", "categories", "city", "state"), _TEXT),
         lambda record: (text_field(record.get(key)) for key in ("name", "categories", "city", "state")),
     ),
 )
@@ -283,11 +295,10 @@ ML_20M = Family(ML_1M.fields, _read_movielens_csv, _read_movies_csv)
 
 def _read_steam_reviews(path: Path, counts: Counter[str], progress: bool) -> Iterator[Any]:
     """Read reviews as Python literals: who wrote of which game on which day."""
-    for block in read_blocks(path, counts, progress=progress):
-        parsed = (parse_literal(line, counts) for _, line in lines_of(block, counts))
-        records = [record for record in parsed if record is not None]
-        users, items, dates = ([r.get(key) for r in records] for key in ("username", "product_id", "date"))
-        yield users, items, list(map(seconds_of_date, dates)), [None] * len(records)
+    types = dict.fromkeys(("username", "product_id", "date"), _TEXT)
+    for _, part in read_columns(read_blocks(path, counts, progress=progress), types, counts, literals=True):
+        users, items, dates = part.values()
+        yield users, items, list(map(seconds_of_date, as_list(dates))), None
 
 
 def _game_fields(record: dict[str, Any]) -> Iterator[str]:
@@ -302,5 +313,10 @@ def _game_fields(record: dict[str, Any]) -> Iterator[str]:
 STEAM = Family(
     ("title:token_seq", "developer:token", "categories:token_seq", "tags:token_seq", "price:float"),
     _read_steam_reviews,
-    _json_items("id", _game_fields, parse_literal),
+    _json_items(
+        dict.fromkeys(("id", "app_name", "title", "developer"), _TEXT)
+        | {"genres": _TEXTS, "tags": _TEXTS, "price": _NUMBER},
+        _game_fields,
+        literals=True,
+    ),
 )

@@ -224,7 +224,7 @@ def _open_json_lines(path: Path) -> Table:
         counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
     ) -> Iterator[Batch]:
         types = {name: _json_type([one.get(name) for one in first], name in numbers) for name in columns}
-        for lines, part in read_columns(path, types, counts, progress=progress):
+        for lines, part in read_columns(read_blocks(path, counts, progress=progress), types, counts):
             yield Batch({name: as_list(column) for name, column in part.items()}, lines)
 
     return Table(path, columns, batches)
