@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from recbole_unisid import distributed
+from recbole_unisid.allocator import keep_freed_memory
 from recbole_unisid.config.defaults import model_defaults
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.errors import UserError
@@ -96,6 +97,8 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
 
 def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     settle_threads()
+    if not config.is_own_model:
+        keep_freed_memory()  # RecBole's batches take blocks of many MiB; ours do not
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
     warm = WarmStart.of(config)
