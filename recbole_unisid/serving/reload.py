@@ -34,7 +34,9 @@ class Follower:
         name, served = "", self._service.served.version
         try:
             name = await asyncio.to_thread(self._current)
-            if name not in (served, self._refused):
+            if name == served:
+                self._refused = None  # gone back; a later promotion is tried again
+            elif name != self._refused:
                 self._service.put(await asyncio.to_thread(self._make))
                 self._refused = None
         except Exception as error:  # whatever it is, the version that is served is whole
