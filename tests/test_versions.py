@@ -60,6 +60,26 @@ def test_promote_and_roll_back(two: Path, tmp_path: Path, capsys: pytest.Capture
     assert Versions(folder).current() == "monday"
 
 
+@pytest.mark.parametrize("text", ["{", '{"current": "1", "earlier": "12"}'])
+def test_a_promotion_mends_the_file_of_the_current_version(text: str, live: Path) -> None:
+    """As the message about such a file says."""
+    (live / "current.json").write_text(text)
+    with pytest.raises(UserError, match="promote a version again"):
+        Versions(live).current()
+    assert main(["versions", "promote", str(live), "--name=2"]) == 0
+    assert Versions(live).pointer() == ("2", [])
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}"])
+def test_list_tells_a_damaged_version(text: str, live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are shown beside it."""
+    (live / "2" / "manifest.json").write_text(text)
+    assert main(["versions", "list", str(live)]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("* 1  UniSID")
+    assert second.startswith("  2  damaged")
+
+
 def test_a_run_becomes_a_version(served_runs: Callable[[str], Path], tmp_path: Path) -> None:
     """It recommends as the run does."""
     folder = tmp_path / "live"
@@ -72,6 +92,8 @@ def test_a_run_becomes_a_version(served_runs: Callable[[str], Path], tmp_path: P
     [
         (["add", "DIR", "--export=DIR/1", "--name=2"], "is there already"),
         (["add", "DIR", "--export=DIR/1", "--name=../out"], "make a name"),
+        (["add", "DIR", "--export=DIR/1", "--name=current.json"], "which version is current"),
+        (["roll-back", "DIR", "--name=1"], "roll-back does not take --name"),
         (["add", "DIR", "--export=DIR"], "no exported folder"),
         (["add", "DIR"], "either --run"),
         (["promote", "DIR", "--name=3"], "has no version 3; it has: 1, 2"),

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     if action not in {"add", "promote", "roll-back", "list"} or folder is None:
         raise UserError("Write recbole-unisid versions add|promote|roll-back|list DIR (see versions --help).")
     options = known_options("versions", HELP, rest)
+    takes = {"add": {"run", "export", "name", "promote"}, "promote": {"name"}}.get(action, set())
+    if left := sorted(options.keys() - takes):
+        raise UserError(f"versions {action} does not take --{left[0]} (see versions --help).")
     if action != "add" and not Path(folder).is_dir():
         raise UserError(f"There is no folder {folder}.")
     try:
@@ -75,10 +78,13 @@ def main(arguments: Sequence[str]) -> int:
 def _list(versions: Versions) -> int:
     """A version a line, the current one marked."""
     pointer = versions.pointer()
+    damaged = False
     for name in versions.names():
-        about = json.loads((versions.folder / name / "manifest.json").read_text(encoding="utf-8"))
         mark = "*" if pointer is not None and pointer.current == name else " "
-        print(
-            f"{mark} {name}  {about['model']} of {about['dataset']}, run {about['run']}, {about['items']:,} items"
-        )
-    return 0
+        try:
+            about = json.loads((versions.folder / name / "manifest.json").read_text(encoding="utf-8"))
+            told = f"{about['model']} of {about['dataset']}, run {about['run']}, {about['items']:,} items"
+        except (OSError, ValueError, KeyError, TypeError):
+            told, damaged = "damaged: its manifest.json cannot be read", True
+        print(f"{mark} {name}  {told}")
+    return 1 if damaged else 0

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,9 @@ class Versions:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             names = [found["current"], *found["earlier"]]
-            if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+            if not isinstance(found["earlier"], list) or not all(
+                isinstance(name, str) and _NAME.fullmatch(name) for name in names
+            ):
                 raise ValueError("names of other files")
         except FileNotFoundError:
             return None
@@ -77,6 +79,10 @@ class Versions:
                 raise UserError(
                     f"--name={name}: letters, digits, points, hyphens and underscores make a name."
                 )
+            if name.lower() == POINTER:
+                raise UserError(
+                    f"--name={name} is the file that says which version is current; give another."
+                )
             if (self.folder / name).exists():
                 raise UserError(
                     f"{self.folder / name} is there already: versions do not change; give another --name."
@@ -87,7 +93,9 @@ class Versions:
     def promote(self, name: str | None = None) -> Pointer:
         """Make a version current, by default the last of :meth:`names`, once it has been seen to recommend."""
         with self._at_work():
-            names, before = self.names(), self.pointer()
+            names, before = self.names(), None
+            with suppress(UserError):  # a promotion mends a file that cannot be read
+                before = self.pointer()
             name = names[-1] if name is None and names else name
             if name not in names:
                 raise UserError(f"{self.folder} has no version {name}; it has: {', '.join(names) or 'none'}.")
