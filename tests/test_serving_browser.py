@@ -222,11 +222,12 @@ def test_the_openapi_page_is_drawn_and_no_request_leaves(page):
     page.open()
     page.requests(), page.driver.get_log("browser")
     page.driver.get(page.service.address + "docs")
-    page.wait("return document.querySelectorAll('.opblock').length === 4")
+    page.wait("return document.querySelectorAll('.opblock').length === 5")
     paths = page.script(
         "return [...document.querySelectorAll('.opblock-summary-path')].map((one) => one.textContent)"
     )
-    assert [path.replace("\u200b", "") for path in paths] == ["/recommend", "/similar", "/items", "/health"]
+    expected = ["/recommend", "/similar", "/items", "/health", "/metrics"]
+    assert [path.replace("\u200b", "") for path in paths] == expected
     page.driver.find_elements("css selector", ".opblock-summary-control")[3].click()
     page.wait("return document.querySelector('.try-out__btn')")
     page.find("css selector", ".try-out__btn").click()

@@ -129,15 +129,15 @@ def test_serve_a_run_or_an_export(
     for cores in (3, 64):
         monkeypatch.setattr(joblib, "cpu_count", lambda cores=cores: cores)
         assert main(["serve", "--export=x", "--host=::1"]) == 0
-    (make_live, *of_run), (make_exported, *of_export), (_, *_, most) = asked
+    (make_live, *of_run), (make_exported, *of_export), (_, *_, most, _) = asked
     loopback = ["localhost", "127.0.0.1", "[::1]"]
-    assert of_run == ["127.0.0.1", 0, [*loopback, "127.0.0.1"], 1]
+    assert of_run == ["127.0.0.1", 0, [*loopback, "127.0.0.1"], 1, None]  # no versions to follow
     workers = (3, 4) if sys.platform == "linux" else (1, 1)
-    assert of_export == ["::1", 8000, [*loopback, "[::1]"], workers[0]]
+    assert of_export == ["::1", 8000, [*loopback, "[::1]"], workers[0], None]
     assert most == workers[1]
     (live, *names_of_run), (exported, *names_of_export) = make_live(), make_exported()
-    assert names_of_run == ["SASRec", "ml-mini"]
-    assert names_of_export == ["UniSID", "ml-mini"]
+    assert names_of_run == ["SASRec", "ml-mini", served_runs("SASRec").name]
+    assert names_of_export == ["UniSID", "ml-mini", served_runs("UniSID").name]
     history = recbole_unisid.load(served_runs("SASRec")).item_ids[1:3]
     assert isinstance(live, RunRecommender)
     assert isinstance(exported, Recommender)

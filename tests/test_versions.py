@@ -169,7 +169,9 @@ def test_the_service_follows_without_losing_a_request(workers: int, live: Path) 
     for client in clients:
         client.join()
     assert not wrong
-    assert running.recommended(["i7"], k=5) == expected["2"]
+    until = time.monotonic() + 60  # health may have been answered by one of the workers alone
+    while any(running.recommended(["i7"], k=5) != expected["2"] for _ in range(30)):
+        assert time.monotonic() < until, "a worker did not follow"
     assert running.ask("health")[1]["items"] == 90
     assert running.stop() == (0, "")
 
