@@ -28,7 +28,7 @@ def release_freed_memory() -> None:
     """Give back what is free inside the heap; nothing where the C library is not glibc.
 
     Buffers of a few MiB come and go in every batch, small ones between them stay: glibc keeps the holes, and a
-    long run grows by a gigabyte that nobody uses (``results/engine.md``).
+    long run grows by a gigabyte that nobody uses (results/speed.md).
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kills import killed_at
@@ -17,6 +19,8 @@ from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
 from recbole_unisid.serving.export import export
 from recbole_unisid.serving.recommender import Recommender
+from recbole_unisid.serving.reload import Follower
+from recbole_unisid.serving.service import Served
 from recbole_unisid.serving.versions import Versions, copy_of
 
 
@@ -57,6 +61,10 @@ def test_promote_and_roll_back(two: Path, tmp_path: Path, capsys: pytest.Capture
         main(["versions", "add", str(folder), f"--export={folder / '2'}", "--name=monday", "--promote"]) == 0
     )
     assert Versions(folder).names() == ["1", "2", "monday"]
+    shutil.rmtree(folder / "1")  # by hand; it was current before monday
+    assert main(["versions", "roll-back", str(folder)]) == 2
+    assert "no version 1 any more" in (told := capsys.readouterr().err)
+    assert "promote one of 2, monday with --name" in told
     assert Versions(folder).current() == "monday"
 
 
@@ -174,6 +182,36 @@ def test_the_service_follows_without_losing_a_request(workers: int, live: Path) 
         assert time.monotonic() < until, "a worker did not follow"
     assert running.ask("health")[1]["items"] == 90
     assert running.stop() == (0, "")
+
+
+def test_a_version_that_was_refused_is_tried_again_once_it_is_promoted_anew() -> None:
+    """It may have been mended meanwhile; until then it is read once, not every second."""
+    put, made, current = [], [], "1"
+    served = Served(None, "UniSID", "shop", "1")  # type: ignore[arg-type]
+    damaged = True
+
+    def make() -> Served:
+        made.append(current)
+        if damaged:
+            raise OSError("damaged")
+        return served._replace(version=current)
+
+    async def look(times: int) -> None:
+        for _ in range(times):
+            follower.look()
+            assert follower._task is not None
+            await follower._task
+
+    service = SimpleNamespace(served=served, put=put.append)
+    follower = Follower(service, make, lambda: current)  # type: ignore[arg-type]
+    current = "2"
+    asyncio.run(look(3))
+    assert (made, put) == (["2"], [])
+    current = "1"
+    asyncio.run(look(1))
+    current, damaged = "2", False
+    asyncio.run(look(1))
+    assert [one.version for one in put] == ["2"]
 
 
 @pytest.fixture(scope="module")

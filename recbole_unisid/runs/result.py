@@ -48,9 +48,7 @@ class Measured:
     semantics: ItemSemantics | None
     titles: list[str]  # in the order of item numbers
     seconds: dict[str, float]
-    cpu_seconds: dict[
-        str, float
-    ]  # of this process: ``items`` (text and tokens), ``training``, ``evaluation``
+    cpu_seconds: dict[str, float]  # of ``items`` (text and tokens), ``training``, ``evaluation``
     tie_orders: dict[str, Any] | None = None  # figures where another item of a target's time comes last
     lists: NDArray[np.int64] | None = None  # the test's, as :func:`.list_metrics` has them
     started_from: dict[str, Any] | None = None  # the run that a warm start begins with

@@ -98,7 +98,7 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
 def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     settle_threads()
     if not config.is_own_model:
-        keep_freed_memory()  # RecBole's batches take blocks of many MiB; ours do not
+        keep_freed_memory()  # RecBole's batches take blocks of many MiB: results/speed.md
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
     warm = WarmStart.of(config)
@@ -200,10 +200,8 @@ def measure(config: UniSIDConfig, trained: Trained) -> Measured:
     tie_orders = measure_tie_orders(config, dataset, trainer, ranks["test"])
     seconds = {"training": trained.seconds, "evaluation": time.perf_counter() - started}
     spent = trained.cpu_seconds | {"evaluation": cpu + time.process_time()}
-    return Measured(
-        dataset, trainer, recbole, ranks, dataset.semantics, trained.titles, seconds, spent, tie_orders, lists,
-        trained.started_from,
-    )  # fmt: skip
+    found = dataset, trainer, recbole, ranks, dataset.semantics, trained.titles
+    return Measured(*found, seconds, spent, tie_orders, lists, trained.started_from)
 
 
 def _write_artefacts(folder: RunFolder, measured: Measured) -> None:

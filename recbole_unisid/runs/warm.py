@@ -60,7 +60,7 @@ def warm_settings(given: Mapping[str, Any]) -> dict[str, Any]:
                 "from the beginning, without --from."
             )
     schedule = read_yaml(properties_folder() / "warm_start.yaml")
-    schedule["learning_rate"] *= was["learning_rate"]
+    schedule["learning_rate"] = schedule.pop("share_of_learning_rate") * was["learning_rate"]
     kept = {key: value for key, value in was.items() if key not in {"load_col", "checkpoint_dir"}}
     return kept | schedule | dict(given) | {"from": str(run)}
 

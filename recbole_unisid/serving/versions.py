@@ -113,6 +113,11 @@ class Versions:
                     f"{self.folder} has no version before the current one; promote one by its name."
                 )
             *earlier, name = before.earlier
+            if name not in (known := self.names()):
+                raise UserError(
+                    f"{self.folder} has no version {name} any more, which was current before; promote one of "
+                    f"{', '.join(known) or 'others'} with --name."
+                )
             return self._point(Pointer(name, earlier))
 
     def _point(self, pointer: Pointer) -> Pointer:
