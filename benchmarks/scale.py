@@ -5,7 +5,8 @@
 For each size (as many users as items, 20 interactions a user): files are written, then read, split and
 trained on for one epoch of UniSID in a process of their own, and a sample of users is evaluated over the whole
 catalogue. One line a step: seconds by the clock and of the processor, peak of resident memory so far. With
---batches only that many batches are trained, and the line of the epoch is their time carried forward.
+--batches only that many batches are trained, and the line of the epoch is their time carried forward. With
+--before=FOLDER, a checkout of an earlier commit, its own benchmarks/scale.py measures the same files first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 NAME, TEXT_WIDTH, MEAN_LENGTH = "synthetic", 32, 20
+HERE = Path(__file__).resolve().parents[1]
 #: Rows written at a time.
 CHUNK = 1_000_000
 
@@ -103,6 +106,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     with step("model", figures):
         model = config.model_class(config, loaders.train.dataset)
         trainer = make_trainer(config, model, root)
+        trainer._total_steps = trainer.epochs * len(loaders.train)
     model.train()
     done = 0
     with step("training", figures):
@@ -130,17 +134,29 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     return figures | {"items": dataset.item_num - 1, "interactions": len(dataset.sequences.items)}
 
 
+def measured(checkout: Path, root: Path, options: argparse.Namespace) -> Any:
+    """What the script of a checkout measures, in a process of its own."""
+    print(f" {checkout}", flush=True)
+    names = ("users", "positions", "negatives", "batches", "threads")
+    given = {name: getattr(options, name) for name in names}
+    command = [sys.executable, str(checkout / "benchmarks" / "scale.py"), f"--measure={root}"]
+    command += [f"--{name}={value}" for name, value in given.items() if value is not None]
+    subprocess.run(command, check=True, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)})
+    return json.loads((root / "figures.json").read_text(encoding="utf-8"))
+
+
 def main() -> None:
     """Measure every size in a process of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--items", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--users", type=int, default=100_000, help="users evaluated")
-    parser.add_argument("--positions", type=int, default=16_384, help="positions a batch")
-    parser.add_argument("--negatives", type=int, default=512, help="shared negatives a batch")
+    parser.add_argument("--positions", type=int, default=1536, help="positions a batch")
+    parser.add_argument("--negatives", type=int, default=4096, help="shared negatives a batch")
     parser.add_argument("--batches", type=int, help="train this many batches only")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the data goes; default: a temporary folder")
     parser.add_argument("--output", type=Path, help="write the figures as JSON, too")
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier commit to compare with")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -153,8 +169,14 @@ def main() -> None:
             root = Path(name) / str(n_items)
             print(f"{n_items:,} items", flush=True)
             write_data(root, n_items)
-            subprocess.run([sys.executable, *sys.argv, f"--measure={root}"], check=True)
-            found[n_items] = json.loads((root / "figures.json").read_text(encoding="utf-8"))
+            found[n_items] = {
+                str(checkout): measured(checkout, root, options)
+                for checkout in (options.before, HERE)
+                if checkout
+            }
+            seconds = [one["epoch"]["cpu_seconds"] for one in found[n_items].values()]
+            if options.before:
+                print(f"  an epoch: {seconds[0] / seconds[1]:.2f} times fewer CPU-s than before", flush=True)
     if options.output:
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -12,6 +12,7 @@ import torch
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, leave_one_out
+from recbole_unisid.models.score_terms import transitions
 from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
 from recbole_unisid.models.score_terms.text import TextSimilarity
@@ -89,6 +90,19 @@ def test_neighbours_are_cosines_of_what_stands_within_five_places() -> None:
     expected = [sum(0.8**age * cosine[item] for age, item in enumerate(reversed(one))) for one in lists]
     found = Neighbours.from_config(None, data)(padded, lengths)[0]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("interactions", [1, 50])
+def test_neighbours_are_the_same_in_blocks(interactions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large catalogue's are counted some rows at a time, to the same bits."""
+    data = small_data()
+    whole = Neighbours.from_config(None, data).links
+    monkeypatch.setattr(transitions, "_INTERACTIONS", interactions)
+    assert len(list(Neighbours._rows(data))) > 1
+    parts = Neighbours.from_config(None, data).links
+    assert all(
+        torch.equal(getattr(parts, name), getattr(whole, name)) for name in ("starts", "items", "values")
+    )
 
 
 def test_text_is_compared_by_principal_components() -> None:

@@ -99,8 +99,7 @@ class ItemRepresentation(nn.Module):
         parts = [part for part in (semantic, ids) if part is not None]
         if self.lift is None:
             return torch.cat(parts, dim=-1)
-        joined: Tensor = parts[0] + self.lift(parts[1])
-        return joined
+        return parts[0] + self.lift(parts[1])  # type: ignore[no-any-return]
 
     def of_batch(
         self, inputs: Tensor, targets: Tensor, candidates: Tensor | None, padding: int

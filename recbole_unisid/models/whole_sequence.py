@@ -73,12 +73,11 @@ class WholeSequenceRecommender(OwnSequential):
         self._catalogue: Tensor | None = None
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
-        kind = self.semantic_part(config)
-        if kind is None and not config["id_dim"]:
+        kind, id_width = self.semantic_part(config), config["id_dim"] or 0
+        if kind is None and not id_width:
             raise UserError(f"id_dim=0 leaves an item of {type(self).__name__} without any part; widen it.")
         part = None if kind is None else kind.from_config(config, dataset.semantics)
-        id_width, added = config["id_dim"] or 0, config["id_join"] == "add"
-        return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=added)
+        return ItemRepresentation(self.n_items - 1, part, id_width=id_width, added=config["id_join"] == "add")
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over the targets of a batch, shape []; see :meth:`inputs_and_targets`."""
@@ -90,8 +89,7 @@ class WholeSequenceRecommender(OwnSequential):
         vectors, token_loss = self.items.of_batch(inputs, targets, candidates.numbers, padding)
         states = self.transformer(vectors[0])[asked]  # [P, width]
         positions = Positions(states, targets, vectors[1], candidates, vectors[2], asked)
-        loss: Tensor = token_loss + self.loss(positions)
-        return loss
+        return token_loss + self.loss(positions)  # type: ignore[no-any-return]
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of one item per row, shape [batch]."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from recbole_unisid.errors import check_choice
+from recbole_unisid.recbole_adapter.lazy_table import LazyTable
 
 
 class WeightAverage:
@@ -20,25 +21,29 @@ class WeightAverage:
 
     so that the noisy start is soon forgotten. Constant steps of Adam wander about a minimum; their mean lies
     nearer to it than any of them, without a schedule that must know when training ends. `decay` is d, in [0, 1);
-    0 follows the weights themselves.
+    0 follows the weights themselves. A `table` that keeps its own average is left to it.
     """
 
-    def __init__(self, model: torch.nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, model: torch.nn.Module, decay: float, table: LazyTable | None = None) -> None:
+        self.decay, self.table = decay, table
         self.steps = 0
-        self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
+        apart = None if table is None else table.weight
+        self.parameters = [part for part in model.parameters() if part.requires_grad and part is not apart]
         self.average = [weight.detach().clone() for weight in self.parameters]
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Follow one step of the optimiser."""
+    def update(self) -> float:
+        """Follow one step of the optimiser; the decay of this step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self.average, list(self.parameters), 1 - decay)
+        return decay
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Put the averages into the model for a while."""
+        if self.table is not None:
+            self.table.flush()
         self._swap()
         try:
             yield
@@ -46,6 +51,8 @@ class WeightAverage:
             self._swap()
 
     def _swap(self) -> None:
+        if self.table is not None:
+            self.table.swap()
         for weight, average in zip(self.parameters, self.average, strict=True):
             weight.data, average.data = average.data, weight.data
 

@@ -17,6 +17,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_atomically
 from recbole_unisid.recbole_adapter.checkpoint import load_state, save_state
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.lazy_table import LazyTable
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage
 from recbole_unisid.recbole_adapter.random_state import (
     diverge,
@@ -65,6 +66,8 @@ class Resumable(Trainer):
 
     config: UniSIDConfig
     optimizer: torch.optim.Optimizer
+    #: A large ID table that is trained apart from the optimiser.
+    table: LazyTable | None = None
 
     def __init__(self, config: UniSIDConfig, *others: Any) -> None:
         super().__init__(config, *others)
@@ -116,6 +119,8 @@ class Resumable(Trainer):
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Keep the best model (RecBole calls this at every better epoch)."""
         self.best_epoch = epoch
+        if self.table is not None:
+            self.table.flush()
         if distributed.is_writer():
             with self.averaged.in_place() if self.averaged else nullcontext():
                 save_state(self.best_file, {"epoch": epoch, **self._model_state()})
@@ -131,6 +136,7 @@ class Resumable(Trainer):
             **self._model_state(),
             "optimizer": self.optimizer.state_dict(),
             "averaged": self.averaged.state() if self.averaged else None,
+            "table": self.table.state() if self.table else None,
             "progress": {name: getattr(self, name) for name in _PROGRESS} | {"best_valid_result": result},
             "random": random_state(self.model),
             "loader": loader,
@@ -152,11 +158,18 @@ class Resumable(Trainer):
         state: dict[str, Any] = load_state(Path(resume_file))
         self._load_model(state, resume_file)
         if "optimizer" in state:
+            if (self.table is None) != (state.get("table") is None):
+                raise UserError(
+                    f"Checkpoint {resume_file} is another version's: its ID table was trained otherwise; delete the "
+                    f"folder {Path(resume_file).parent} to start again."
+                )
             self.optimizer.load_state_dict(state["optimizer"])
             for name, value in state["progress"].items():
                 setattr(self, name, value)
             if self.averaged is not None:
                 self.averaged.restore(state["averaged"])
+            if self.table is not None:
+                self.table.restore(state["table"])
         self.start_epoch = state["epoch"] + 1
         return state
 
@@ -173,6 +186,8 @@ class Resumable(Trainer):
         """Load the best epoch's weights."""
         if not self.best_file.is_file():
             raise UserError(f"There is no trained model at {self.best_file}.")
+        if self.table is not None:
+            self.table.flush()  # not into the weights that come
         state = load_state(self.best_file, self.config["device"])
         self._load_model(state, self.best_file)
 

@@ -30,6 +30,7 @@ from recbole_unisid.recbole_adapter.collector import (
 )
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.lazy_table import lazy_table
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
 from recbole_unisid.recbole_adapter.progress import Progress
@@ -64,8 +65,8 @@ class RunTrainer(Resumable):
             transformer.compile(dynamic=True)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
-            self.averaged = averaged = WeightAverage(model, config["weight_average"])
-            self.optimizer.register_step_post_hook(lambda *_: averaged.update())
+            self.averaged = WeightAverage(model, config["weight_average"], self.table)
+        self.optimizer.register_step_post_hook(lambda *_: self._follow_step())
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """RecBole's optimiser; for models written here Adam in one pass over memory instead of ten."""
@@ -75,12 +76,21 @@ class RunTrainer(Resumable):
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
-        learned = [{"params": list(self.model.parameters())}]  # of a rule none
+        self.table = lazy_table(self.config, self.model)
+        apart = None if self.table is None else self.table.weight
+        learned = [
+            {"params": [part for part in self.model.parameters() if part is not apart]}
+        ]  # of a rule none
         fused: torch.optim.Optimizer = kind(learned, lr=rate, weight_decay=decay, fused=True)
         if "schedule" in self.config:
             schedule, warmup = str(self.config["schedule"]), self.config["warmup_steps"]
             follow_schedule(fused, schedule, rate, warmup, lambda: self._total_steps)
         return fused
+
+    def _follow_step(self) -> None:
+        decay = self.averaged.update() if self.averaged else 0.0
+        if self.table is not None:
+            self.table.step(self.optimizer.param_groups[0]["lr"], decay)
 
     # --- training ---------------------------------------------------------------------------------
 

@@ -60,10 +60,11 @@ class TransformerSettings:
     share: float = 0.7  # of the low-pass beside attention
 
     @classmethod
-    def from_config(cls, config: Any, taps: int = 0) -> Self:
+    def from_config(cls, config: Any, filtered: bool = False) -> Self:
         """Read the settings of a model."""
         sizes = config["n_layers"], config["n_heads"], config["attention_dim"], config["inner_size"]
         dropouts = config["hidden_dropout_prob"], config["attn_dropout_prob"]
         eps, positions = float(config["layer_norm_eps"]), config["positions"] != "none"
+        taps = config["filter_taps"] if filtered else 0
         low_pass = taps, config["filter_scale"], config["filter_mix"]
         return cls(config["MAX_ITEM_LIST_LENGTH"], *sizes, *dropouts, eps, positions, *low_pass)

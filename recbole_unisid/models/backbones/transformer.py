@@ -101,6 +101,7 @@ class CausalTransformer(Backbone):
     """Blocks of causal self-attention (``backbone: transformer``); positions, if any, count from the oldest item."""
 
     block: type[nn.Module] = Block
+    filtered = False  # whether attention has a low-pass beside it
 
     def __init__(self, width: int, settings: TransformerSettings) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class CausalTransformer(Backbone):
 
     @classmethod
     def from_config(cls, config: Any, width: int) -> Self:
-        return cls(width, TransformerSettings.from_config(config))
+        return cls(width, TransformerSettings.from_config(config, cls.filtered))
 
     def forward(self, items: Tensor) -> Tensor:
         if self.positions is not None:
@@ -124,6 +125,4 @@ class CausalTransformer(Backbone):
 class FilterTransformer(CausalTransformer):
     """Blocks of causal self-attention beside a causal low-pass (``backbone: filter``)."""
 
-    @classmethod
-    def from_config(cls, config: Any, width: int) -> Self:
-        return cls(width, TransformerSettings.from_config(config, taps=config["filter_taps"]))
+    filtered = True

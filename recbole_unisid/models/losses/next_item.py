@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from recbole_unisid.models.losses.draw import LARGE_CATALOGUE, distinct_numbers
+
 CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
 PARTS = 4  #: Sums over chunks that threads may make at the same time, of 64 MiB at most.
 WORKERS: ThreadPoolExecutor | None = None  #: These threads (`runs/machine.py`): they sleep while they wait.
@@ -90,6 +92,8 @@ class SampledSoftmax(Loss):
 
     def uniform(self) -> Tensor:
         """Distinct item numbers, shape [negatives], or all if there are no more."""
+        if len(self.eligible) > LARGE_CATALOGUE:
+            return self.eligible[distinct_numbers(self.negatives, len(self.eligible), self.generator)]
         return self.eligible[torch.randperm(len(self.eligible), generator=self.generator)[: self.negatives]]
 
     def forward(self, positions: Positions) -> Tensor:

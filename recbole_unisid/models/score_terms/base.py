@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,17 +61,23 @@ class SizedByWeights(nn.Module):
 
 
 class Links(SizedByWeights):
-    """A sparse matrix of item by item, row 0 (padding) empty: of each item its `most` highest links at most."""
+    """A sparse matrix of item by item, row 0 (padding) empty: of each item its `most` highest links at most.
+
+    It may be given in blocks of rows, so that only the highest of all are held.
+    """
 
     starts: Tensor
     items: Tensor
     values: Tensor
 
-    def __init__(self, matrix: sparse.csr_matrix, most: int = 100) -> None:
-        longest = most * matrix.shape[0]
+    def __init__(self, matrix: sparse.csr_matrix | Iterable[sparse.csr_matrix], most: int = 100) -> None:
+        blocks = [matrix] if sparse.issparse(matrix) else matrix
+        found = [highest_of_rows(block, most) for block in blocks]
+        counts, items, values = (np.concatenate(part) for part in zip(*found, strict=True))
+        longest = most * len(counts)
         super().__init__(items=longest, values=longest)
         self.most = most
-        starts, items, values = highest_of_rows(matrix, most)
+        starts = np.concatenate([[0], counts.cumsum()])
         self.register_buffer("starts", torch.from_numpy(starts))  # [n_items + 2]
         self.register_buffer("items", torch.from_numpy(items))  # [links]
         self.register_buffer("values", torch.from_numpy(values))
@@ -104,10 +110,10 @@ class Links(SizedByWeights):
 def highest_of_rows(
     matrix: sparse.csr_matrix, most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The `most` highest entries of each row (of equal ones the lower column): starts, columns and values.
+    """The `most` highest entries of each row (of equal ones the lower column): how many, columns and values.
 
     >>> [part.tolist() for part in highest_of_rows(sparse.csr_matrix([[0, 1, 3], [2, 2, 0]]), 1)]
-    [[0, 1, 2], [2, 0], [3.0, 2.0]]
+    [[1, 1], [2, 0], [3.0, 2.0]]
     """
     entries = matrix.tocoo()
     order = np.lexsort((entries.col, -entries.data, entries.row))
@@ -115,8 +121,11 @@ def highest_of_rows(
     counts = np.bincount(rows, minlength=matrix.shape[0])
     place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     kept = place < most
-    starts = np.concatenate([[0], np.minimum(counts, most).cumsum()])
-    return starts.astype(np.int64), columns[kept].astype(np.int64), values[kept].astype(np.float32)
+    return (
+        np.minimum(counts, most).astype(np.int64),
+        columns[kept].astype(np.int64),
+        values[kept].astype(np.float32),
+    )
 
 
 def faded(histories: Tensor, lengths: Tensor, rate: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,11 @@ from scipy import sparse
 from torch import Tensor
 from typing_extensions import Self
 
+from recbole_unisid.data.split import TRAIN
 from recbole_unisid.models.score_terms.base import Links, ScoreTerm, faded, transition_counts
+
+#: Interactions whose neighbours are counted at a time: a row of the matrix has ten of each at most.
+_INTERACTIONS = 1 << 21
 
 
 class LinkTerm(ScoreTerm):
@@ -18,7 +23,7 @@ class LinkTerm(ScoreTerm):
 
     rate: float
 
-    def __init__(self, matrix: sparse.csr_matrix, most: int = 100) -> None:
+    def __init__(self, matrix: sparse.csr_matrix | Iterable[sparse.csr_matrix], most: int = 100) -> None:
         super().__init__()
         self.links = Links(matrix, most)
 
@@ -55,10 +60,38 @@ class Neighbours(LinkTerm):
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any) -> Self:
-        near = sum(0.7 ** (lag - 1) * transition_counts(dataset, lag) for lag in range(1, 6))
-        counts = np.asarray(dataset.split.training_counts(dataset.sequences))
-        scale = sparse.diags(1 / np.sqrt(np.maximum(counts, 1)))
-        found = (scale @ (near + near.T) @ scale).tocsr()
-        found.setdiag(0)  # an item itself is not its own neighbour
-        found.eliminate_zeros()
-        return cls(found)
+        if dataset.sequences is None:
+            return cls(transition_counts(dataset))
+        return cls(cls._rows(dataset))
+
+    @staticmethod
+    def _rows(dataset: Any) -> Iterator[sparse.csr_matrix]:
+        """The matrix, a block of rows at a time."""
+        sequences, trained = dataset.sequences, dataset.split.phase <= TRAIN
+        items, users = sequences.items, sequences.users
+        by_item = np.argsort(items, kind="stable")
+        ends = np.bincount(items, minlength=dataset.item_num).cumsum()
+        scale = 1 / np.sqrt(np.maximum(dataset.split.training_counts(sequences), 1))
+
+        def moved(first: int, last: int, step: int) -> sparse.csr_matrix:
+            """How often the items from `first` to before `last` have others `step` places after them."""
+            here = by_item[ends[first - 1] if first else 0 : ends[last - 1]]
+            here = here[(here + step >= 0) & (here + step < len(items))]
+            there = here + step
+            kept = (users[here] == users[there]) & trained[here] & trained[there]
+            pairs = items[here[kept]] - first, items[there[kept]]
+            return sparse.csr_matrix((np.ones(len(pairs[0])), pairs), shape=(last - first, dataset.item_num))
+
+        first = 0
+        while first < dataset.item_num:
+            before = ends[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + _INTERACTIONS, side="right")))
+            ahead, behind = (
+                sum(0.7 ** (lag - 1) * moved(first, last, way * lag) for lag in range(1, 6))
+                for way in (1, -1)
+            )
+            found = (sparse.diags(scale[first:last]) @ (ahead + behind) @ sparse.diags(scale)).tocsr()
+            found.setdiag(0, k=first)  # an item itself is not its own neighbour
+            found.eliminate_zeros()
+            yield found
+            first = last
