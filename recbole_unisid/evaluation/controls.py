@@ -102,8 +102,8 @@ def order_note(sequences: UserSequences, ranks: ControlRanks) -> str | None:
     return numbered_by_appearance(sequences) or order_leak(ranks)
 
 
-#: Cases ranked at once at most.
-_RANKED = 512
+#: Cases scored at once at most, and compared at once: a processor's cache holds their scores.
+_RANKED, _COMPARED = 512, 64
 
 
 def text_rule_ranks(
@@ -119,21 +119,28 @@ def text_rule_ranks(
     transitions, rings = FadingTransitions.from_config(plain, dataset), ring_terms(ringed, dataset)
     unit = UnitText(vectors).vectors  # [n_items + 1, d]
     windows = history_windows(sequences, split.targets(phase), plain["MAX_ITEM_LIST_LENGTH"])
-    ranks: dict[str, dict[str, list[NDArray[np.int64]]]] = {}
+    order = np.argsort(sequences.items[windows.stop - 1], kind="stable")
+    ranks: dict[str, dict[str, NDArray[np.int64]]] = {}
     step = max(1, min(_RANKED, plain["eval_scores"] // dataset.item_num))
-    for start in range(0, len(windows.stop), step):
-        chunk = np.arange(start, min(start + step, len(windows.stop)))
-        targets, lengths = windows.stop[chunk], torch.from_numpy(windows.lengths[chunk])
-        histories, last = windows.batch(chunk)[0], torch.from_numpy(sequences.items[targets - 1])
-        cosines = unit[last] @ unit.T
-        seen = [torch.from_numpy(pairs) for pairs in seen_pairs(sequences, targets)]
-        scores = {"nearest_text": cosines, "transitions": transitions(histories, lengths)[0]}
-        scores["transition_text"] = rings.add_to(cosines.clone(), histories, lengths)
-        asked = torch.from_numpy(sequences.items[targets])
-        for name, one in scores.items():
-            for candidates, found in ranks_from_scores(one, asked, seen=(seen[0], seen[1])).items():
-                ranks.setdefault(name, {}).setdefault(candidates, []).append(found)
-    return {
-        name: {candidates: np.concatenate(p) for candidates, p in sets.items()}
-        for name, sets in ranks.items()
-    }
+    for start in range(0, len(order), step):
+        chunk = order[start : start + step]
+        # Two of the rules look at the last item alone: what has the same one is scored once.
+        last, rows = np.unique(sequences.items[windows.stop[chunk] - 1], return_inverse=True)
+        items = torch.from_numpy(last)
+        cosines = unit[items] @ unit.T
+        joined = rings.add_to(cosines.clone(), items[:, None], torch.ones_like(items))
+        for part in np.split(np.arange(len(chunk)), range(_COMPARED, len(chunk), _COMPARED)):
+            cases, row = chunk[part], torch.from_numpy(rows[part])
+            targets, lengths = windows.stop[cases], torch.from_numpy(windows.lengths[cases])
+            found = {
+                "nearest_text": cosines[row],
+                "transitions": transitions(windows.batch(cases)[0], lengths)[0],
+            }
+            found["transition_text"] = joined[row]
+            seen = [torch.from_numpy(pairs) for pairs in seen_pairs(sequences, targets)]
+            asked = torch.from_numpy(sequences.items[targets])
+            for name, scores in found.items():
+                for candidates, ranked in ranks_from_scores(scores, asked, seen=(seen[0], seen[1])).items():
+                    of_all = ranks.setdefault(name, {}).setdefault(candidates, np.zeros_like(order))
+                    of_all[cases] = ranked
+    return ranks

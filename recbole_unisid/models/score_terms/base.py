@@ -38,6 +38,10 @@ class ScoreTerm(nn.Module, ABC):
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         """Features [len(features), batch, n_items + 1] of histories int64 [batch, longest], padded on the right."""
 
+    def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        """The features, written over what `out` holds; a term may do so without a copy."""
+        return out.copy_(self(histories, lengths))
+
     @abstractmethod
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in `count` items after training, with text vectors [count, text width] where the model reads text."""
@@ -83,14 +87,16 @@ class Links(SizedByWeights):
         self.register_buffer("values", torch.from_numpy(values))
 
     def sums(self, items: Tensor, weights: Tensor, out: Tensor) -> Tensor:
-        """Add to `out` [batch, n_items + 1] the rows of items [batch, n], each times its weight [batch, n]."""
+        """Add to `out` [batch, n_items + 1] rows of items [batch, n] in order, times weights [batch, n]."""
         first = self.starts[items]
         counts = (self.starts[items + 1] - first).flatten()
         entry = torch.repeat_interleave(counts)
         within = torch.arange(len(entry), device=items.device) - (counts.cumsum(0) - counts)[entry]
         at = first.flatten()[entry] + within
         values = self.values[at] * weights.flatten()[entry]
-        return out.index_put_((entry // items.shape[1], self.items[at]), values, accumulate=True)
+        cells = entry // items.shape[1] * out.shape[1] + self.items[at]
+        out.view(-1).index_add_(0, cells, values)
+        return out
 
     def append(self, count: int) -> None:
         """Items without links."""

@@ -29,13 +29,17 @@ class Seen(ScoreTerm):
         return cls(dataset.item_num - 1)
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
-        rates = (1.0, 0.0, self.rate)
-        found = torch.zeros(len(rates), len(histories), self.n_items + 1, device=histories.device)
-        for feature, rate in zip(found, rates, strict=True):
-            feature.scatter_add_(1, histories, faded(histories, lengths, rate))
-        found[0].clamp_(max=1)
-        found[:, :, 0] = 0
-        return found
+        return self.write(
+            torch.empty(3, len(histories), self.n_items + 1, device=histories.device), histories, lengths
+        )
+
+    def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        out.zero_()
+        out[0].scatter_(1, histories, 1.0)
+        out[1].scatter_(1, histories.gather(1, lengths[:, None] - 1), 1.0)
+        out[2].scatter_add_(1, histories, faded(histories, lengths, self.rate))
+        out[:, :, 0] = 0
+        return out
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         self.n_items += count

@@ -41,14 +41,23 @@ class ScoreTerms(nn.ModuleDict):
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         """All features, [features, batch, n_items + 1], of histories as :class:`ScoreTerm` reads them."""
-        return torch.cat([term(histories, lengths) for term in self.values()])
+        out = self.weights.new_empty(len(self.features), len(histories), len(self.unused))
+        return self._write(out, histories, lengths)
+
+    def _write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        start = 0
+        for term in self.values():
+            stop = start + len(term.features)  # type: ignore[arg-type]
+            term.write(out[start:stop], histories, lengths)  # type: ignore[operator]
+            start = stop
+        return out
 
     def add_to(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         """Add the terms to scores [batch, n_items + 1], in place."""
         if bool(self.weights.any()):
-            for rows in self._rows(scores.shape):
-                found = torch.einsum("f,fbn->bn", self.weights, self(histories[rows], lengths[rows]))
-                scores[rows] += found
+            for rows, out in self._rows(scores, len(self.features)):
+                found = self._write(out, histories[rows], lengths[rows])
+                scores[rows] += torch.einsum("f,fbn->bn", self.weights, found)
         return scores
 
     def parts(self, history: Tensor, items: Tensor) -> dict[str, Tensor]:
@@ -98,9 +107,10 @@ class ScoreTerms(nn.ModuleDict):
             interaction, targets = interaction[known], targets[known]
             histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
             scores = model.full_sort_predict(interaction)
-            for rows in self._rows(scores.shape):
-                terms = (term(histories[rows], lengths[rows]) for term in self.values())
-                yield torch.cat([scores[None, rows], *terms]), targets[rows]
+            for rows, out in self._rows(scores, len(self.features) + 1):
+                out[0] = scores[rows]
+                self._write(out[1:], histories[rows], lengths[rows])
+                yield out, targets[rows]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""
@@ -111,11 +121,13 @@ class ScoreTerms(nn.ModuleDict):
         """The weight of every feature."""
         return dict(zip(self.features, self.weights.tolist(), strict=True))
 
-    def _rows(self, shape: Any) -> Iterator[slice]:
-        """Parts of a batch [batch, n_items + 1] whose features are held at once."""
-        step = max(1, _HELD // (shape[1] * (len(self.features) + 1)))
-        for start in range(0, shape[0], step):
-            yield slice(start, start + step)
+    def _rows(self, scores: Tensor, count: int) -> Iterator[tuple[slice, Tensor]]:
+        """Parts of a batch [batch, n_items + 1], and where `count` features of them are held, one part at a time."""
+        (batch, width), step = scores.shape, max(1, _HELD // (scores.shape[1] * (len(self.features) + 1)))
+        held = scores.new_empty(count * min(step, batch) * width)
+        for start in range(0, batch, step):
+            rows = min(step, batch - start)
+            yield slice(start, start + rows), held[: count * rows * width].view(count, rows, width)
 
 
 def make_score_terms(config: Any, dataset: Any, eligible: Tensor) -> ScoreTerms | None:

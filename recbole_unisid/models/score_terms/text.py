@@ -61,9 +61,12 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
         return cls(torch.from_numpy(semantics.vectors).float(), coldness(counts))
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
+        return self.write(self.vectors.new_empty(2, len(histories), len(self.vectors)), histories, lengths)
+
+    def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         past = (faded(histories, lengths, self.rate)[:, :, None] * self.vectors[histories]).sum(1)
-        alike = past @ self.vectors.T
-        return torch.stack([alike, alike * self.cold])
+        torch.mul(torch.mm(past, self.vectors.T, out=out[0]), self.cold, out=out[1])
+        return out
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         assert vectors is not None

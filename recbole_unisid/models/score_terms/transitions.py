@@ -28,11 +28,14 @@ class LinkTerm(ScoreTerm):
         self.links = Links(matrix, most)
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
+        out = self.links.values.new_empty(1, len(histories), len(self.links.starts) - 1)
+        return self.write(out, histories, lengths)
+
+    def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         if not self.rate:
-            rows = torch.arange(len(histories), device=histories.device)
-            histories, lengths = histories[rows, lengths - 1][:, None], torch.ones_like(lengths)
-        out = self.links.values.new_zeros(len(histories), len(self.links.starts) - 1)
-        return self.links.sums(histories, faded(histories, lengths, self.rate), out)[None]
+            histories, lengths = histories.gather(1, lengths[:, None] - 1), torch.ones_like(lengths)
+        self.links.sums(histories, faded(histories, lengths, self.rate), out[0].zero_())
+        return out
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         self.links.append(count)
