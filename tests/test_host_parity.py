@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import read_by
 from recbole.config import Config
 from recbole.data.utils import create_dataset, data_preparation
+from recbole.model.layers import FeedForward
 from recbole.utils import get_model, get_trainer, init_seed
 
 import recbole_unisid
@@ -79,6 +82,21 @@ def both_sides(
         saved = reference(model, shared | {"train_stage": "pretrain"})["saved"]
         return result, reference(model, shared | {"train_stage": "finetune", "pre_model_path": saved})
     return result, reference(model, shared)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e3])
+def test_the_chunked_gelu_has_the_bits_of_recboles(scale: float) -> None:
+    """Values and gradients, of a size that ends within a chunk."""
+    x = torch.randn(3, 50, 997, generator=torch.Generator().manual_seed(0)) * scale
+    slope = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    theirs, ours = x.clone().requires_grad_(), x.clone().requires_grad_()
+    wanted = theirs * 0.5 * (1.0 + torch.erf(theirs / math.sqrt(2.0)))  # RecBole's line
+    found = FeedForward.gelu(None, ours)
+    assert type(found.grad_fn).__name__ == "_GeluBackward"
+    wanted.backward(slope)
+    found.backward(slope)
+    assert torch.equal(found, wanted)
+    assert torch.equal(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("model", [*SEQUENTIAL, *GENERAL])
