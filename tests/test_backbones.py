@@ -17,6 +17,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.hstu import GatedAttention, Hstu
 from recbole_unisid.models.backbones.last_state import last_states
+from recbole_unisid.models.backbones.recurrence import GatedRecurrence, LinearRecurrence
 from recbole_unisid.models.backbones.transformer import (
     Block,
     CausalAttention,
@@ -35,7 +36,7 @@ SIZES = TransformerSettings(LENGTH, 2, 2, 8, 16, 0.2, 0.2)
 def reader(name: str, positions: bool) -> nn.Module:
     """A backbone in evaluation mode; a bias of zero would hide a leak."""
     torch.manual_seed(0)
-    kind = Hstu if name == "hstu" else CausalTransformer
+    kind = {"hstu": Hstu, "recurrence": LinearRecurrence}.get(name, CausalTransformer)
     made = kind(WIDTH, replace(SIZES, positions=positions, taps=5 if name == "filter" else 0))
     for label, weight in made.named_parameters():
         if label.endswith("bias"):
@@ -43,7 +44,9 @@ def reader(name: str, positions: bool) -> nn.Module:
     return made.eval()
 
 
-CASES = [(name, positions) for name in ("transformer", "filter", "hstu") for positions in (True, False)]
+NAMES = ("transformer", "filter", "hstu", "recurrence")
+KINDS = {"filter": "FilterTransformer", "hstu": "Hstu", "recurrence": "LinearRecurrence"}
+CASES = [(name, positions) for name in NAMES for positions in (True, False)]
 
 
 @pytest.mark.parametrize(("name", "positions"), CASES)
@@ -172,12 +175,24 @@ def test_label_smoothing_is_cross_entropy_with_smoothed_labels() -> None:
     assert torch.allclose(found, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["filter", "hstu"])
+def test_the_recurrence_is_the_mean_that_its_steps_make() -> None:
+    layer, states = GatedRecurrence(WIDTH, 6, LENGTH), torch.randn(2, LENGTH, WIDTH)
+    with torch.no_grad():
+        value, gate = layer.projection(states).chunk(2, dim=-1)
+        decay, total, count = (-layer.rates.exp()).exp(), torch.zeros(2, 6), torch.zeros(6)
+        found = layer(states)
+        for place in range(LENGTH):
+            total, count = decay * total + value[:, place], decay * count + 1
+            wanted = layer.output(total / count * functional.silu(gate[:, place]))
+            assert torch.allclose(found[:, place], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["filter", "hstu", "recurrence"])
 def test_a_run_is_loaded_with_its_backbone(name: str, ml_mini: Path, in_empty_folder: Path) -> None:
     """Trained, and its scores come from the loaded weights."""
     result = short_run(ml_mini, backbone=name, positions="none", label_smoothing=0.1, score_terms=[])
     run = recbole_unisid.load(result["run_dir"])
-    assert type(run.model.transformer).__name__ == {"filter": "FilterTransformer", "hstu": "Hstu"}[name]
+    assert type(run.model.transformer).__name__ == KINDS[name]
     history = np.array([1, 2, 3])
     expected = run.states([history]) @ run.item_vectors.T  # type: ignore[union-attr]
     np.testing.assert_allclose(run.scores([history]), expected, rtol=1e-5, atol=1e-6)

@@ -220,3 +220,25 @@ def test_the_command_ends_with_that_line(
         "recbole-unisid: train_batch_size=0 must be a whole number of at least 1; the default is 1536."
     )
     assert not (in_empty_folder / "runs").exists()
+
+
+@pytest.mark.parametrize(("interactions", "dense"), [(200, False), (201, True)])
+def test_dense_data_have_a_recipe_of_their_own(interactions: int, dense: bool, tmp_path: Path) -> None:
+    """More than 20 interactions an item: a wider ID, and windows that do not overlap."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    rows = [f"{row}\t{row % 10}\t{row}" for row in range(interactions)]
+    (folder / "shop.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
+    (folder / "shop.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *map(str, range(10))]))
+
+    def config(model: str, **more: Any) -> UniSIDConfig:
+        return UniSIDConfig(model, "shop", {"data_path": str(tmp_path), **more})
+
+    for model, width in (("UniSID", 16 if dense else 6), ("ItemID", 64), ("SemanticID", 0), ("DenseText", 0)):
+        chosen = config(model)
+        assert (chosen["id_dim"], chosen["window_stride"]) == (width, 50 if dense else None), model
+        plain = config(model, recipe="plain")
+        assert plain["window_stride"] is None
+    assert config("UniSID", recipe="plain")["id_dim"] == 6
+    assert config("UniSID", id_dim=8)["id_dim"] == 8
+    assert config("TIGER")["window_stride"] is None

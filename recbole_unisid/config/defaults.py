@@ -123,14 +123,17 @@ def overall_defaults() -> dict[str, Any]:
     return read_yaml(properties_folder() / "overall.yaml")
 
 
-def model_defaults(model: str, recipe: str = "default") -> dict[str, Any]:
-    """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's."""
+def model_defaults(model: str, recipe: str = "default", dense: bool = False) -> dict[str, Any]:
+    """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's.
+
+    The recipe ``default`` is ``dense``, where a model has one, on dense data.
+    """
     path = properties_folder() / "model" / f"{model}.yaml"
     defaults = read_yaml(path) if path.is_file() else {}
     recipes: dict[str, dict[str, Any]] = {"default": {}} | defaults.pop("recipes", {})
     if recipe not in recipes:
         raise UserError(f"{model} has no recipe '{recipe}'; it has: {', '.join(recipes)}.")
-    return defaults | recipes[recipe]
+    return defaults | recipes["dense" if dense and recipe == "default" and "dense" in recipes else recipe]
 
 
 def dataset_defaults(dataset: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ FEATURE_KEYS = {
 }
 #: Catalogues with fewer items are small.
 SMALL = 1000
+#: Interactions an item above which data are dense.
+DENSE = 20
 #: Names under which files carry an item's categories, in order of preference.
 CATEGORY_NAMES = ("class", "categories", "category", "genres", "genre", "brand")
 
@@ -86,6 +88,16 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
                 f"--{key} to others ({', '.join(fitting)}){also}."
             )
     return {key: chosen if isinstance(settings[key], list) else chosen[0]}
+
+
+def is_dense(folder: Path) -> bool:
+    """Whether the files of a data set have more than `DENSE` interactions an item; False where one is missing."""
+    items, interactions = (folder / f"{folder.name}.{suffix}" for suffix in ("item", "inter"))
+    if not (items.is_file() and interactions.is_file()):
+        return False
+    with items.open("rb") as rows, interactions.open("rb") as lines:
+        most = DENSE * (sum(1 for _ in rows) - 1)
+        return sum(1 for _ in islice(lines, most + 2)) - 1 > most
 
 
 def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:
