@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import recbole_unisid
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of
+from recbole_unisid.report.run_files import read_result
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.tokens.tokens_file import read_codes
 
@@ -72,6 +73,8 @@ def test_the_run_is_the_start(
     }
     assert result["from"]["run"] == f"ml-mini/{model}/{run.name}"
     assert result["cpu_seconds"]["training"] > 0
+    assert result["score_terms"] == read_result(run)["score_terms"]
+    assert [epoch["valid"] for epoch in result["history"]] == [None]
 
     old, found = recbole_unisid.load(run), recbole_unisid.load(result["run_dir"])
     assert set(new) <= set(found.item_ids)
@@ -121,6 +124,17 @@ def test_day_after_day(served_runs: Callable[[str], Path], grown: Path, tmp_path
     assert "X1" in codes
 
 
+def test_other_score_terms_are_fitted(
+    served_runs: Callable[[str], Path], grown: Path, tmp_path: Path
+) -> None:
+    """There are no weights of theirs to keep."""
+    run = served_runs("ItemID")
+    result = warm(run, grown, tmp_path, **STILL, score_terms=["seen", "popularity"])
+    had = read_result(run)["score_terms"]
+    assert list(result["score_terms"]) == ["seen", "seen_last", "seen_lately", "popularity"]
+    assert all(value not in (0, had[name]) for name, value in result["score_terms"].items())
+
+
 def test_the_hash_covers_the_start(served_runs: Callable[[str], Path], grown: Path, tmp_path: Path) -> None:
     """Another start is another run, the same start elsewhere the same run, and a finished one is not run again."""
     run = served_runs("ItemID")
@@ -132,7 +146,7 @@ def test_the_hash_covers_the_start(served_runs: Callable[[str], Path], grown: Pa
     other = warm(Path(found["run_dir"]), grown, tmp_path, **STILL)
     assert other["run_dir"] != found["run_dir"]
     whole = {"data_path": str(grown), "output_dir": str(tmp_path), "epochs": 1, "show_progress": False}
-    cold = recbole_unisid.run("ItemID", "ml-grown", whole, verbose=False)
+    cold = recbole_unisid.run("ItemID", "ml-grown", whole | {"from": None}, verbose=False)
     assert "from" not in cold
 
 
@@ -145,6 +159,8 @@ def test_the_hash_covers_the_start(served_runs: Callable[[str], Path], grown: Pa
         ("ItemID", {"MAX_ITEM_LIST_LENGTH": 20}, "MAX_ITEM_LIST_LENGTH=20, but"),
         ("ItemID", {"recipe": "plain"}, "recipe=plain, but the weights of .* are for default"),
         ("SASRec", {}, "SASRec cannot be started from a run"),
+        ("UniSID", {"tune": 2}, "--tune trains from the beginning"),
+        ("UniSID", {"from": ""}, "--from= names no run"),
         ("UniSID", {"from": "nowhere"}, "There is no run folder nowhere"),
         ("UniSID", {"dataset": "others"}, "No item of 'others' is one of"),
     ],

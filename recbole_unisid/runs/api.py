@@ -60,7 +60,7 @@ def run(
     """
     asked = dict(config_dict or {})
     settings = given_settings(config_files, asked)
-    if "from" in settings:
+    if settings.get("from") is not None:
         from recbole_unisid.runs.warm import warm_settings
 
         named = {"model": model} if isinstance(model, str) else {}

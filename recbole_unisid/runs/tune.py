@@ -41,6 +41,8 @@ def tune(
     earlier calls. The result has ``folder``, ``best`` (settings), ``score`` (validation) and ``trials``.
     """
     optuna = _optuna()
+    if not config["eval_step"]:
+        raise UserError("--tune goes by validation, and eval_step=0 leaves it out; give another --eval_step.")
     space = search_space(config, settings)
     if not space:
         raise UserError(
