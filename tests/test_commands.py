@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from report_material import Material
 
 from recbole_unisid.commands.main import SUBCOMMANDS, main
 
@@ -140,3 +141,32 @@ def test_published_codes_run_end_to_end(shop: Path) -> None:
     assert main(["run", "--model=UniSID", "--epochs=1", *given]) == 0
     assert main(["tokenize", *given]) == 0
     assert json.loads((shop / "runs/shop/tokens/file/index.json").read_text()) == codes
+
+
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_help_and_a_misspelt_option_are_answered_before_torch(command: str) -> None:
+    """By every subcommand."""
+    done = before_torch([[command, "--help"], [command, "--no_such_option=1"]])
+    assert done.returncode == 0, done.stderr
+    assert "usage: recbole-unisid" in done.stdout
+    assert "recbole-unisid: " in done.stderr
+
+
+def test_reports_and_boards_are_made_without_torch(in_empty_folder: Path) -> None:
+    """They read finished runs, tokens among them."""
+    Material(in_empty_folder, users=40, items=30, examples=False, slice_samples=5).write_runs(seeds=(2020,))
+    done = before_torch([["report", "runs", "--to=page"], ["board", "runs", "--to=site"]])
+    assert done.returncode == 0, done.stderr
+    assert (in_empty_folder / "page" / "report.html").is_file()
+    assert (in_empty_folder / "site" / "index.html").is_file()
+
+
+def before_torch(commands: list[list[str]]) -> subprocess.CompletedProcess[str]:
+    """Run some commands in a process of their own, whose status is not 0 where one imports torch or RecBole."""
+    code = (
+        "import json, sys; from recbole_unisid.commands.main import main\n"
+        "for command in json.loads(sys.argv[1]): main(command)\n"
+        "sys.exit(', '.join({'torch', 'recbole', 'scipy', 'sklearn', 'transformers'} & set(sys.modules)) or 0)"
+    )
+    given = [sys.executable, "-c", code, json.dumps(commands)]
+    return subprocess.run(given, capture_output=True, text=True, check=False)

@@ -7,10 +7,6 @@ from pathlib import Path
 
 from recbole_unisid.commands.options import known_options
 from recbole_unisid.errors import UserError
-from recbole_unisid.report.gather import gather_report
-from recbole_unisid.report.page import write_report
-from recbole_unisid.report.run_files import find_runs
-from recbole_unisid.report.tables import to_latex
 
 HELP = """\
 usage: recbole-unisid report RUN [RUN ...] [--to=DIR] [--reference=MODEL] [--item_file=F] [--latex]
@@ -29,6 +25,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
     folders = [argument for argument in arguments if not argument.startswith("-")]
     options = known_options("report", HELP, [argument for argument in arguments if argument.startswith("-")])
+    from recbole_unisid.report.gather import gather_report
+    from recbole_unisid.report.page import write_report
+    from recbole_unisid.report.run_files import find_runs
+    from recbole_unisid.report.tables import to_latex
+
     runs = find_runs(folders)
     if not runs:
         raise UserError(

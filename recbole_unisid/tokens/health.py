@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from recbole_unisid.tokens.quantiser import directions
 
 
 def code_usage(codes: NDArray[np.int64], size: int) -> tuple[int, float]:
@@ -121,6 +118,10 @@ def neighbours_kept(
 
     The mean over items, 1 for a single one; where they are many, over those that `rng` draws.
     """
+    import torch  # not at the top: a report reads the rest of this file
+
+    from recbole_unisid.tokens.quantiser import directions
+
     n = len(vectors)
     rows = np.sort(rng.choice(n, min(n, _NEIGHBOUR_ITEMS), replace=False))
     queries = torch.from_numpy(rng.choice(len(rows), min(len(rows), _NEIGHBOUR_QUERIES), replace=False))
