@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from kills import killed_at
 from pyarrow.parquet import ParquetFile
 
 import recbole_unisid
@@ -50,6 +53,32 @@ def test_everyone(
     assert list(tmp_path.iterdir()) == [to]
     if ending == ".parquet":
         assert ParquetFile(to).num_row_groups == 2
+
+
+@pytest.mark.parametrize("ending", batch.FORMATS)
+def test_killed_anywhere(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before every file operation and within the users: the earlier file or the whole new one is there."""
+    monkeypatch.setattr(batch, "_ROWS", 2)
+    asked = [SimpleNamespace(user=str(number), history=[1]) for number in range(6)]
+    found = [SimpleNamespace(item=1, score=1.0)]
+    monkeypatch.setattr(batch, "recommend", lambda _, histories, *__, **___: [found] * len(histories))
+    monkeypatch.setattr(batch, "HISTORIES", 2)
+    run, to = cast("Any", SimpleNamespace(n_items=1, item_ids=["[PAD]", "one"])), tmp_path / f"all{ending}"
+
+    def requests() -> Iterator[Any]:
+        for one in asked:
+            sys.audit("test.user")
+            yield one
+
+    batch.write_recommendations(run, asked[:1], to)
+    earlier, step = rows_of(to), 1
+    events = ("os.rename", "os.mkdir", "os.chmod", "os.remove", "os.rmdir", "tempfile", "test.user")
+    while killed_at(step, lambda: batch.write_recommendations(run, requests(), to), events):
+        assert rows_of(to) in (earlier, whole := [(str(number), 1, "one", 1.0) for number in range(6)])
+        step += 1
+    assert step > 10
+    assert rows_of(to) == whole
+    assert list(tmp_path.iterdir()) == [to]
 
 
 def test_users_of_a_file(served_runs: Callable[[str], Path], tmp_path: Path) -> None:

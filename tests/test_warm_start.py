@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import recbole_unisid
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of
+from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.report.run_files import read_result
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.tokens.tokens_file import read_codes
@@ -133,6 +134,28 @@ def test_other_score_terms_are_fitted(
     had = read_result(run)["score_terms"]
     assert list(result["score_terms"]) == ["seen", "seen_last", "seen_lately", "popularity"]
     assert all(value not in (0, had[name]) for name, value in result["score_terms"].items())
+
+
+def test_stopped_and_called_again(
+    served_runs: Callable[[str], Path], grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on to the weights of an undisturbed one, not from the run's again."""
+    run, check = served_runs("UniSID"), RunTrainer._check_nan
+    whole = warm(run, grown, tmp_path / "whole", checkpoint_minutes=0)
+
+    def stop_in_the_second_epoch(self: Any, loss: torch.Tensor) -> None:
+        if self.history:
+            raise KeyboardInterrupt
+        check(self, loss)
+
+    monkeypatch.setattr(RunTrainer, "_check_nan", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        warm(run, grown, tmp_path / "parts", checkpoint_minutes=0)
+    monkeypatch.setattr(RunTrainer, "_check_nan", check)
+    parts = warm(run, grown, tmp_path / "parts", checkpoint_minutes=0)
+    weights = [load_file(Path(one["run_dir"]) / "model.safetensors") for one in (whole, parts)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert parts["test"] == whole["test"]
 
 
 def test_the_hash_covers_the_start(served_runs: Callable[[str], Path], grown: Path, tmp_path: Path) -> None:
