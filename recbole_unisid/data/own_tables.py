@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,23 @@ from recbole_unisid.data.sources.values import price_in, text_in
 from recbole_unisid.data.summary import Summary
 from recbole_unisid.errors import UserError
 
+#: Texts of a column that are remembered at a time.
+_REMEMBERED = 1 << 17
 
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Let Python's garbage collector rest: rows come and go, and none is part of a cycle (results/speed.md)."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@_no_garbage()
 def prepare_from_tables(
     interactions: str | Path,
     items: str | Path | None,
@@ -138,16 +156,19 @@ def _collect(
 
 
 def _remembered(make: Callable[[Any], Any], kind: pa.DataType) -> Callable[[list[Any]], pa.Array]:
-    """What makes an Arrow column of values, of those that come again but once."""
-    remembered = lru_cache(maxsize=1 << 20, typed=True)(make)  # typed: 1, 1.0 and True are different names
+    """What makes an Arrow column of values, of texts that come again but once."""
+    known: dict[str, Any] = {}
 
-    def made(values: list[Any]) -> pa.Array:
-        try:
-            return pa.array(map(remembered, values), kind)
-        except TypeError:  # lists and records have no hash
-            return pa.array(map(make, values), kind)
+    def remembered(value: Any) -> Any:
+        if type(value) is not str:
+            return make(value)
+        if value not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[value] = make(value)
+        return known[value]
 
-    return made
+    return lambda values: pa.array(map(remembered, values), kind)
 
 
 @dataclass(frozen=True)
