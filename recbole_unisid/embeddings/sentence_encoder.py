@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
@@ -101,6 +100,8 @@ class SentenceEncoder:
         On a processor with threads to spare, batches are encoded side by side: threads that share one batch wait for
         one another at every operation, which costs much where another process is at work (results/speed.md).
         """
+        import torch  # takes a second, and vectors may be in the cache
+
         if self._processes > 1 and self._pool is None:
             self._pool = self._model.start_multi_process_pool([self._device] * self._processes)
         batches = range(0, len(texts), self._batch_size)
