@@ -17,7 +17,6 @@ import recbole_unisid
 from recbole_unisid.errors import UserError
 from recbole_unisid.files import sha256_of
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
-from recbole_unisid.report.run_files import read_result
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.tokens.tokens_file import read_codes
 
@@ -74,7 +73,6 @@ def test_the_run_is_the_start(
     }
     assert result["from"]["run"] == f"ml-mini/{model}/{run.name}"
     assert result["cpu_seconds"]["training"] > 0
-    assert result["score_terms"] == read_result(run)["score_terms"]
     assert [epoch["valid"] for epoch in result["history"]] == [None]
 
     old, found = recbole_unisid.load(run), recbole_unisid.load(result["run_dir"])
@@ -123,17 +121,6 @@ def test_day_after_day(served_runs: Callable[[str], Path], grown: Path, tmp_path
         for item, code in zip(read.item_ids, read.codes.tolist(), strict=True):
             assert codes.setdefault(item, code) == code, item
     assert "X1" in codes
-
-
-def test_other_score_terms_are_fitted(
-    served_runs: Callable[[str], Path], grown: Path, tmp_path: Path
-) -> None:
-    """There are no weights of theirs to keep."""
-    run = served_runs("ItemID")
-    result = warm(run, grown, tmp_path, **STILL, score_terms=["seen", "popularity"])
-    had = read_result(run)["score_terms"]
-    assert list(result["score_terms"]) == ["seen", "seen_last", "seen_lately", "popularity"]
-    assert all(value not in (0, had[name]) for name, value in result["score_terms"].items())
 
 
 def test_stopped_and_called_again(

@@ -135,8 +135,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     seconds = time.perf_counter() - started
     trainer.restore_best()
     spent = -time.process_time()
-    terms = getattr(model, "terms", None)
-    if terms is not None and not (warm and warm.weigh_terms(terms)):
+    if getattr(model, "terms", None) is not None:
         fit_terms(config, dataset, model)
     spent += time.process_time()
     parts = ("cpu_seconds", "valid_cpu_seconds")

@@ -153,7 +153,7 @@ class WarmStart:
     def load_into(self, model: Any, item_ids: list[str]) -> None:
         """Give a model the run's weights; an item's ID by its name, a new item's is the mean of the trained ones.
 
-        Score terms are not trained: they are counted from the new data, and weighted by :meth:`weigh_terms`.
+        Score terms are of the new data: they are not trained, but counted and fitted.
         """
         for name, parameter in model.named_parameters():
             start = self.stored.weights.get(name)
@@ -174,14 +174,6 @@ class WarmStart:
         known = torch.where(trained[:, None], known, known[trained].mean(0))  # row 0 stands for new items
         rows = torch.from_numpy(_rows(self.stored.catalogue.item_ids, item_ids))
         return torch.cat([torch.zeros_like(known[:1]), known[rows]])
-
-    def weigh_terms(self, terms: Any) -> bool:
-        """Give score terms the run's weights; whether it has those of the same terms."""
-        had: dict[str, float] = self.stored.result["score_terms"] or {}
-        same: bool = list(had) == terms.features
-        if same:
-            terms.weights.copy_(torch.tensor(list(had.values())))
-        return same
 
     def told(self, item_ids: list[str]) -> dict[str, Any]:
         """What ``result.json`` says of the start."""
