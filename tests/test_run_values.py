@@ -21,6 +21,7 @@ from recbole_unisid.config.defaults import (
 from recbole_unisid.config.settings import check_values, misfit, settings, words_of
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.features import is_dense
 from recbole_unisid.recbole_adapter.registry import OWN_MODELS, PUBLISHED_MODELS, known_models, recbole_folder
 
 KINDS_OF = {key: setting.kind for key, setting in settings().items()}
@@ -242,3 +243,6 @@ def test_dense_data_have_a_recipe_of_their_own(interactions: int, dense: bool, t
     assert config("UniSID", recipe="plain")["id_dim"] == 6
     assert config("UniSID", id_dim=8)["id_dim"] == 8
     assert config("TIGER")["window_stride"] is None
+    for text in ("", "item_id:token"):
+        (folder / "shop.item").write_text(text)
+        assert not is_dense(folder)

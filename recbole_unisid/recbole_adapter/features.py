@@ -96,8 +96,8 @@ def is_dense(folder: Path) -> bool:
     if not (items.is_file() and interactions.is_file()):
         return False
     with items.open("rb") as rows, interactions.open("rb") as lines:
-        most = DENSE * (sum(1 for _ in rows) - 1)
-        return sum(1 for _ in islice(lines, most + 2)) - 1 > most
+        most = DENSE * max(0, sum(1 for _ in rows) - 1)
+        return sum(1 for _ in islice(lines, most + 2)) - 1 > most > 0
 
 
 def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:

@@ -114,6 +114,7 @@ class ScoreTerms(nn.ModuleDict):
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""
+        self.unused = torch.cat([self.unused, self.unused.new_ones(count)])
         for term in self.values():
             term.append(vectors, count)  # type: ignore[operator]
 
