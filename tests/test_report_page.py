@@ -15,7 +15,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.page import draw_page, write_report
-from recbole_unisid.report.run_files import find_runs
+from recbole_unisid.report.run_files import find_runs, load_runs
 
 
 class Figures(HTMLParser):
@@ -176,6 +176,25 @@ def test_a_variant_is_named_by_what_is_set(tmp_path):
     given = material.write_run("UniSID", 1, 0.1, True, tokenizer="file", tokens_file="codes/ours.tsv")
     labels = sorted(gather_report([own, given]).labels)
     assert labels == ["UniSID (tokenizer=file, tokens_file=ours)", "UniSID (tokenizer=lsh)"]
+
+
+def test_a_run_older_than_a_setting_has_what_stood_for_it(tmp_path):
+    material = Material(tmp_path)
+    older = material.write_run("UniSID", 1, 0.1, True)
+    same = material.write_run("UniSID", 2, 0.1, True, candidates="sampled99", schedule="constant")
+    assert sorted(gather_report([older, same]).labels) == ["UniSID"]
+    other = material.write_run("UniSID", 3, 0.1, True, schedule="cosine")
+    assert len(gather_report([older, same, other]).labels) == 2
+
+
+def test_labels_that_are_cut_stay_apart(tmp_path):
+    """Runs of two settings are not taken for two seeds of one."""
+    material, long = (
+        Material(tmp_path),
+        "{title} is a title, which is told here in as many words as it takes: ",
+    )
+    runs = [material.write_run("UniSID", seed, 0.1, True, text_template=f"{long}{seed}") for seed in (1, 2)]
+    assert len({run.variant for run in load_runs(runs)}) == 2
 
 
 def test_unfinished_damaged_and_mixed_runs_are_refused_in_one_line(tmp_path):

@@ -12,6 +12,20 @@ import yaml
 
 from recbole_unisid.errors import UserError
 
+#: Settings that came after the first runs, and the values at which a run has the hash that it had without them.
+LATER_SETTINGS = {
+    "backbone": "transformer",
+    "positions": "oldest",
+    "filter_taps": 16,
+    "filter_scale": 4.0,
+    "filter_mix": 0.7,
+    "score_terms": [],
+    "candidates": "sampled99",
+    "tail_below": None,
+    "tie_orders": False,
+}
+#: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
+LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
 #: Of one setting in a file.
 _MOST_PARTS = 10_000
 

@@ -17,7 +17,13 @@ from recbole.config import Config  # noqa: E402
 from recbole.utils import InputType  # noqa: E402
 
 from recbole_unisid import distributed  # noqa: E402
-from recbole_unisid.config.defaults import dataset_defaults, model_defaults, overall_defaults  # noqa: E402
+from recbole_unisid.config.defaults import (  # noqa: E402
+    LATER_SETTINGS,
+    LATER_THAN_TIGER,
+    dataset_defaults,
+    model_defaults,
+    overall_defaults,
+)
 from recbole_unisid.config.given import parsed  # noqa: E402
 from recbole_unisid.config.settings import as_list, check_values, place_keys  # noqa: E402
 from recbole_unisid.data.disk import folder_to_read  # noqa: E402
@@ -44,20 +50,6 @@ _DERIVED = frozenset(
     valid_neg_sample_args test_neg_sample_args
     """.split()  # noqa: SIM905
 )
-#: Settings that came after the first runs, and the values at which a run has the hash that it had without them.
-LATER_SETTINGS = {
-    "backbone": "transformer",
-    "positions": "oldest",
-    "filter_taps": 16,
-    "filter_scale": 4.0,
-    "filter_mix": 0.7,
-    "score_terms": [],
-    "candidates": "sampled99",
-    "tail_below": None,
-    "tie_orders": False,
-}
-#: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
-LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
 #: Lists that RecBole's code reads.
 LISTS = frozenset(
     """

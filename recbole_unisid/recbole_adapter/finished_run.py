@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_unisid.config.defaults import model_defaults
+from recbole_unisid.config.defaults import LATER_SETTINGS, LATER_THAN_TIGER, model_defaults
 from recbole_unisid.data.disk import folder_to_read
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
-from recbole_unisid.recbole_adapter.config import LATER_SETTINGS, LATER_THAN_TIGER, UniSIDConfig
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 from recbole_unisid.recbole_adapter.registry import resolve
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics

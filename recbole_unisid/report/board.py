@@ -66,11 +66,16 @@ def gather_groups(places: Sequence[str | Path]) -> list[Group]:
 
 
 def _group(folders: Sequence[Path]) -> Group:
-    newest: dict[tuple[str, int], Run] = {}
-    for run in sorted(load_runs(folders), key=lambda run: (run.folder / "result.json").stat().st_mtime_ns):
-        newest[run.label, int(run.result["seed"])] = run
+    ordered = sorted(folders, key=_made)
+    named = {(folder.parent.name, folder.name): folder for folder in ordered}  # one run, made twice
+    runs = sorted(load_runs([*named.values()]), key=lambda run: _made(run.folder))
+    newest = {(run.label, int(run.result["seed"])): run for run in runs}
     kept = sorted(run.folder for run in newest.values())
     return Group(gather_report(kept), len(folders) - len(kept))
+
+
+def _made(folder: Path) -> int:
+    return (folder / "result.json").stat().st_mtime_ns
 
 
 def write_board(places: Sequence[str | Path], folder: Path, small: bool = False) -> Path:

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from recbole_unisid.config.defaults import read_yaml
+from recbole_unisid.config.defaults import LATER_SETTINGS, LATER_THAN_TIGER, read_yaml
 from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.table import RankTable
-from recbole_unisid.files import seal_broken, sha256_of
+from recbole_unisid.files import fingerprint, seal_broken, sha256_of
 from recbole_unisid.report.leaderboard import HEADLINE, SIZES, SLICES, Run
 
 #: Settings that never tell two variants of a model apart.
 NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed", "ties"}
+#: What stood for settings in runs that are older than they.
+_STOOD = LATER_SETTINGS | LATER_THAN_TIGER
 _LONGEST_VARIANT, _MEND = 60, "delete its folder and run again"
 
 _NUMBER, _FIGURES = (int, float), {"*": (int, float)}
@@ -129,19 +131,26 @@ def _kind(run: Run) -> tuple[str, str | None]:
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the settings whose values are not the same everywhere, places and seeds left out.
 
+    A run that is older than a setting has the value that stood for it.
+
     >>> differing_settings([{"id_dim": 8, "seed": 1}, {"id_dim": 16, "seed": 2}])
     ['id_dim']
     """
     keys = sorted({key for one in settings for key in one} - NO_VARIANT - place_keys())
-    return [key for key in keys if len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1]
+    values = {
+        key: {json.dumps(one.get(key, _STOOD.get(key)), sort_keys=True) for one in settings} for key in keys
+    }
+    return [key for key in keys if len(values[key]) > 1]
 
 
 def _variant(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    told = {key: settings.get(key) for key in keys}
+    told = {key: settings.get(key, _STOOD.get(key)) for key in keys}
     # What is not set needs no word beside what is: "tokenizer=lsh", not "tokenizer=lsh, tokens_file=null".
     told = {key: value for key, value in told.items() if value is not None} or told
     words = ", ".join(f"{key}={_short(key, value)}" for key, value in told.items())
-    return words if len(words) <= _LONGEST_VARIANT else words[: _LONGEST_VARIANT - 1] + "…"
+    if len(words) <= _LONGEST_VARIANT:
+        return words
+    return f"{words[: _LONGEST_VARIANT - 6]}… {fingerprint(words)[:4]}"  # which tells it from others that begin so
 
 
 def _short(key: str, value: Any) -> str:
