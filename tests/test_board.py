@@ -131,9 +131,15 @@ def test_the_newest_run_of_a_model_and_seed_counts(tmp_path: Path) -> None:
     """The same run in two folders is shown once."""
     for name in ("old", "new"):
         Material(tmp_path / name, examples=False, slice_samples=5).write_run("ItemID", 1, 0.1, False)
-    (group,) = gather_groups([tmp_path])
-    assert group.superseded == 1
-    assert "new" in group.report.runs["ItemID"][0].folder.parts
+    for more in (
+        "",
+        "text_template: '{title}'\n",
+    ):  # one name is one run, whatever a later version wrote of it
+        (settings,) = (tmp_path / "new").rglob("config.yaml")
+        settings.write_text(settings.read_text() + more)
+        (group,) = gather_groups([tmp_path])
+        assert group.superseded == 1
+        assert "new" in group.report.runs["ItemID"][0].folder.parts
 
 
 def test_a_downloaded_run_runs_again(ml_mini: Path, in_empty_folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +157,10 @@ def _collect(
 
 def _remembered(make: Callable[[Any], Any], kind: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     """What makes an Arrow column of values, of texts that come again but once."""
-    known: dict[str, Any] = {}
+    cached = lru_cache(maxsize=_REMEMBERED)(make)
 
     def remembered(value: Any) -> Any:
-        if type(value) is not str:
-            return make(value)
-        if value not in known:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            known[value] = make(value)
-        return known[value]
+        return cached(value) if type(value) is str else make(value)
 
     return lambda values: pa.array(map(remembered, values), kind)
 
