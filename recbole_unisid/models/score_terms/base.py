@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,22 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from recbole_unisid.data.split import TRAIN
+
+
+class Entries(NamedTuple):
+    """Entries of one feature that is 0 elsewhere, all [entries]; those of one row and item are added in their order."""
+
+    rows: Tensor  # ascending
+    items: Tensor
+    values: Tensor
+
+    def add_to(self, out: Tensor) -> None:
+        """Add them to a feature [batch, n_items + 1]."""
+        out.view(-1).index_add_(0, self.rows * out.shape[1] + self.items, self.values)
+
+    def clear(self, out: Tensor) -> None:
+        """Write 0 where they are."""
+        out.view(-1).index_fill_(0, self.rows * out.shape[1] + self.items, 0.0)
 
 
 class ScoreTerm(nn.Module, ABC):
@@ -41,6 +57,10 @@ class ScoreTerm(nn.Module, ABC):
     def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         """The features, written over what `out` holds; a term may do so without a copy."""
         return out.copy_(self(histories, lengths))
+
+    def entries(self, histories: Tensor, lengths: Tensor) -> list[Entries] | None:
+        """Where each feature is not 0, for a term whose features are so nearly everywhere; None: `write` them all."""
+        return None
 
     @abstractmethod
     def append(self, vectors: Tensor | None, count: int) -> None:
@@ -88,15 +108,18 @@ class Links(SizedByWeights):
 
     def sums(self, items: Tensor, weights: Tensor, out: Tensor) -> Tensor:
         """Add to `out` [batch, n_items + 1] rows of items [batch, n] in order, times weights [batch, n]."""
+        self.entries(items, weights).add_to(out)
+        return out
+
+    def entries(self, items: Tensor, weights: Tensor) -> Entries:
+        """Rows of items [batch, n] in order, times weights [batch, n]."""
         first = self.starts[items]
         counts = (self.starts[items + 1] - first).flatten()
         entry = torch.repeat_interleave(counts)
         within = torch.arange(len(entry), device=items.device) - (counts.cumsum(0) - counts)[entry]
         at = first.flatten()[entry] + within
         values = self.values[at] * weights.flatten()[entry]
-        cells = entry // items.shape[1] * out.shape[1] + self.items[at]
-        out.view(-1).index_add_(0, cells, values)
-        return out
+        return Entries(entry // items.shape[1], self.items[at], values)
 
     def append(self, count: int) -> None:
         """Items without links."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from recbole_unisid.models.score_terms.base import ScoreTerm, faded
+from recbole_unisid.models.score_terms.base import Entries, ScoreTerm, faded
 
 
 class Seen(ScoreTerm):
@@ -34,12 +34,22 @@ class Seen(ScoreTerm):
         )
 
     def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
-        out.zero_()
-        out[0].scatter_(1, histories, 1.0)
-        out[1].scatter_(1, histories.gather(1, lengths[:, None] - 1), 1.0)
-        out[2].scatter_add_(1, histories, faded(histories, lengths, self.rate))
-        out[:, :, 0] = 0
+        for feature, entries in zip(out.zero_(), self.entries(histories, lengths), strict=True):
+            entries.add_to(feature)
         return out
+
+    def entries(self, histories: Tensor, lengths: Tensor) -> list[Entries]:
+        rows, places = torch.nonzero(histories, as_tuple=True)
+        items, width = histories[rows, places], self.n_items + 1
+        once = torch.unique(rows * width + items)
+        last = histories.gather(1, lengths[:, None] - 1)[:, 0]
+        ends = torch.nonzero(last)[:, 0]
+        ones = torch.ones(len(once) + len(ends), device=histories.device)
+        return [
+            Entries(once // width, once % width, ones[: len(once)]),
+            Entries(ends, last[ends], ones[len(once) :]),
+            Entries(rows, items, faded(histories, lengths, self.rate)[rows, places]),
+        ]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         self.n_items += count

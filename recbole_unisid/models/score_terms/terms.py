@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError
-from recbole_unisid.models.score_terms.base import ScoreTerm
+from recbole_unisid.models.score_terms.base import Entries, ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
 from recbole_unisid.plugins.loading import named_class, short_name
 
-#: Numbers that the features of some histories take at once: 8 MB, which the heap keeps.
-_HELD = 1 << 21
+#: Numbers that the features of some histories take where they are summed, and how many such parts are held: 32 MB.
+_HELD, _PARTS = 1 << 21, 4
 
 
 class ScoreTerms(nn.ModuleDict):
@@ -33,6 +33,7 @@ class ScoreTerms(nn.ModuleDict):
         #: Padding and items that are never trained on, bool [n_items + 1]: no candidates where weights are fitted.
         self.register_buffer("unused", unused, persistent=False)
         self.register_buffer("weights", torch.zeros(len(self.features)))
+        self._held: Tensor | None = None
 
     @property
     def features(self) -> list[str]:
@@ -55,8 +56,7 @@ class ScoreTerms(nn.ModuleDict):
     def add_to(self, scores: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         """Add the terms to scores [batch, n_items + 1], in place."""
         if bool(self.weights.any()):
-            for rows, out in self._rows(scores, len(self.features)):
-                found = self._write(out, histories[rows], lengths[rows])
+            for rows, found in self._parts(scores, histories, lengths, 0):
                 scores[rows] += torch.einsum("f,fbn->bn", self.weights, found)
         return scores
 
@@ -107,10 +107,13 @@ class ScoreTerms(nn.ModuleDict):
             interaction, targets = interaction[known], targets[known]
             histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
             scores = model.full_sort_predict(interaction)
-            for rows, out in self._rows(scores, len(self.features) + 1):
-                out[0] = scores[rows]
-                self._write(out[1:], histories[rows], lengths[rows])
-                yield out, targets[rows]
+            for rows, found in self._parts(scores, histories, lengths, 1):
+                yield found, targets[rows]
+
+    def train(self, mode: bool = True) -> ScoreTerms:
+        """Switch modes; what is held for scoring is let go."""
+        self._held = None
+        return super().train(mode)
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""
@@ -122,13 +125,52 @@ class ScoreTerms(nn.ModuleDict):
         """The weight of every feature."""
         return dict(zip(self.features, self.weights.tolist(), strict=True))
 
-    def _rows(self, scores: Tensor, count: int) -> Iterator[tuple[slice, Tensor]]:
-        """Parts of a batch [batch, n_items + 1], and where `count` features of them are held, one part at a time."""
-        (batch, width), step = scores.shape, max(1, _HELD // (scores.shape[1] * (len(self.features) + 1)))
-        held = scores.new_empty(count * min(step, batch) * width)
-        for start in range(0, batch, step):
-            rows = min(step, batch - start)
-            yield slice(start, start + rows), held[: count * rows * width].view(count, rows, width)
+    def _parts(
+        self, scores: Tensor, histories: Tensor, lengths: Tensor, own: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of a batch [batch, n_items + 1] and their features [features, rows, n_items + 1], part by part.
+
+        With `own` = 1 the scores themselves are the first. What is given is overwritten by the next parts.
+        """
+        (batch, width), count = scores.shape, len(self.features) + own
+        step = max(1, _HELD // (width * (len(self.features) + 1)))
+        many = step if own else step * _PARTS  # moments are summed over parts that lie in one piece
+        held = self._held_for(scores, count, min(many, batch))
+        for start in range(0, batch, many):
+            rows = slice(start, start + many)
+            found = held[:, : len(scores[rows])]
+            if own:
+                found[0] = scores[rows]
+            sparse = self._fill(found[own:], histories[rows], lengths[rows])
+            try:
+                for first in range(0, found.shape[1], step):
+                    part = slice(start + first, start + min(first + step, found.shape[1]))
+                    yield part, found[:, first : first + step]
+            finally:  # whoever asks may stop
+                for feature, entries in sparse:
+                    entries.clear(feature)
+
+    def _held_for(self, scores: Tensor, *shape: int) -> Tensor:
+        """Where the features of some histories are held, 0 where they are sparse; kept from call to call."""
+        width = scores.shape[1]
+        if self._held is None or self._held.shape != (*shape, width) or self._held.device != scores.device:
+            self._held = scores.new_zeros(*shape, width)
+        return self._held
+
+    def _fill(self, out: Tensor, histories: Tensor, lengths: Tensor) -> list[tuple[Tensor, Entries]]:
+        """Write all features over `out`, whose sparse ones are 0 before; the sparse ones with their entries."""
+        start, sparse = 0, []
+        for term in self.values():
+            stop = start + len(term.features)  # type: ignore[arg-type]
+            entries = term.entries(histories, lengths)  # type: ignore[operator]
+            if entries is None:
+                term.write(out[start:stop], histories, lengths)  # type: ignore[operator]
+            else:
+                sparse += zip(out[start:stop], entries, strict=True)
+            start = stop
+        for feature, entries in sparse:
+            entries.add_to(feature)
+        return sparse
 
 
 def make_score_terms(config: Any, dataset: Any, eligible: Tensor) -> ScoreTerms | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from recbole_unisid.data.split import TRAIN
-from recbole_unisid.models.score_terms.base import Links, ScoreTerm, faded, transition_counts
+from recbole_unisid.models.score_terms.base import Entries, Links, ScoreTerm, faded, transition_counts
 
 #: Interactions whose neighbours are counted at a time: a row of the matrix has ten of each at most.
 _INTERACTIONS = 1 << 21
@@ -32,10 +32,13 @@ class LinkTerm(ScoreTerm):
         return self.write(out, histories, lengths)
 
     def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        self.entries(histories, lengths)[0].add_to(out[0].zero_())
+        return out
+
+    def entries(self, histories: Tensor, lengths: Tensor) -> list[Entries]:
         if not self.rate:
             histories, lengths = histories.gather(1, lengths[:, None] - 1), torch.ones_like(lengths)
-        self.links.sums(histories, faded(histories, lengths, self.rate), out[0].zero_())
-        return out
+        return [self.links.entries(histories, faded(histories, lengths, self.rate))]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         self.links.append(count)
