@@ -20,17 +20,17 @@ def repeatable_sums(wanted: bool) -> Iterator[None]:
     Left to itself, torch adds up the gradient of ``x[index]`` by several threads as they come, and a run moves by
     rounding from call to call. An operation without a repeatable form warns and runs as it is.
     """
-    wanted_before = torch.are_deterministic_algorithms_enabled()
-    warned_before = torch.is_deterministic_algorithms_warn_only_enabled()
+    # As torch.use_deterministic_algorithms, which reads the compiler for it, seconds long (`compile` sees to that).
+    mode_before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
     if wanted:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")
         memory.fill_uninitialized_memory = False  # costs time and orders nothing
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(wanted_before, warn_only=warned_before)
+        torch.set_deterministic_debug_mode(mode_before)
         memory.fill_uninitialized_memory = filled
 
 

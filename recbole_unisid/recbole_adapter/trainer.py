@@ -61,6 +61,8 @@ class RunTrainer(Resumable):
             transformer = getattr(model, "transformer", None)
             if not config.is_own_model or not isinstance(transformer, torch.nn.Module):
                 raise UserError(f"compile=True is not for {config['model']}; leave it off.")
+            if torch.get_deterministic_debug_mode():  # tell the compiler, too
+                torch.use_deterministic_algorithms(True, warn_only=True)
             # At its first batch, with shapes as unknowns: each has a number of sequences and a length of its own.
             transformer.compile(dynamic=True)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
