@@ -23,6 +23,7 @@ LATER_SETTINGS = {
     "candidates": "sampled99",
     "tail_below": None,
     "tie_orders": False,
+    "figures": "all",
 }
 #: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}

@@ -340,7 +340,8 @@ def _reads_content(run: Run) -> bool:
 
     A model that was trained elsewhere may: nothing is known of it.
     """
-    reads_text = run.find("tokenizer") or run.find("controls", "nearest_text") is not None
+    reads_text = run.find("tokenizer") or run.find("seconds", "text_encoding") is not None
+    reads_text = reads_text or run.find("controls", "nearest_text") is not None
     return bool(reads_text or run.find("predictions")) or run.result["model"] in CONTENT_MODELS
 
 

@@ -113,7 +113,7 @@ def evaluated(
     """
     sequences, split, sampled = dataset.sequences, dataset.split, config["candidates"]
     controls = control_ranks(sequences, split)
-    if semantics is not None:
+    if semantics is not None and config["figures"] == "all":
         controls |= text_rule_ranks(semantics.vectors, sequences, split)
     test: dict[str, Any] = _metrics(ranks["test"], sampled)
     test["recbole"] = recbole

@@ -180,13 +180,13 @@ def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:
 
 
 def measure(config: UniSIDConfig, trained: Trained) -> Measured:
-    """Rank every test and validation target under every candidate set."""
+    """Rank every test and, unless `figures` is ``test``, validation target under every candidate set."""
     started, cpu = time.perf_counter(), -time.process_time()
     dataset, loaders, trainer = trained.dataset, trained.loaders, trained.trainer
     recbole, ranks, lists = {}, {}, None
     # The test first: RecBole draws its sampled candidates (uni100) at evaluation, in this order.
     for phase, name, loader in ((TEST, "test", loaders.test), (VALID, "valid", loaders.valid)):
-        if loader is None:
+        if loader is None or (phase == VALID and config["figures"] == "test"):
             continue
         recorder = phase_recorder(config, dataset, phase, LENGTH if phase == TEST else 0)
         # One pass serves RecBole's metrics and our ranks, unless RecBole samples its candidates.
