@@ -12,7 +12,7 @@ import torch
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, leave_one_out
-from recbole_unisid.models.score_terms import transitions
+from recbole_unisid.models.score_terms import terms, transitions
 from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
 from recbole_unisid.models.score_terms.text import TextSimilarity
@@ -154,3 +154,26 @@ def test_nothing_is_read_of_what_is_held_out() -> None:
     for kind in (Transitions, Neighbours, TextSimilarity, Popularity):
         for name, tensor in kind.from_config(None, data).state_dict().items():
             assert torch.equal(tensor, kind.from_config(None, other).state_dict()[name])
+
+
+def test_terms_are_added_where_they_are_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part by part, call by call, whoever stops in between: as the sum of all features of all items."""
+    data, (padded, lengths, _) = small_data(), histories()
+    kinds = {"seen": Seen, "text": TextSimilarity, "transitions": Transitions, "neighbours": Neighbours}
+    made = {name: kind.from_config({"model": "UniSID"}, data) for name, kind in kinds.items()}
+    found = terms.ScoreTerms(
+        made | {"popularity": Popularity.from_config(None, data)}, torch.zeros(N_ITEMS + 1).bool()
+    )
+    found.weights.copy_(torch.linspace(-1, 2, len(found.weights)))
+    monkeypatch.setattr(terms, "_HELD", 1)  # one history is summed at a time, four are held
+    for order in ([0, 1, 2, 0, 2, 1, 1], [2, 2, 0], [1, 0, 1, 2, 1, 0, 0]):
+        rows = torch.tensor(order)
+        scores = torch.randn(len(order), N_ITEMS + 1, generator=torch.Generator().manual_seed(0))
+        whole = torch.einsum("f,fbn->bn", found.weights, found(padded[rows], lengths[rows]))
+        expected = scores + whole
+        torch.testing.assert_close(
+            found.add_to(scores.clone(), padded[rows], lengths[rows]), expected, atol=1e-5, rtol=1e-5
+        )
+        stopped = found._parts(scores, padded[rows], lengths[rows], 0)
+        next(stopped)
+        stopped.close()

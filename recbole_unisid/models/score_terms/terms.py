@@ -146,7 +146,7 @@ class ScoreTerms(nn.ModuleDict):
                 for first in range(0, found.shape[1], step):
                     part = slice(start + first, start + min(first + step, found.shape[1]))
                     yield part, found[:, first : first + step]
-            finally:  # whoever asks may stop
+            finally:  # who asks may stop
                 for feature, entries in sparse:
                     entries.clear(feature)
 
@@ -159,7 +159,7 @@ class ScoreTerms(nn.ModuleDict):
 
     def _fill(self, out: Tensor, histories: Tensor, lengths: Tensor) -> list[tuple[Tensor, Entries]]:
         """Write all features over `out`, whose sparse ones are 0 before; the sparse ones with their entries."""
-        start, sparse = 0, []
+        start, sparse = 0, list[tuple[Tensor, Entries]]()
         for term in self.values():
             stop = start + len(term.features)  # type: ignore[arg-type]
             entries = term.entries(histories, lengths)  # type: ignore[operator]
