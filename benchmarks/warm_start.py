@@ -57,7 +57,7 @@ def trained(to: Path, name: str, options: dict[str, Any]) -> dict[str, Any]:
     result = json.loads((Path(about["folder"]) / "result.json").read_text(encoding="utf-8"))
     figures = {
         "ndcg@10": result["test"]["full"]["ndcg@10"],
-        "valid_ndcg@10": result["valid"]["full"]["ndcg@10"],
+        "valid_ndcg@10": result["valid"] and result["valid"]["full"]["ndcg@10"],
         "cpu_seconds": result["cpu_seconds"] | {"command": about["command_cpu_seconds"]},
         "epochs": result["epochs"],
         "data": {key: result["data"][key] for key in ("users", "items", "interactions")},
@@ -81,7 +81,8 @@ def main() -> None:
     found["warm"] = trained(to, name, warm | {"dataset": f"{dataset}-new", "from": old["folder"]})
     spent = {name: one["cpu_seconds"] for name, one in found.items()}
     ratios = {"ndcg@10": found["warm"]["ndcg@10"] / found["full"]["ndcg@10"]}
-    ratios["valid_ndcg@10"] = found["warm"]["valid_ndcg@10"] / found["full"]["valid_ndcg@10"]
+    if found["warm"]["valid_ndcg@10"]:  # with --warm.figures=all
+        ratios["valid_ndcg@10"] = found["warm"]["valid_ndcg@10"] / found["full"]["valid_ndcg@10"]
     ratios |= {part: spent["warm"][part] / spent["full"][part] for part in ("training", "command")}
     print(json.dumps(found | {"warm / full": ratios}, indent=1))
 

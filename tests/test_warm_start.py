@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 import recbole_unisid
@@ -74,6 +75,8 @@ def test_the_run_is_the_start(
     assert result["from"]["run"] == f"ml-mini/{model}/{run.name}"
     assert result["cpu_seconds"]["training"] > 0
     assert [epoch["valid"] for epoch in result["history"]] == [None]
+    assert result["valid"] is None
+    assert set(result["controls"]) == {"popularity", "next_id", "previous_id", "repeat_last"}
 
     old, found = recbole_unisid.load(run), recbole_unisid.load(result["run_dir"])
     assert set(new) <= set(found.item_ids)
@@ -114,6 +117,14 @@ def test_day_after_day(served_runs: Callable[[str], Path], grown: Path, tmp_path
         rows.write("\t".join(cells.get(name, "") for name in head) + "\n")
     second = warm(Path(first["run_dir"]), folder.parent, tmp_path / "second")
     assert second["from"]["fingerprint"] != unlike
+    configs = [
+        yaml.safe_load((Path(place) / "config.yaml").read_text())
+        for place in (run, first["run_dir"], second["run_dir"])
+    ]
+    rates = [config["learning_rate"] for config in configs]
+    assert rates[2] == rates[1] == rates[0] / 4 > 0
+    for key, values in (("hidden_dropout_prob", [0.3, 0, 0]), ("figures", ["all", "test", "test"])):
+        assert [config[key] for config in configs] == values
     assert second["from"]["known_items"] == first["data"]["items"]
     codes = {}
     for place in (run, first["run_dir"], added.path, second["run_dir"]):

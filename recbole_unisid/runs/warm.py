@@ -64,7 +64,11 @@ def warm_settings(given: Mapping[str, Any]) -> dict[str, Any]:
                 "from the beginning, without --from."
             )
     schedule = read_yaml(properties_folder() / "warm_start.yaml")
-    schedule["learning_rate"] = schedule.pop("share_of_learning_rate") * was["learning_rate"]
+    share = schedule.pop("share_of_learning_rate")
+    if not was.get("from"):  # a run that started warm itself has such a rate already
+        schedule["learning_rate"] = share * was["learning_rate"]
+    absent = {key for key in schedule if key.endswith("dropout_prob")} - was.keys()
+    schedule = {key: value for key, value in schedule.items() if key not in absent}
     kept = {key: value for key, value in was.items() if key not in {"load_col", "checkpoint_dir"}}
     return kept | schedule | dict(given) | {"from": str(run)}
 
