@@ -110,11 +110,6 @@ class ScoreTerms(nn.ModuleDict):
             for rows, found in self._parts(scores, histories, lengths, 1):
                 yield found, targets[rows]
 
-    def train(self, mode: bool = True) -> ScoreTerms:
-        """Switch modes; what is held for scoring is let go."""
-        self._held = None
-        return super().train(mode)
-
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""
         self.unused = torch.cat([self.unused, self.unused.new_ones(count)])
