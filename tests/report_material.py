@@ -132,7 +132,9 @@ class Material:
             },
             "tokenizer": None,
             "seconds": {
-                **{"text_encoding": 14.18, "tokenizer": 0.31, "training": float(rng.uniform(20, 300))},
+                **dict.fromkeys(("text_encoding", "tokenizer")),
+                **({"text_encoding": 14.18, "tokenizer": 0.31} if model in WITH_TOKENS else {}),
+                "training": float(rng.uniform(20, 300)),
                 **{"per_epoch": 4.9, "evaluation": 0.7},
             },
             **{"epochs": self.epochs, "best_epoch": 2, "peak_rss_bytes": int(rng.integers(5e8, 2e9))},
