@@ -155,7 +155,7 @@ def test_help_and_a_misspelt_option_are_answered_before_torch(command: str) -> N
 def test_reports_and_boards_are_made_without_torch(in_empty_folder: Path) -> None:
     """They read finished runs, tokens among them."""
     Material(in_empty_folder, users=40, items=30, examples=False, slice_samples=5).write_runs(seeds=(2020,))
-    done = before_torch([["report", "runs", "--to=page"], ["board", "runs", "--to=site"]])
+    done = before_torch([["report", "runs", "--to=page"], ["board", "--small", "runs", "--to", "site"]])
     assert done.returncode == 0, done.stderr
     assert (in_empty_folder / "page" / "report.html").is_file()
     assert (in_empty_folder / "site" / "index.html").is_file()

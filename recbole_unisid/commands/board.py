@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import known_options
+from recbole_unisid.commands.options import known_options, positionals
 from recbole_unisid.errors import UserError
 
 HELP = """\
@@ -23,8 +23,8 @@ It is made of result.json, ranks.npz and config.yaml alone; a site can be made o
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    folders = [argument for argument in arguments if not argument.startswith("-")]
-    options = known_options("board", HELP, [argument for argument in arguments if argument.startswith("-")])
+    folders, rest = positionals(arguments)
+    options = known_options("board", HELP, rest)
     if not folders or "to" not in options:
         raise UserError("board needs folders of finished runs and a place, such as board runs --to=site.")
     from recbole_unisid.report.board import write_board

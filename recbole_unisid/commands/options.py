@@ -23,6 +23,25 @@ def positional(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     return None, arguments
 
 
+def positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell arguments that are no options from options, whose value may be the next word.
+
+    >>> positionals(["runs/a", "--small", "runs/b", "--to", "site"])
+    (['runs/a', 'runs/b'], ['--small', '--to', 'site'])
+    """
+    words, options, rest = list[str](), list[str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("-"):
+            words.append(argument)
+            continue
+        options.append(argument)
+        flag = argument.removeprefix("--").replace("-", "_") in _FLAGS
+        if "=" not in argument and not flag and rest and not rest[0].startswith("--"):
+            options.append(rest.pop(0))
+    return words, options
+
+
 def take_extensions(arguments: Sequence[str]) -> list[str]:
     """Use the classes of ``--use=module:Class[,module:Class...]`` and return the other arguments."""
     others, rest = [], iter(arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import known_options
+from recbole_unisid.commands.options import known_options, positionals
 from recbole_unisid.errors import UserError
 
 HELP = """\
@@ -23,8 +23,8 @@ Write report.html, leaderboard.md and leaderboard.csv about finished runs of one
 
 def main(arguments: Sequence[str]) -> int:
     """Run the subcommand; see :data:`HELP`."""
-    folders = [argument for argument in arguments if not argument.startswith("-")]
-    options = known_options("report", HELP, [argument for argument in arguments if argument.startswith("-")])
+    folders, rest = positionals(arguments)
+    options = known_options("report", HELP, rest)
     from recbole_unisid.report.gather import gather_report
     from recbole_unisid.report.page import write_report
     from recbole_unisid.report.run_files import find_runs
