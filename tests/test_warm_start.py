@@ -122,7 +122,7 @@ def test_day_after_day(served_runs: Callable[[str], Path], grown: Path, tmp_path
         for place in (run, first["run_dir"], second["run_dir"])
     ]
     rates = [config["learning_rate"] for config in configs]
-    assert rates[2] == rates[1] == rates[0] / 4 > 0
+    assert rates[2] == rates[1] == rates[0] / 2 > 0
     for key, values in (("hidden_dropout_prob", [0.3, 0, 0]), ("figures", ["all", "test", "test"])):
         assert [config[key] for config in configs] == values
     assert second["from"]["known_items"] == first["data"]["items"]
