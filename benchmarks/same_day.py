@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.commands.options import parse_options, positionals
 from recbole_unisid.evaluation.metrics import per_user_metric
-from recbole_unisid.evaluation.statistics import bootstrap_mean
+from recbole_unisid.evaluation.statistics import bootstrap_mean, require_same_cases
 from recbole_unisid.report.run_files import Run, find_runs, load_runs
 
 #: The columns: a condition, and which of its cases.
@@ -73,11 +74,9 @@ def difference(runs: Sequence[Run], others: Sequence[Run], part: str, metric: st
     if not pairs:
         return ""
     for one, other in pairs:
-        if not np.array_equal(one.ranks.target, other.ranks.target):
-            raise SystemExit(f"{one.folder} and {other.folder} were not tested on the same targets.")
-    inside = np.mean(
-        [chosen(run, part) for run, _ in pairs], axis=0
-    )  # shuffled ties move a target between parts
+        require_same_cases(one.ranks, other.ranks)
+    # Shuffled ties move a user's target from one part to another.
+    inside = np.mean([chosen(run, part) for run, _ in pairs], axis=0)
     apart = [values_of(a, part, metric)[0] - values_of(b, part, metric)[0] for a, b in pairs]
     kept = inside > 0
     gap = np.mean(apart, axis=0)[kept] / inside[kept].mean()
@@ -127,8 +126,8 @@ def tables(
 
 def main() -> None:
     """Write the tables: NAME.csv and NAME-differences.csv of leave-one-out, NAME-global-time.csv and so on."""
-    folders = [word for word in sys.argv[1:] if not word.startswith("--")]
-    options = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--"))
+    folders, rest = positionals(sys.argv[1:])
+    options = parse_options(rest)
     models, start = by_model(folders), options["to"]
     for suffix, columns in (("", COLUMNS[:6]), ("-global-time", COLUMNS[6:])):
         found = tables(models, columns, options.get("metric", "ndcg@10"), options.get("reference", "ItemID"))

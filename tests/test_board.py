@@ -131,10 +131,8 @@ def test_the_newest_run_of_a_model_and_seed_counts(tmp_path: Path) -> None:
     """The same run in two folders is shown once."""
     for name in ("old", "new"):
         Material(tmp_path / name, examples=False, slice_samples=5).write_run("ItemID", 1, 0.1, False)
-    for more in (
-        "",
-        "text_template: '{title}'\n",
-    ):  # one name is one run, whatever a later version wrote of it
+    # One name is one run, whatever a later version wrote of it.
+    for more in ("", "text_template: '{title}'\n"):
         (settings,) = (tmp_path / "new").rglob("config.yaml")
         settings.write_text(settings.read_text() + more)
         (group,) = gather_groups([tmp_path])

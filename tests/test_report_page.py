@@ -189,10 +189,7 @@ def test_a_run_older_than_a_setting_has_what_stood_for_it(tmp_path):
 
 def test_labels_that_are_cut_stay_apart(tmp_path):
     """Runs of two settings are not taken for two seeds of one."""
-    material, long = (
-        Material(tmp_path),
-        "{title} is a title, which is told here in as many words as it takes: ",
-    )
+    material, long = Material(tmp_path), "{title} is a title, told here in as many words as it takes: "
     runs = [material.write_run("UniSID", seed, 0.1, True, text_template=f"{long}{seed}") for seed in (1, 2)]
     assert len({run.variant for run in load_runs(runs)}) == 2
 

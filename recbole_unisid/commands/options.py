@@ -36,7 +36,7 @@ def positionals(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             words.append(argument)
             continue
         options.append(argument)
-        flag = argument.removeprefix("--").replace("-", "_") in _FLAGS
+        flag = _SHORT.get(argument, argument).removeprefix("--").replace("-", "_") in _FLAGS
         if "=" not in argument and not flag and rest and not rest[0].startswith("--"):
             options.append(rest.pop(0))
     return words, options
