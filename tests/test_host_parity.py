@@ -15,7 +15,9 @@ from recbole.model.layers import FeedForward
 from recbole.utils import get_model, get_trainer, init_seed
 
 import recbole_unisid
+from recbole_unisid.recbole_adapter import dropout
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dropout import chunk_dropout, draws_as_torch_does
 
 SEQUENTIAL = [
     "SASRec",
@@ -97,6 +99,42 @@ def test_the_chunked_gelu_has_the_bits_of_recboles(scale: float) -> None:
     found.backward(slope)
     assert torch.equal(found, wanted)
     assert torch.equal(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.77])
+def test_the_chunked_dropout_has_the_bits_of_torchs(rate: float) -> None:
+    """Values, gradients and what the generator gives next, of a size that ends within a chunk."""
+    x = torch.randn(3, 50, 997, generator=torch.Generator().manual_seed(0))
+    x[0, 0, :3] = torch.tensor([math.inf, math.nan, -0.0])
+    network = torch.nn.Sequential(torch.nn.Dropout(rate), torch.nn.Dropout1d(rate))
+    found = []
+    for mended in (False, True):
+        if mended:
+            chunk_dropout(network)
+        inputs = x.clone().requires_grad_()
+        torch.manual_seed(5)
+        dropped = network[0](inputs)
+        assert (type(dropped.grad_fn).__name__ == "_DropoutBackward") == (mended and draws_as_torch_does())
+        dropped.backward(x.nan_to_num(0, 1, 1))
+        assert inputs.grad is not None
+        found.append([dropped.detach(), inputs.grad, torch.rand(9)])
+    for wanted, ours in zip(*found, strict=True):
+        assert torch.equal(wanted.view(torch.int32), ours.view(torch.int32))
+    assert type(network[1]) is torch.nn.Dropout1d  # another layer is left alone
+    assert network.eval()[0](x) is x
+
+
+def test_dropout_of_another_generator_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a build of torch draws in another way, its own layer runs."""
+    network = torch.nn.Sequential(torch.nn.Dropout(0.5))
+    chunk_dropout(network)
+    monkeypatch.setattr(dropout, "draw", lambda kept, *_: kept.fill_(True))
+    draws_as_torch_does.cache_clear()
+    try:
+        assert not draws_as_torch_does()
+        assert type(network(torch.ones(9999, requires_grad=True)).grad_fn).__name__ == "MulBackward0"
+    finally:
+        draws_as_torch_does.cache_clear()
 
 
 @pytest.mark.parametrize("model", [*SEQUENTIAL, *GENERAL])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 #: Numbers worked on at a time: five such buffers stay in the processor's cache.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 15
 
 
 def chunk_gelu() -> None:

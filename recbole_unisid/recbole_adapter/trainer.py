@@ -30,6 +30,7 @@ from recbole_unisid.recbole_adapter.collector import (
 )
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.dropout import chunk_dropout
 from recbole_unisid.recbole_adapter.lazy_table import lazy_table
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
@@ -65,6 +66,8 @@ class RunTrainer(Resumable):
                 torch.use_deterministic_algorithms(True, warn_only=True)
             # At its first batch, with shapes as unknowns: each has a number of sequences and a length of its own.
             transformer.compile(dynamic=True)
+        if not config.is_written_here:
+            chunk_dropout(model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = WeightAverage(model, config["weight_average"], self.table)
