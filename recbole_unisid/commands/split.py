@@ -36,9 +36,10 @@ def main(arguments: Sequence[str]) -> int:
             "split needs a data set and a folder, such as split ml-100k --to=DIR (see split --help)."
         )
     settings = given_settings(take_config_files(options), options)
+    from recbole_unisid.report.wording import split_told
     from recbole_unisid.runs.split_files import split
 
     protocol = split(dataset, folder, settings)
     rows = ", ".join(f"{count:,} {name}" for name, count in protocol["rows"].items())
-    print(f"{protocol['protocol']['description']}\n{rows}\nprotocol {protocol['hash']} -> {folder}")
+    print(f"{split_told(protocol['protocol'])}\n{rows}\nprotocol {protocol['hash']} -> {folder}")
     return 0

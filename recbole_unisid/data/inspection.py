@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.atomic_files import read_atomic, read_interactions
 from recbole_unisid.data.atomic_text import MISSING_WORDS
+from recbole_unisid.data.dates import iso_date
 from recbole_unisid.data.interactions import Interactions
 from recbole_unisid.data.leaks import LeakControls, TieFacts, leak_controls, tie_facts
 from recbole_unisid.data.prepare import find_dataset
@@ -127,13 +127,6 @@ def _time_facts(log: Interactions) -> TimeFacts:
     tied_float32 = replace(log, times=log.times.astype(np.float32).astype(np.float64)).tied_share
     first, last = float(log.times.min()), float(log.times.max())
     return TimeFacts(kind, iso_date(first), iso_date(last), log.tied_share, tied_float32)
-
-
-def iso_date(seconds: float) -> str:
-    """An ISO date for what may be seconds between 1980 and 2100, the number itself for anything else."""
-    if 315_532_800 <= seconds < 4_102_444_800:
-        return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
-    return f"{seconds:g}"
 
 
 def _spread(counts: NDArray[np.int64]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from recbole_unisid.report.markup import Markup, join, note, section, tag
 from recbole_unisid.report.page import standalone, write_report
 from recbole_unisid.report.run_files import find_runs, load_runs, read_result
 from recbole_unisid.report.sections.quality import LEGEND, cells
-from recbole_unisid.report.wording import column_name, count
+from recbole_unisid.report.wording import column_name, count, split_told, tested
 
 #: What can be downloaded of a run; the settings without places.
 _DOWNLOADS = ("result.json", "ranks.npz", "config.yaml")
@@ -123,7 +123,7 @@ def draw_board(groups: Sequence[Group], names: Sequence[str] = _DOWNLOADS) -> st
 def _section(group: Group, names: Sequence[str]) -> Markup:
     report, board = group.report, group.report.board
     told = [
-        str(board.protocol.get("description") or board.protocol.get("split")),
+        split_told(board.protocol),
         f"ties {board.protocol.get('ties')}",
     ]
     head = ["Model", "Seeds", *map(column_name, board.columns), "Training", "CPU minutes", "Parameters"]
@@ -146,6 +146,7 @@ def _section(group: Group, names: Sequence[str]) -> Markup:
         group.slug,
         board.dataset,
         note(f"{board.sizes}; {'; '.join(told)}; protocol {board.protocol_hash}.{replaced}"),
+        note(f"Tested on {about}.") if (about := tested(board.data)) else None,
         advice(report),
         markup.table(head, rows, f"Models on {board.dataset}", wide=True),
         note(LEGEND + reference),

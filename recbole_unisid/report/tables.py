@@ -22,6 +22,7 @@ from recbole_unisid.report.wording import (
     METRIC_NAMES,
     count,
     decimal,
+    split_numbers,
     tested,
 )
 
@@ -64,7 +65,7 @@ def to_markdown(board: Leaderboard) -> str:
     head = ["Model", "Seeds", "Token parameters", *columns, "Training seconds"]
     parts = [
         f"# {board.dataset}",
-        " ".join(filter(None, [f"{board.sizes}. {_protocol(board)}", _tested(board)])),
+        " ".join(filter(None, [f"{board.sizes}. {_protocol(board)}", _tested(board.data)])),
         _grid(head, _lines(board, lambda row, column: _with_deviation(board, row, column))),
         " ".join([*_legend(board), "± is the standard deviation over seeds."]),
     ]
@@ -179,8 +180,9 @@ def _control(name: str, sets: Mapping[str, Any]) -> list[str]:
 
 def _protocol(board: Leaderboard) -> str:
     protocol, seeds = board.protocol, board.seeds
+    split = split_numbers(protocol) or protocol.get("split")
     return (
-        f"Split {protocol.get('split')}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
+        f"Split {split}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
         f"{_chosen(protocol)}; "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. Protocol {board.protocol_hash}."
     )
@@ -191,8 +193,8 @@ def _chosen(protocol: Mapping[str, Any]) -> str:
     return f"model chosen by validation {metric}" if metric else "models chosen elsewhere"
 
 
-def _tested(board: Leaderboard) -> str:
-    told = tested(board.data)
+def _tested(data: Mapping[str, Any]) -> str:
+    told = tested(data)
     return f"Tested on {told}." if told else ""
 
 
@@ -225,7 +227,7 @@ def to_screen(board: Leaderboard) -> str:
     ]
     title = f"{board.dataset}. {_protocol(board)}"
     sliced = [line for part in _sliced_on_screen(board) for line in ("", part)]
-    title = "\n".join(filter(None, [title, _tested(board)]))
+    title = "\n".join(filter(None, [title, _tested(board.data)]))
     return "\n".join([title, "", *body, *sliced, "", *_legend(board), *board.notes]) + "\n"
 
 
@@ -282,6 +284,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
             f"{result['dataset']}: {data['users']:,} users, {data['items']:,} items, "
             f"{data['interactions']:,} interactions",
             f"test of the {protocol['split'].replace('_', '-')} split, ties {protocol['ties']}; {best}",
+            *filter(None, [split_numbers(protocol), _tested(data)]),
             "",
             tabulate(grid, ["candidates", *used], floatfmt=".4f", missingval=""),
             *(line for part in _slices_of_run(result["test"]) for line in ("", part)),
@@ -354,6 +357,7 @@ def to_latex(board: Leaderboard) -> str:
 
 def _caption(board: Leaderboard) -> str:
     seeds, protocol = len(board.seeds), board.protocol
+    numbers = split_numbers(protocol)
     told = "; ".join(f"{CANDIDATES_LATEX[name].lower()}: {CANDIDATES[name]}" for name in board.candidates)
     marks = ""
     if board.reference is not None:
@@ -362,7 +366,7 @@ def _caption(board: Leaderboard) -> str:
             "users, Holm, 5\\,\\%)."
         )
     return (
-        f"{_plain(board.dataset)}, {str(protocol.get('split')).replace('_', '-')} split, ties "
+        f"{_plain(board.dataset)}, {_plain(numbers) or str(protocol.get('split')).replace('_', '-') + ' split'}, ties "
         f"{_plain(str(protocol.get('ties')))}; mean and standard deviation over {seeds} seed{'s'[: seeds > 1]}. "
         f"{_plain(told)}. Equal scores count against the model.{marks}"
     )

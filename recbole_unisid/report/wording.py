@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import recbole_unisid
-from recbole_unisid.data.inspection import iso_date
+from recbole_unisid.data.dates import is_date, iso_moment
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
 
@@ -42,6 +43,13 @@ LISTS_TOLD = (
     "item is listed as often, near 1 where few fill the lists. Novelty: minus log2 of the share of training users who "
     "have an item, on average. Diversity: share of a list that another user's has not, on average."
 )
+
+#: Splits of runs that do not describe them.
+_SPLITS = {
+    "leave_one_out": "leave one out: each user's last item is the test, the one before it the validation",
+    "global_time": "global time: what comes after one moment is the test",
+    "cold_items": "cold items: the test items have no training interaction",
+}
 
 _MISSING = "–"
 
@@ -98,11 +106,41 @@ def tested(data: Mapping[str, Any]) -> str:
         "rare_items": "items seen 1 to 5 times",
     }
     parts = [f"{share(data[key])} {words}" for key, words in shares.items() if data.get(key) is not None]
-    periods = [
-        f"{name} {' to '.join(map(iso_date, ends))}" for name, ends in (data.get("periods") or {}).items()
-    ]
     told = f"{data['test_cases']:,} targets of {data['test_users']:,} users: {', '.join(parts)}"
-    return "; ".join([told, *([", ".join(periods)] if periods else [])])
+    return "; ".join(filter(None, [told, _periods(data.get("periods") or {})]))
+
+
+def _periods(periods: Mapping[str, Sequence[float]]) -> str:
+    """The first and last time of each phase, as dates where they are seconds since 1970."""
+    told = ", ".join(f"{name} {' to '.join(map(iso_moment, ends))}" for name, ends in periods.items())
+    return f"{told} (UTC)" if any(is_date(end) for ends in periods.values() for end in ends) else told
+
+
+#: A moment in the description of a split, followed by a bracket.
+_MOMENT = re.compile(r"from (\d+(?:\.\d+)?) \(")
+
+
+def split_told(protocol: Mapping[str, Any]) -> str:
+    """Say how data is split, from ``protocol`` of ``result.json``; moments as dates, with the exact number.
+
+    >>> split_told({"split": "global_time", "description": "global time: test from 1396310400 (0.1)"})
+    'global time: test from 2014-04-01 UTC (time 1396310400; 0.1)'
+    """
+    split = str(protocol.get("split"))
+    described = str(protocol.get("description") or _SPLITS.get(split, split))
+
+    def dated(found: re.Match[str]) -> str:
+        time = float(found[1])
+        return f"from {iso_moment(time)} UTC (time {found[1]}; " if is_date(time) else found[0]
+
+    return _MOMENT.sub(dated, described) if split == "global_time" else described
+
+
+def split_numbers(protocol: Mapping[str, Any]) -> str:
+    """As :func:`split_told`, of splits that have numbers; nothing of leave-one-out, whose name says it all."""
+    return (
+        split_told(protocol) if protocol.get("description") and protocol["split"] != "leave_one_out" else ""
+    )
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

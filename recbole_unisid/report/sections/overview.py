@@ -17,14 +17,9 @@ from recbole_unisid.report.wording import (
     decimal,
     listed,
     signed,
+    split_told,
     tested,
 )
-
-_SPLITS = {
-    "leave_one_out": "leave one out: each user's last item is the test, the one before it the validation",
-    "global_time": "global time: what comes after one moment is the test",
-    "cold_items": "cold items: the test items have no training interaction",
-}
 
 
 def summary(report: Report) -> Section:
@@ -90,14 +85,13 @@ def protocol(report: Report) -> Section:
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     board, rules = report.board, report.board.protocol
-    split = str(rules.get("split"))
     packages = [one.items() for one in _distinct(report, "versions")]
     versions = [", ".join(f"{name} {version}" for name, version in one) for one in packages]
     return [
         ("Data", f"{board.dataset}: {board.sizes}"),
         ("Tested", tested(board.data)),
         ("Protocol", board.protocol_hash),
-        ("Split", str(rules.get("description") or _SPLITS.get(split, split))),
+        ("Split", split_told(rules)),
         ("Order and ties", f"by {rules.get('order')}; equal times: {rules.get('ties')}"),
         ("Model chosen by", f"validation {rules['valid_metric']}" if rules.get("valid_metric") else ""),
         ("Candidates", "; ".join(f"{name}: {CANDIDATES[name]}" for name in board.candidates)),
