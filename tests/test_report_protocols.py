@@ -1,4 +1,4 @@
-"""What tables, pages and screens say of a protocol: moments that people can read."""
+"""What tables, pages and screens say of a protocol: moments that people can read, and several orders of ties."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from report_material import Material
 
+import recbole_unisid
+from recbole_unisid.errors import UserError
 from recbole_unisid.files import write_json
-from recbole_unisid.report.board import write_board
+from recbole_unisid.report.board import gather_groups, write_board
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.leaderboard import make_leaderboard
 from recbole_unisid.report.page import draw_page
@@ -77,3 +79,57 @@ def test_times_that_are_no_seconds_stay_numbers(made: Callable[..., Path]) -> No
     assert MOMENTS.format("1386201600123", "17.5") in text
     assert "training 1 to 1386201600123." in text
     assert "UTC" not in text
+
+
+def test_slices_and_shares_over_several_orders_of_ties(made: Callable[..., Path]) -> None:
+    """A slice that one order leaves empty has the figures of the others; shares are means, periods hold all."""
+    folders = []
+    for order, (cases, value, share, end) in enumerate(((0, None, 0.25, 9.0), (30, 0.4, 0.75, 8.0)), 1):
+        facts = TESTED | {"unseen_items": share, "periods": {"validation": [float(order), end]}}
+        folder = made("ItemID", data=facts, ties=f"shuffled:{order}")
+        result = json.loads((folder / "result.json").read_text())
+        cold = result["test"]["slices"]["cold0"]
+        cold |= {"n": cases, "ndcg@10": value, "recall@10": value}
+        result["test"]["slices"]["head"]["rule"] = f"training interactions >= {order}"
+        write_json(folder / "result.json", result)
+        folders.append(folder)
+    board = make_leaderboard(load_runs(folders))
+    assert board.rows[0].slices["cold0"]["n"] == 15
+    assert board.rows[0].slices["cold0"]["ndcg@10"] == pytest.approx(0.4)
+    assert board.rows[0].slices["head"]["rule"] == "training interactions >= 1, of the first order of ties"
+    assert board.rows[0].slices["tail"]["rule"].endswith("interactions)")
+    assert board.data["unseen_items"] == pytest.approx(0.5)
+    assert board.data["periods"] == {"validation": [1.0, 9.0]}
+    assert "cold0 (15)" in to_markdown(board)
+    draw_page(gather_report(folders))
+
+
+def test_a_board_keeps_orders_of_ties_apart(made: Callable[..., Path], tmp_path: Path) -> None:
+    """Even where two orders leave the same targets last: none replaces the other, and models need not have both."""
+    made("ItemID", ties="shuffled:1")
+    made("ItemID", ties="shuffled:2")
+    made("Pop", ties="shuffled:1")
+    groups = gather_groups([tmp_path / "runs"])
+    assert [group.superseded for group in groups] == [0, 0]
+    assert sorted(len(group.report.board.rows) for group in groups) == [1, 2]
+    assert len({group.slug for group in groups}) == 2
+
+
+def test_a_table_of_runs_tells_their_protocols_apart(made: Callable[..., Path], tmp_path: Path) -> None:
+    """Two windows of one split have one name, so each run has its protocol's hash."""
+    for seed, share in ((2020, 0.1), (2021, 0.2)):
+        for model in ("ItemID", "Pop"):
+            made(model, seed, split="global_time", description=f"test share {share}")
+    hashes = recbole_unisid.results(tmp_path / "runs").groupby("seed")["protocol"].unique()
+    assert [len(of) for of in hashes] == [1, 1]
+    assert hashes[2020][0] != hashes[2021][0]
+
+
+def test_a_refusal_says_what_differs_alone(made: Callable[..., Path]) -> None:
+    runs = load_runs([made("ItemID"), made("Pop", ties="shuffled:1", candidates="sampled100", tail_below=4)])
+    with pytest.raises(UserError) as error:
+        make_leaderboard(runs)
+    told = str(error.value)
+    assert "candidates sampled100, ties shuffled, tail_below 4" in told
+    assert "other runs have candidates sampled99, ties raw, tail_below None" in told
+    assert "valid_metric" not in told

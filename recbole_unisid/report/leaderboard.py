@@ -17,6 +17,7 @@ from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.evaluation.statistics import Comparison, Spread, compare_runs, metric_over_seeds
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import fingerprint
+from recbole_unisid.report.averages import mean_controls, mean_data, mean_lists, mean_slices
 
 #: What the tables show and compare: candidate set and metric.
 COLUMNS = (
@@ -211,8 +212,7 @@ def make_leaderboard(
         reference,
         str(first["dataset"]),
         dict(first["protocol"]) | ({"ties": ", ".join(orders)} if len(orders) > 1 else {}),
-        dict(first["data"]),
-        _controls(runs, orders),
+        *_of_orders(runs, orders),
         list(notes),
     )
 
@@ -222,31 +222,14 @@ def ties_and_seed(run: Run) -> tuple[str, int]:
     return str(run.result["protocol"].get("ties")), int(run.result["seed"])
 
 
-def _controls(runs: Sequence[Run], orders: Sequence[str]) -> dict[str, Any]:
-    """The controls, averaged over orders of ties; one of the text is known only to the runs that have text."""
-    of_order = [
-        {
-            name: sets
-            for run in runs
-            if ties_and_seed(run)[0] == order
-            for name, sets in (run.result.get("controls") or {}).items()
-        }
-        for order in orders
+def _of_orders(runs: Sequence[Run], orders: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The data and the controls, averaged over orders of ties; a control of the text stands in runs that read text."""
+    groups = [[run.result for run in runs if ties_and_seed(run)[0] == order] for order in orders]
+    controls = [
+        {name: sets for one in group for name, sets in (one.get("controls") or {}).items()}
+        for group in groups
     ]
-    first, *rest = of_order
-    if not rest:
-        return first
-    return {
-        name: {
-            candidates: {
-                metric: float(np.mean([one[name][candidates][metric] for one in of_order]))
-                for metric in metrics
-            }
-            for candidates, metrics in sets.items()
-        }
-        for name, sets in first.items()
-        if all(name in one for one in rest)
-    }
+    return mean_data([group[0]["data"] for group in groups]), mean_controls(controls)
 
 
 def _require_every_order(runs: Sequence[Run]) -> None:
@@ -291,11 +274,20 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
             if part == "protocol" and result.get("predictions"):  # how it was chosen is not known
                 its, theirs = ({k: v for k, v in one.items() if k not in _CHOSEN_BY} for one in (its, theirs))
             if its != theirs:
+                if part == "protocol":
+                    its, theirs = _differing(its, theirs)
                 raise UserError(
                     f"{name} has {part} {its}, other runs have {theirs}: "
                     "runs on different data or under different protocols never share a table"
                 )
     _require_every_order(runs)
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str]:
+    """What two protocols differ in, of each."""
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    first, second = (", ".join(f"{key} {of.get(key)}" for key in keys) for of in (one, other))
+    return first, second
 
 
 #: What a protocol had before these were written.
@@ -312,8 +304,11 @@ _CHOSEN_BY = ("valid_metric", "valid_candidates")
 
 
 def comparable(result: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """What must be the same for two runs to share a table, and how the model was chosen ("" where nobody knows)."""
-    protocol = _of_run(result, "protocol")
+    """What must be the same for two runs to share a section of a board, whose figures are of one order of ties.
+
+    And how the model was chosen ("" where nobody knows).
+    """
+    protocol = _USUAL_PROTOCOL | dict(result["protocol"])
     chosen = {key: protocol.pop(key, None) for key in _CHOSEN_BY}
     about = [json.dumps(_of_run(result, part), sort_keys=True) for part in ("dataset", *SIZES)]
     return (*about, json.dumps(protocol, sort_keys=True)), "" if result.get("predictions") else json.dumps(
@@ -350,7 +345,7 @@ def _row(model: str, runs: list[Run], across_orders: bool) -> Row:
     seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
     tables = [run.ranks for run in runs]
     slices = {
-        kind: _mean_slices([run.find("test", kind) or {} for run in runs], metric)
+        kind: mean_slices([run.find("test", kind) or {} for run in runs], metric)
         for kind, (_, metric) in SLICES.items()
     }
     return Row(
@@ -367,7 +362,7 @@ def _row(model: str, runs: list[Run], across_orders: bool) -> Row:
         slices.pop("slices"),
         slices,
         _mean_tie_orders(runs),
-        _mean_lists([run.find("test", "lists") or {} for run in runs]),
+        mean_lists([run.find("test", "lists") or {} for run in runs]),
     )
 
 
@@ -377,20 +372,3 @@ def _mean_tie_orders(runs: Sequence[Run]) -> dict[str, float]:
         return {}
     means = {name: float(np.mean([one[name] for one in found])) for name in TIE_ORDERS}
     return {"cases": float(runs[0].find("test", "tie_orders", "cases")), **means}
-
-
-def _mean_lists(per_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    known = [key for key in per_seed[0] if all(key in lists for lists in per_seed)]
-    return {key: float(np.mean([lists[key] for lists in per_seed])) for key in known}
-
-
-def _mean_slices(per_seed: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
-    """Average each slice that all seeds have; its cases are the same for all."""
-    table = {}
-    for name in [one for one in per_seed[0] if all(one in slices for slices in per_seed)]:
-        first = per_seed[0][name]
-        table[name] = {"rule": first["rule"], "n": first["n"]}
-        for key in {"ndcg@10", metric}:
-            values = [slices[name][key] for slices in per_seed]
-            table[name][key] = None if first["n"] == 0 else float(np.mean(values))
-    return table
