@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from recbole_unisid.data.prepare import prepare
 from recbole_unisid.data.sources.catalogue import CATALOGUE
 from recbole_unisid.data.summary import Summary
 from recbole_unisid.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def made(name: str, tmp_path: Path, core: int = 1) -> tuple[Summary, list[str], list[str]]:
@@ -132,6 +135,56 @@ def test_yelp_takes_the_year_2019(raw: Path, tmp_path: Path) -> None:
     assert inter[1:] == ["-u_\tb1\t4\t1546300800", "-u_\tb2\t4\t1577836799"]
     assert item[1] == "b1\tCafé ''Zoë''\tFood, Bars\tReno\tNV"
     assert summary.dropped == {"outside the time span": 2}
+
+
+def test_yelp2018_is_a_10_core_until_2018(raw: Path, tmp_path: Path) -> None:
+    """Ten users by ten businesses remain; a review of 2019 and a user of nine do not. What others have is told."""
+    pairs = [(user, business) for user in range(11) for business in range(10) if (user, business) != (10, 9)]
+    reviews = [
+        {"user_id": f"u{user}", "business_id": f"b{at}", "stars": 3.0, "date": f"2018-12-31 23:59:{at:02d}"}
+        for user, at in pairs
+    ]
+    reviews.append(reviews[-1] | {"business_id": "b9", "date": "2019-01-01 00:00:00"})
+    (raw / "yelp_academic_dataset_review.json").write_text("\n".join(map(json.dumps, reviews)))
+    (raw / "yelp_academic_dataset_business.json").write_text(json.dumps({"business_id": "b1", "name": "A"}))
+    summary = prepare("yelp2018", tmp_path, raw=raw, progress=False)
+    assert (summary.users, summary.items, summary.interactions) == (10, 10, 100)
+    assert summary.dropped["outside the time span"] == 1
+    assert any("31,668 users, 38,048 businesses and 1,561,406 reviews" in note for note in summary.notes)
+
+
+def test_the_lines_of_2018_are_those_published(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was cut off is refused before anything is written, unless counts are not to be checked."""
+    name, lines = "amazon-video-games-18", CATALOGUE["amazon-video-games-18"].lines
+    assert lines == 497_577
+    review = {"overall": 5.0, "unixReviewTime": 1477785600}
+    pairs = [{"reviewerID": f"A{user}", "asin": f"X{item}"} for user in range(5) for item in range(5)]
+    (raw / "Video_Games_5.json").write_text("\n".join(json.dumps(review | pair) for pair in pairs) + "\n")
+    (raw / "meta_Video_Games.json").write_text(json.dumps({"asin": "X1", "title": "T"}) + "\n")
+    with pytest.raises(UserError, match=r"Video_Games_5.json.gz has 25 lines, published are 497,577"):
+        prepare(name, tmp_path, raw=raw, progress=False)
+    assert not (tmp_path / name / f"{name}.inter").exists()
+    assert prepare(name, tmp_path, raw=raw, check_counts=False, progress=False).interactions == 25
+    monkeypatch.setitem(CATALOGUE, name, replace(CATALOGUE[name], lines=25))
+    assert prepare(name, tmp_path, raw=raw, progress=False).interactions == 25
+
+
+def test_every_set_that_papers_report_has_its_counts_and_its_settings() -> None:
+    """Users, items and interactions, the lines of the file, or what papers have where the originals change."""
+    named = [*("sports-outdoors", "toys-games", "clothing-shoes-jewelry", "health-personal-care", "beauty")]
+    named += ["video-games", "video-games-18", "video-games-23", "musical-instruments-23"]
+    named = [f"amazon-{name}" for name in [*named, "industrial-scientific-23"]]
+    for name in [*named, "yelp", "yelp2018", "steam", "ml-1m", "ml-20m"]:
+        known = CATALOGUE[name]
+        assert known.published or known.lines or known.elsewhere, name
+        head = (ROOT / "properties" / "dataset" / f"{name}.yaml").read_text().splitlines()[0]
+        if known.published:
+            assert "{:,} users, {:,} items, {:,} interactions".format(*known.published) in head
+    assert CATALOGUE["steam"].lines == 7_793_069
+    assert CATALOGUE["amazon-clothing-shoes-jewelry"].published == (39_387, 23_033, 278_677)
+    assert CATALOGUE["amazon-health-personal-care"].published == (38_609, 18_534, 346_355)
 
 
 def test_the_catalogue_asserts_the_published_counts() -> None:

@@ -54,11 +54,11 @@ def prepare(
         since=known.since,
         until=known.until,
     )
-    published = known.published if check_counts and core is None and duplicates is None else None
+    checked = check_counts and core is None and duplicates is None
     with _one_at_a_time(folder):
         raw = None if raw is None else Path(raw)
         found = find_originals(known, folder / "originals", raw=raw, mirrors=mirrors, progress=progress)
-        return _build(known, folder, policy, found, published, progress)
+        return _build(known, folder, policy, found, checked, progress)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _build(
     folder: Path,
     policy: Policy,
     originals: Sequence[FoundOriginal],
-    published: tuple[int, int, int] | None,
+    checked: bool,
     progress: bool,
 ) -> Summary:
     skipped, dropped, of_items = Counter[str](), Counter[str](), Counter[str]()
@@ -89,12 +89,15 @@ def _build(
         for columns in known.family.read_interactions(path, skipped, progress):
             collector.add(*columns)
     read = {"lines of interactions": skipped.pop("lines", 0)}
+    if checked and known.lines not in (None, read["lines of interactions"]):
+        raise _not_published(
+            f"{known.interactions.file} has {read['lines of interactions']:,} lines", f"{known.lines:,}"
+        )
     log = policy.apply(collector.collected(), dropped, skipped)
-    if published not in (None, log.counts):
-        raise UserError(
-            "{} came out with {:,} users, {:,} items and {:,} interactions, published are {:,}, {:,} and {:,}: the "
-            "originals are not the published ones. Nothing was written; check_counts=False prepares them all the "
-            "same.".format(known.name, *log.counts, *published)
+    if checked and known.published not in (None, log.counts):
+        raise _not_published(
+            "{} came out with {:,} users, {:,} items and {:,} interactions".format(known.name, *log.counts),
+            "{:,}, {:,} and {:,}".format(*known.published),
         )
     rows = known.family.read_items(items, log.items_met, of_items, progress)
     note = {
@@ -107,8 +110,17 @@ def _build(
     read["items without interactions"] = of_items.pop("without interactions", 0)
     missing = of_items.pop("not in the table", 0)
     notes = [f"{missing:,} of the items have no line in {items.name}: no text"] if missing else []
+    if known.elsewhere and checked:
+        notes.append(known.elsewhere)
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
     return Summary.of(folder, log, notes, read=read, skipped=skipped, dropped=dropped, coverage=coverage)
+
+
+def _not_published(found: str, published: str) -> UserError:
+    return UserError(
+        f"{found}, published are {published}: the originals are not the published ones. Nothing was written; "
+        "check_counts=False prepares them all the same."
+    )
 
 
 def _known(name: str, data_path: str | Path) -> KnownDataset:

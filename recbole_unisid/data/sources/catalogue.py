@@ -39,6 +39,8 @@ class KnownDataset:
     interactions: Original
     items: Original  # may be the same file
     published: tuple[int, int, int] | None = None  # users, items, interactions that must come out
+    lines: int | None = None  # that the file of interactions must have
+    elsewhere: str = ""  # what papers have, to tell beside what comes out where that need not be the same
     core: int = 5
     duplicates: Duplicates = "first"
     since: float | None = None  # seconds since 1970
@@ -96,7 +98,8 @@ def _amazon() -> Iterator[KnownDataset]:
     """The categories of ``amazon.csv``.
 
     Counts are the publishers', for 2014 also those of the table of Chin et al., "The datasets dilemma", WSDM 2022. The
-    5-core files of 2018 repeat interactions; once those are dropped the core is smaller than published.
+    5-core files of 2018 repeat interactions; once those are dropped the core is smaller than published. What is
+    published of them is their number of reviews, given here where others counted as many lines.
     """
     with Path(__file__).with_name("amazon.csv").open(encoding="ascii", newline="") as lines:
         for year, category, *counts in list(csv.reader(lines))[1:]:
@@ -110,6 +113,7 @@ def _amazon() -> Iterator[KnownDataset]:
                 ),
                 _original(*(folder + items.format(category) for folder in folders)),
                 published=(int(users), int(n_items), int(number)) if users else None,
+                lines=int(number) if number and not users else None,
             )
 
 
@@ -118,27 +122,44 @@ def _others() -> Iterator[KnownDataset]:
     yield KnownDataset("ml-1m", ML_1M, movielens, movielens, published=(6040, 3706, 1000209), core=1)
     movielens = _original("https://files.grouplens.org/datasets/movielens/ml-20m.zip")
     yield KnownDataset("ml-20m", ML_20M, movielens, movielens, published=(138493, 26744, 20000263), core=1)
-    # Papers that take Steam differ in what they count: SASRec's users and items have 5 reviews before any filter.
+    # Papers that take Steam differ in what they count: SASRec's users and items have 5 reviews before any filter. The
+    # number of reviews is its authors'.
     steam = "https://cseweb.ucsd.edu/~wckang/"
     reviews, games = (_original(f"{steam}steam_{kind}.json.gz") for kind in ("reviews", "games"))
-    yield KnownDataset("steam", STEAM, reviews, games, duplicates="all")
+    yield KnownDataset(
+        "steam",
+        STEAM,
+        reviews,
+        games,
+        lines=7_793_069,
+        elsewhere="SASRec has 334,730 users, 13,047 games and 3.7 million reviews, counted before its filter",
+        duplicates="all",
+    )
     yelp = (Original(f"yelp_academic_dataset_{kind}.json") for kind in ("review", "business"))
     by_hand = (
         "Yelp's terms forbid handing its data on: download the JSON files from "
         "https://business.yelp.com/data/resources/open-dataset/ yourself and unpack them"
     )
     reviews, businesses = yelp
-    # NGCF's (Wang et al., SIGIR 2019) and LightGCN's 10-core of the download of 2018 (31,668 / 38,048 / 1,561,406).
+    # NGCF's (Wang et al., SIGIR 2019) and LightGCN's 10-core of the download of 2018. No counts are asserted of Yelp:
+    # the download changes from year to year.
     yield KnownDataset(
-        "yelp2018", YELP, reviews, businesses, core=10, until=seconds_of_date("2019-01-01"), by_hand=by_hand
+        "yelp2018",
+        YELP,
+        reviews,
+        businesses,
+        elsewhere="LightGCN has 31,668 users, 38,048 businesses and 1,561,406 reviews of the download of 2018",
+        core=10,
+        until=seconds_of_date("2019-01-01"),
+        by_hand=by_hand,
     )
     yield KnownDataset(
         "yelp",
         YELP,
         reviews,
         businesses,
-        # The year that S3-Rec (Zhou et al., CIKM 2020) and its followers take. No counts are asserted: the
-        # download changes from year to year (S3-Rec had 30,431 / 20,033 / 316,354).
+        # The year that S3-Rec (Zhou et al., CIKM 2020) and its followers take.
+        elsewhere="S3-Rec has 30,431 users, 20,033 businesses and 316,354 reviews of an earlier download",
         since=seconds_of_date("2019-01-01"),
         until=seconds_of_date("2020-01-01"),
         by_hand=by_hand,
