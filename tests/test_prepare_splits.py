@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,21 +73,75 @@ def sequences_of(path: Path) -> dict[str, list[str]]:
     return dict(found)
 
 
-def test_from_originals_to_a_finished_run(tmp_path: Path, in_empty_folder: Path) -> None:
+def targets_of(result: dict[str, Any]) -> set[tuple[str, str]]:
+    with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
+        return set(zip(ranks["user"].tolist(), ranks["target"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"), [("ItemID", (150, 60, 2500)), ("Pop", (12_000, 2_500, 1_000_000))]
+)
+def test_from_originals_to_a_finished_run(
+    model: str, sizes: tuple[int, int, int], tmp_path: Path, in_empty_folder: Path
+) -> None:
     """Counts, order and split are those of the independent reading."""
-    synthesise(tmp_path / "raw", users=150, items=60, lines=2500)
+    synthesise(tmp_path / "raw", *sizes)
     expected = read_independently(tmp_path / "raw")
     summary = prepare(NAME, tmp_path / "data", raw=tmp_path / "raw", progress=False)
+    assert summary.read["lines of interactions"] == sizes[2] + 1
     assert sequences_of(tmp_path / "data" / NAME / f"{NAME}.inter") == expected
     counts = summary.users, summary.items, summary.interactions
     assert counts == (len(expected), len(set().union(*expected.values())), sum(map(len, expected.values())))
     assert summary.coverage["title"] == 1.0
     settings = {"data_path": str(tmp_path / "data"), "epochs": 1, "show_progress": False}
-    result = recbole_unisid.run("ItemID", NAME, settings, verbose=False)
-    assert result["data"]["interactions"] == counts[2]
-    with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
-        targets = dict(zip(ranks["user"].tolist(), ranks["target"].tolist(), strict=True))
-    assert targets == {user: items[-1] for user, items in expected.items()}
+    settings |= {"eval_batch_size": 1_000_000}  # one user a batch at RecBole's default
+    result = recbole_unisid.run(model, NAME, settings, verbose=False)
+    assert result["status"] == "complete"
+    assert tuple(result["data"][part] for part in ("users", "items", "interactions")) == counts
+    # Of each user the first is context, the last is tested and the one before it validates.
+    assert result["data"]["train_targets"] == counts[2] - 3 * counts[0]
+    assert targets_of(result) == {(user, items[-1]) for user, items in expected.items()}
+
+
+def test_windows_of_a_global_time_split(tmp_path: Path, in_empty_folder: Path) -> None:
+    """Periods, targets and what is unseen are those of the independent reading."""
+    raw = tmp_path / "raw"
+    synthesise(raw, users=600, items=600, lines=1500)
+    expected, times = read_independently(raw, core=1), first_times(raw)
+    prepare(NAME, tmp_path / "data", raw=raw, core=1, progress=False)
+    settings = {"data_path": str(tmp_path / "data"), "split": "global_time", "show_progress": False}
+    result = recbole_unisid.run("Pop", NAME, settings, verbose=False)
+    kept = sorted(times[user, item] for user, items in expected.items() for item in items)
+    valid_from, test_from = kept[8 * len(kept) // 10], kept[9 * len(kept) // 10]
+    periods = result["data"]["periods"]
+    assert periods["validation"][0] == pytest.approx(valid_from / 1000, rel=0, abs=1e-4)
+    assert periods["test"] == pytest.approx([test_from / 1000, kept[-1] / 1000], rel=0, abs=1e-4)
+    targets = {
+        (user, item)
+        for user, items in expected.items()
+        for item in items[1:]
+        if times[user, item] >= test_from
+    }
+    assert targets_of(result) == targets
+    trained = {
+        pair for pair, time in times.items() if time < valid_from and pair[1] in expected.get(pair[0], ())
+    }
+    users, items = ({pair[side] for pair in trained} for side in (0, 1))
+    unseen = [
+        np.mean([pair[side] not in known for pair in targets]) for side, known in ((0, users), (1, items))
+    ]
+    assert 0 < min(unseen) < max(unseen) < 1
+    assert [result["data"][part] for part in ("unseen_users", "unseen_items")] == pytest.approx(unseen)
+
+
+def first_times(raw: Path) -> dict[tuple[str, str], int]:
+    """When each user met each item first, in milliseconds."""
+    times: dict[tuple[str, str], int] = {}
+    with gzip.open(raw / f"{CATEGORY}.csv.gz", "rt", newline="") as stream:
+        for row in csv.DictReader(stream):
+            pair = row["user_id"], row["parent_asin"]
+            times[pair] = min(times.get(pair, 1 << 62), int(row["timestamp"]))
+    return times
 
 
 def test_the_files_of_a_split_are_as_good(tmp_path: Path) -> None:
@@ -94,11 +149,7 @@ def test_the_files_of_a_split_are_as_good(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     synthesise(raw, users=150, items=60, lines=2500)
     expected = read_independently(raw)
-    with gzip.open(raw / f"{CATEGORY}.csv.gz", "rt", newline="") as stream:
-        times = {}
-        for row in csv.DictReader(stream):
-            pair = row["user_id"], row["parent_asin"]
-            times[pair] = min(times.get(pair, 1 << 62), int(row["timestamp"]))
+    times = first_times(raw)
     (raw / f"{CATEGORY}.csv.gz").unlink()
     with pytest.raises(UserError, match=r"Gift_Cards.csv.gz is not in"):
         prepare(NAME, tmp_path / "data", raw=raw, progress=False)
