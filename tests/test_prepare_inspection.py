@@ -76,11 +76,35 @@ def test_counts_ties_repeats_and_controls(tmp_path: Path) -> None:
     assert json.loads(json.dumps(facts.as_json(), allow_nan=False))["controls"]["cases"] == 2
 
 
+def test_the_calendar_in_words_and_a_plot(tmp_path: Path) -> None:
+    """Twenty interactions: the last two are tested, one of an unseen user, one of an unseen item."""
+    day = 86_400
+    rows = [f"u{at % 4} i{at % 3} {1_388_534_400 + at * day}" for at in range(16)]
+    rows += [f"u9 i0 {1_388_534_400 + at * day}" for at in (16, 17, 18)]
+    rows += [f"u0 i8 {1_388_534_400 + 19 * day + 30}"]
+    write(tmp_path, "shop", ["user_id:token item_id:token timestamp:float", *rows])
+    facts = inspect_dataset("shop", tmp_path)
+    assert facts.calendar is not None
+    assert (facts.calendar["test_cases"], facts.calendar["test_users"]) == (2, 2)
+    assert (facts.calendar["unseen_users"], facts.calendar["unseen_items"]) == (0.5, 0.5)
+    assert facts.calendar["rare_items"] == 0.0
+    assert facts.tail_below == 5  # i0 has all five users
+    shown = facts.as_table()
+    assert (
+        "validation from 2014-01-17 UTC (time 1389916800; 0.1 of interactions), test from 2014-01-19" in shown
+    )
+    assert "2 targets of 2 users" in shown
+    assert f"of users unseen in training         50.0% {'█' * 20}\n" in shown
+    assert "targets that fewer than 5 users have" in shown
+
+
 def test_order_only_and_numbered_by_appearance(tmp_path: Path) -> None:
     rows = [f"u{user} i{(user + step) % 30} {step + 1}" for user in range(40) for step in range(12)]
     write(tmp_path, "order", ["user_id:token item_id:token timestamp:float", *rows])
     facts = inspect_dataset("order", tmp_path)
     assert facts.times.kind == "order only"
+    assert facts.calendar is None
+    assert "global time split" not in facts.as_table()
     assert not facts.controls.ids_from_source
     assert any("mean nothing here" in warning for warning in facts.warnings)
     assert any("no .item file" in warning for warning in facts.warnings)

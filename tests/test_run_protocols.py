@@ -12,9 +12,9 @@ import torch
 from conftest import read_by
 
 import recbole_unisid
+from recbole_unisid.data.cases import tail_threshold
 from recbole_unisid.data.split import TRAIN
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.slices import tail_threshold
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders

@@ -13,7 +13,7 @@ HELP = """\
 usage: recbole-unisid inspect NAME [--data_path=dataset] [--format=table]     (or --dataset=NAME)
 
 Count users, items, lengths, ties and duplicates; measure the text of every field; test the leak controls;
-say what will break.
+say what the order of ties is worth, what a global time split tests, and what will break.
 
   --format=table          or json
 """

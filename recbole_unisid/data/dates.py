@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 _FIRST, _LAST = 315_532_800, 4_102_444_800  # 1980 and 2100: other numbers are of another unit, or positions
@@ -31,6 +32,24 @@ def iso_moment(seconds: float) -> str:
         return iso_date(seconds)
     digits = "milliseconds" if seconds % 1 else "seconds"
     return _moment(seconds).replace(tzinfo=None).isoformat(" ", digits)
+
+
+#: A moment in the description of a split, followed by a bracket.
+_FROM = re.compile(r"from (\d+(?:\.\d+)?) \(")
+
+
+def with_dates(description: str) -> str:
+    """The description of a global time split, with its moments as dates beside the exact numbers.
+
+    >>> with_dates("test from 1396310400 (0.1)"), with_dates("test from 17 (0.1)")
+    ('test from 2014-04-01 UTC (time 1396310400; 0.1)', 'test from 17 (0.1)')
+    """
+
+    def dated(found: re.Match[str]) -> str:
+        time = float(found[1])
+        return f"from {iso_moment(time)} UTC (time {found[1]}; " if is_date(time) else found[0]
+
+    return _FROM.sub(dated, description)
 
 
 def _moment(seconds: float) -> datetime:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from recbole_unisid.data.atomic_files import read_atomic, read_interactions
 from recbole_unisid.data.atomic_text import MISSING_WORDS
-from recbole_unisid.data.dates import iso_date
+from recbole_unisid.data.cases import SHARES, tail_threshold, tested, users_of_items
+from recbole_unisid.data.dates import iso_date, with_dates
 from recbole_unisid.data.interactions import Interactions
 from recbole_unisid.data.leaks import LeakControls, TieFacts, leak_controls, tie_facts
 from recbole_unisid.data.prepare import find_dataset
 from recbole_unisid.data.sequences import UserSequences, group_by_user, had_before
-from recbole_unisid.data.split import TEST, leave_one_out
+from recbole_unisid.data.split import TEST, global_time, leave_one_out
 from recbole_unisid.data.summary import aligned
 from recbole_unisid.errors import UserError
 
@@ -57,6 +58,10 @@ class Inspection:
     controls: LeakControls  # content-free rules on the leave-one-out test items
     repeated: float  # share of these items that their user had before
     ties: TieFacts | None  # what the order of ties is worth there; None without times
+    calendar: (
+        dict[str, Any] | None
+    )  # :func:`.tested` of a global time split, with its ``description``; None where refused
+    tail_below: int  # users from which an item is head among 100 negatives, unless another number is given
     warnings: tuple[str, ...]  # what will break a run, or flatter a model
 
     def as_json(self) -> dict[str, Any]:
@@ -103,8 +108,19 @@ def inspect_dataset(name: str, data_path: str | Path) -> Inspection:
         controls=controls,
         repeated=float(again.mean()) if len(again) else 0.0,
         ties=ties,
+        calendar=_calendar(sequences),
+        tail_below=tail_threshold(users_of_items(sequences)),
         warnings=tuple(_warnings(sequences, times, text, controls, skipped)),
     )
+
+
+def _calendar(sequences: UserSequences) -> dict[str, Any] | None:
+    """What a global time split tests; None where the data has no times, or too few for one."""
+    try:
+        split = global_time(sequences)
+    except UserError:
+        return None
+    return {"description": split.description, **tested(sequences, split)}
 
 
 def _sequences(log: Interactions) -> UserSequences:
@@ -227,6 +243,12 @@ def _screen_rows(facts: Inspection) -> Iterator[tuple[str, str]]:
             f"{facts.ties.cases / controls.cases:.1%}: any of them may be last",
         )
         yield from _tie_plot(facts.ties)
+    if facts.calendar is not None:
+        yield from _calendar_plot(facts.calendar)
+    yield (
+        "tail among 100 negatives",
+        f"targets that fewer than {facts.tail_below:,} users have, unless tail_below is given",
+    )
     for warning in facts.warnings:
         yield "warning", warning
 
@@ -249,6 +271,15 @@ def _tie_plot(ties: TieFacts) -> Iterator[tuple[str, str]]:
         yield f"R@10 of {name} by order of ties", "any item of the time last: " + f"{rule['mean']:.4f}"
         for order, words in _ORDERS.items():
             yield f"  {words}", f"{rule[order]:.4f} {'█' * round(rule[order] * scale)}"
+
+
+def _calendar_plot(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The windows of the global time split, and a bar for each share of its targets."""
+    windows = with_dates(facts["description"]).removeprefix("global time: ")
+    yield "global time split", windows
+    yield "  tested", f"{facts['test_cases']:,} targets of {facts['test_users']:,} users"
+    for key, words in SHARES.items():
+        yield f"  {words}", f"{facts[key]:.1%} {'█' * round(facts[key] * _PLOT_WIDTH)}".rstrip()
 
 
 _LONGEST_CELL = 131_072  # the csv module's limit, which pandas' python engine has

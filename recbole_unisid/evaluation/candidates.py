@@ -84,13 +84,6 @@ def sampled_for(settings: Any, sequences: UserSequences) -> NDArray[np.int64]:
     return sample_negatives(sequences, count, settings["protocol_seed"])
 
 
-def users_of_items(sequences: UserSequences) -> NDArray[np.int64]:
-    """How many users have each item, in training or later, shape [n_items + 1]; padding has none."""
-    width = sequences.n_items + 1
-    pairs = np.unique(sequences.users.astype(np.int64) * width + sequences.items)
-    return np.bincount(pairs % width, minlength=width)
-
-
 def _others_before_seen(
     sequences: UserSequences, users: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

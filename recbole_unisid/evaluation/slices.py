@@ -71,12 +71,6 @@ REPEATS = [
 ]
 
 
-def tail_threshold(users: NDArray[np.int64]) -> int:
-    """Find how many users an item needs to be among the fifth with the most, ties within; entry 0 is padding."""
-    counts = np.sort(users[1:])[::-1]
-    return int(counts[max(0, int(_HEAD_SHARE * len(counts)) - 1)])
-
-
 def head_and_tail(below: int) -> list[Slice]:
     """State the two slices of LLM-ESR (Liu et al., NeurIPS 2024): targets that `below` users have or more, and others.
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_unisid.data.cases import users_of_items
 from recbole_unisid.data.sequences import UserSequences, order_only
 from recbole_unisid.data.split import Split
 from recbole_unisid.errors import UserError
-from recbole_unisid.evaluation.candidates import history_lengths, repeated, users_of_items
+from recbole_unisid.evaluation.candidates import history_lengths, repeated
 from recbole_unisid.files import write_atomically
 
 _PREFIX = "rank_"

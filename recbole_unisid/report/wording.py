@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import recbole_unisid
-from recbole_unisid.data.dates import is_date, iso_moment
+from recbole_unisid.data.cases import SHARES
+from recbole_unisid.data.dates import is_date, iso_moment, with_dates
 from recbole_unisid.report.leaderboard import Column
 from recbole_unisid.report.markup import Markup, tag
 
@@ -98,14 +98,7 @@ def tested(data: Mapping[str, Any]) -> str:
     """Say what is tested, from ``data`` of ``result.json``; nothing of runs that do not tell."""
     if "test_cases" not in data:
         return ""
-    shares = {
-        "repeated": "had before by their user",
-        "same_time": "at the time of the item before",
-        "unseen_users": "of users unseen in training",
-        "unseen_items": "items unseen in training",
-        "rare_items": "items seen 1 to 5 times",
-    }
-    parts = [f"{share(data[key])} {words}" for key, words in shares.items() if data.get(key) is not None]
+    parts = [f"{share(data[key])} {words}" for key, words in SHARES.items() if data.get(key) is not None]
     told = f"{data['test_cases']:,} targets of {data['test_users']:,} users: {', '.join(parts)}"
     return "; ".join(filter(None, [told, _periods(data.get("periods") or {})]))
 
@@ -116,10 +109,6 @@ def _periods(periods: Mapping[str, Sequence[float]]) -> str:
     return f"{told} (UTC)" if any(is_date(end) for ends in periods.values() for end in ends) else told
 
 
-#: A moment in the description of a split, followed by a bracket.
-_MOMENT = re.compile(r"from (\d+(?:\.\d+)?) \(")
-
-
 def split_told(protocol: Mapping[str, Any]) -> str:
     """Say how data is split, from ``protocol`` of ``result.json``; moments as dates, with the exact number.
 
@@ -128,12 +117,7 @@ def split_told(protocol: Mapping[str, Any]) -> str:
     """
     split = str(protocol.get("split"))
     described = str(protocol.get("description") or _SPLITS.get(split, split))
-
-    def dated(found: re.Match[str]) -> str:
-        time = float(found[1])
-        return f"from {iso_moment(time)} UTC (time {found[1]}; " if is_date(time) else found[0]
-
-    return _MOMENT.sub(dated, described) if split == "global_time" else described
+    return with_dates(described) if split == "global_time" else described
 
 
 def split_numbers(protocol: Mapping[str, Any]) -> str:

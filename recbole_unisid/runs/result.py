@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recbole_unisid.data.cases import tail_threshold, tested, users_of_items
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, TRAIN
 from recbole_unisid.distributed import gather_rows
-from recbole_unisid.evaluation.candidates import repeated, seen_pairs, users_of_items
-from recbole_unisid.evaluation.cases import tested
+from recbole_unisid.evaluation.candidates import repeated, seen_pairs
 from recbole_unisid.evaluation.controls import control_metrics, control_ranks, order_note, text_rule_ranks
 from recbole_unisid.evaluation.lists import list_metrics
 from recbole_unisid.evaluation.metrics import protocol_metrics
@@ -25,7 +25,6 @@ from recbole_unisid.evaluation.slices import (
     head_and_tail,
     make_slices,
     slice_metrics,
-    tail_threshold,
 )
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.models.tiger.scoring import share_of_top
