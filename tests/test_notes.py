@@ -9,7 +9,7 @@ import pytest
 
 import recbole_unisid
 from recbole_unisid.commands.main import main
-from recbole_unisid.evaluation.notes import METRIC_NOTES, MODEL_NOTES
+from recbole_unisid.evaluation.notes import METRIC_NOTES, MODEL_NOTES, notes_on
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.markup import tag
 from recbole_unisid.report.page import draw_page
@@ -68,6 +68,21 @@ def test_repeated_targets_are_counted_and_noted(in_empty_folder: Path) -> None:
     said = f"{share:.1%} of the test targets are items that the user had before"
     assert said in summary_table(result)
     assert said in draw_page(gather_report([result["run_dir"]]))
+    assert "In full and sampled99 their rivals" in summary_table(result)
+    few = "The catalogue has 12 items, so every user has fewer negatives in sampled99 than its name says."
+    assert few in summary_table(result)
+    result = recbole_unisid.run("ItemID", "again", given | {"candidates": "sampled100"}, verbose=False)
+    assert "In full and sampled100 their rivals" in summary_table(result)
+    assert few.replace("99", "100") in summary_table(result)
+    page = draw_page(gather_report([result["run_dir"]]))
+    assert few.replace("99", "100") in page
+    assert "100 uniform negatives outside the user" in page
+
+
+def test_a_catalogue_of_many_items_has_no_note_on_negatives() -> None:
+    result = {"model": "ItemID", "data": {"items": 101}, "protocol": {"candidates": "sampled100"}}
+    assert not [*notes_on(result)]
+    assert [*notes_on(result | {"data": {"items": 100}})]
 
 
 def test_lists_of_bert4rec_say_what_they_leave_out(

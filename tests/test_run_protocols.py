@@ -134,6 +134,8 @@ def test_head_and_tail_among_100_negatives(settings: dict[str, Any]) -> None:
         assert head in text
         assert tail in text
     assert board.protocol_hash in to_screen(board)
+    rule = "head: target's users in all of the data >= 9; tail: target's users in all of the data < 9."
+    assert rule in to_screen(board)
 
 
 def test_the_fifth_of_the_items_with_the_most_users_is_head() -> None:

@@ -16,9 +16,12 @@ MODEL_NOTES = {
 #: Share of test targets that the user had before from which a note is due, and the note.
 LEAST_REPEATED = 0.01
 REPEATED = (
-    "{:.1%} of the test targets are items that the user had before. In full and sampled99 their rivals are items not "
+    "{:.1%} of the test targets are items that the user had before. In full and {} their rivals are items not "
     "had, so a model that tells the two apart (score term seen) finds them at once: read full_unfiltered."
 )
+#: Of catalogues where no user has as many items left to draw as the set of candidates is named after.
+FEW_NEGATIVES = "The catalogue has {} items, so every user has fewer negatives in {} than its name says."
+_NEGATIVES = {"sampled99": 99, "sampled100": 100}
 _PADDING = "counts the padding item as one of the catalogue."
 METRIC_NOTES = {
     "itemcoverage": f"RecBole's ItemCoverage {_PADDING}",
@@ -30,8 +33,12 @@ METRIC_NOTES = {
 def notes_on(result: Mapping[str, Any]) -> Iterator[str]:
     """The notes on the data, the model and RecBole's metrics of a ``result.json``."""
     share = result.get("repeated_targets") or 0.0
+    sampled = str((result.get("protocol") or {}).get("candidates") or "sampled99")
     if share >= LEAST_REPEATED:
-        yield REPEATED.format(share)
+        yield REPEATED.format(share, sampled)
+    items = (result.get("data") or {}).get("items")
+    if items is not None and items <= _NEGATIVES.get(sampled, 0):
+        yield FEW_NEGATIVES.format(items, sampled)
     if given := result.get("predictions"):
         yield f"{result['model']} was trained and chosen elsewhere. " + " ".join(given["notes"])
     if result["model"] in MODEL_NOTES:

@@ -250,7 +250,8 @@ def _sliced_on_screen(board: Leaderboard) -> Iterator[str]:
         ]
         cases = [f"{name} ({next(iter(found.values()))[name]['n']:,})" for name in names]
         head = [f"{METRIC_NAMES[metric]} {candidates}", "overall", *cases]
-        yield tabulate(lines, head, "plain", floatfmt=".4f", missingval="–")
+        rules = "; ".join(f"{name}: {next(iter(found.values()))[name]['rule']}" for name in names)
+        yield tabulate(lines, head, "plain", floatfmt=".4f", missingval="–") + f"\n{rules}."
 
 
 _COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")

@@ -21,7 +21,7 @@ _SETS = {
         *("99 sampled negatives", "99 negatives"),
     ),
     "sampled100": (
-        "the target and 100 such negatives (LLM-ESR's protocol)",
+        "the target and 100 uniform negatives outside the user's sequence, the same for all runs (LLM-ESR's protocol)",
         *("100 sampled negatives", "100 negatives"),
     ),
 }
