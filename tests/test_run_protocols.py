@@ -21,6 +21,7 @@ from recbole_unisid.recbole_adapter.loaders import TARGET_LIST, make_loaders
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.report.gather import gather_report
 from recbole_unisid.report.leaderboard import make_leaderboard, require_one_protocol
+from recbole_unisid.report.page import draw_page
 from recbole_unisid.report.run_files import load_runs
 from recbole_unisid.report.tables import summary_table, to_markdown, to_screen
 
@@ -128,11 +129,12 @@ def test_head_and_tail_among_100_negatives(settings: dict[str, Any]) -> None:
         assert {"short", "long", "same_time", "later"} < set(test["sampled_slices"])
         assert result["protocol"]["tail_below"] == 9
     board = make_leaderboard(load_runs([result["run_dir"] for result in results]))
-    head, tail = (f"{results[0]['test']['sampled_slices'][name]['hit@10']:.4f}" for name in ("head", "tail"))
-    for text in (to_screen(board), to_markdown(board), summary_table(results[0])):
-        assert "HR@10" in text
-        assert head in text
-        assert tail in text
+    page = draw_page(gather_report([result["run_dir"] for result in results]))
+    for text in (to_screen(board), to_markdown(board), summary_table(results[0]), page):
+        for metric, words in (("hit@10", "HR@10"), ("ndcg@10", "NDCG@10")):
+            assert words in text
+            for name in ("head", "tail"):
+                assert f"{results[0]['test']['sampled_slices'][name][metric]:.4f}" in text
     assert board.protocol_hash in to_screen(board)
     rule = "head: target's users in all of the data >= 9; tail: target's users in all of the data < 9."
     assert rule in to_screen(board)

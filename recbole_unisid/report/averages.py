@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def mean_slices(per_run: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
+def mean_slices(per_run: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Average each slice that all runs have.
 
     Its cases and its rule are the same for all seeds, but not for all orders of ties: their number is then a mean, and
@@ -22,7 +22,7 @@ def mean_slices(per_run: Sequence[Mapping[str, Any]], metric: str) -> dict[str, 
             "rule": rule if alike else f"{rule}, of the first order of ties",
             "n": round(float(np.mean([one["n"] for one in found]))),
         }
-        for key in {"ndcg@10", metric}:
+        for key in metrics:
             known = [one[key] for one in found if one[key] is not None]
             table[name][key] = float(np.mean(known)) if known else None
     return table

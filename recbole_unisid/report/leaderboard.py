@@ -28,11 +28,11 @@ COLUMNS = (
 )
 #: By which the default reference is the best ID-only model.
 HEADLINE = ("full", "ndcg@10")
-#: Slices in ``test`` of ``result.json``, and the candidate set and metric that is shown of them.
+#: Slices in ``test`` of ``result.json``, and the candidate set and metrics that are shown of them.
 SLICES = {
-    "slices": HEADLINE,
-    "sampled_slices": ("sampled100", "hit@10"),
-    "repeat_slices": ("full_unfiltered", "ndcg@10"),
+    "slices": (HEADLINE,),
+    "sampled_slices": (("sampled100", "hit@10"), ("sampled100", "ndcg@10")),
+    "repeat_slices": (("full_unfiltered", "ndcg@10"),),
 }
 #: Of a target's time, which item comes last: as in ``tie_orders`` of ``result.json``, and in words.
 TIE_ORDERS = {"worst": "least favourable", "file": "of the file", "mean": "any", "best": "most favourable"}
@@ -117,7 +117,7 @@ class Row:
     comparisons: dict[Column, Comparison]  # of the columns that are shown; none for the reference
     #: by name: ``rule``, ``n`` and the mean over seeds of ``ndcg@10`` (None where `n` is 0)
     slices: dict[str, dict[str, Any]]
-    #: the same of the other kinds in `SLICES`, by kind, with the metric that is shown
+    #: the same of the other kinds in `SLICES`, by kind, with the metrics that are shown
     other_slices: dict[str, dict[str, dict[str, Any]]]
     #: means over seeds of NDCG@10 full by order (`TIE_ORDERS`), and how many ``cases`` tie; none unless measured
     tie_orders: dict[str, float]
@@ -345,8 +345,8 @@ def _row(model: str, runs: list[Run], across_orders: bool) -> Row:
     seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
     tables = [run.ranks for run in runs]
     slices = {
-        kind: mean_slices([run.find("test", kind) or {} for run in runs], metric)
-        for kind, (_, metric) in SLICES.items()
+        kind: mean_slices([run.find("test", kind) or {} for run in runs], [metric for _, metric in columns])
+        for kind, columns in SLICES.items()
     }
     return Row(
         model,

@@ -46,7 +46,7 @@ _TYPES: dict[str, Any] = {
     **{"epochs": int, "best_epoch": int, "peak_rss_bytes": int, "versions": {}, "machine": {}},
 }
 _REQUIRED = {"model", "seed", "dataset", "protocol", "data", "test"}
-_OF_SLICE = {"rule", "n", "ndcg@10"}
+_OF_SLICE = {"rule", "n"}
 
 
 def find_runs(places: Iterable[str | Path]) -> list[Path]:
@@ -163,11 +163,9 @@ def _missing(result: Mapping[str, Any]) -> Iterator[str]:
     """The ways to parts that every report needs and a result of the right types has not."""
     yield from (f" {key}" for key in _REQUIRED if result[key] is None)
     yield from (f" data {size}" for size in SIZES if result["data"].get(size) is None)
-    for kind in SLICES:
-        slices = result["test"].get(kind) or {}
-        yield from (
-            f" test {kind} {name}" for name, one in slices.items() if not (one or {}).keys() >= _OF_SLICE
-        )
+    for kind, columns in SLICES.items():
+        slices, parts = result["test"].get(kind) or {}, _OF_SLICE.union(metric for _, metric in columns)
+        yield from (f" test {kind} {name}" for name, one in slices.items() if not (one or {}).keys() >= parts)
 
 
 def _misfit(value: Any, expected: Any) -> str | None:

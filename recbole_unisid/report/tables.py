@@ -162,9 +162,9 @@ def _shared(by_model: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _other_slices(board: Leaderboard) -> Iterator[str]:
     """The slices of other candidate sets than `full`, each kind under a title."""
-    for kind, (candidates, metric) in SLICES.items():
+    for kind, columns in SLICES.items():
         found = {row.model: row.other_slices[kind] for row in board.rows if row.other_slices.get(kind)}
-        if found:
+        for candidates, metric in columns if found else ():
             yield f"## {METRIC_NAMES[metric]} {candidates}, in slices"
             yield from _slices(found, metric)
 
@@ -238,20 +238,22 @@ def _sliced_on_screen(board: Leaderboard) -> Iterator[str]:
         lines = [[row.model, *(row.tie_orders[name] for name in TIE_ORDERS)] for row in ordered]
         head = [f"NDCG@10 full, last of a time ({_tied(ordered[0])})", *TIE_ORDERS.values()]
         yield tabulate(lines, head, "plain", floatfmt=".4f")
-    for kind, (candidates, metric) in SLICES.items():
+    for kind, columns in SLICES.items():
         found = {row.model: row.other_slices[kind] for row in board.rows if row.other_slices.get(kind)}
         if not found:
             continue
+        first = next(iter(found.values()))
         names = list(_shared(found))[:2]
-        lines = [
-            [model, row.spreads[candidates, metric].mean, *(slices[name][metric] for name in names)]
-            for row in board.rows
-            if (slices := found.get(model := row.model))
-        ]
-        cases = [f"{name} ({next(iter(found.values()))[name]['n']:,})" for name in names]
-        head = [f"{METRIC_NAMES[metric]} {candidates}", "overall", *cases]
-        rules = "; ".join(f"{name}: {next(iter(found.values()))[name]['rule']}" for name in names)
-        yield tabulate(lines, head, "plain", floatfmt=".4f", missingval="–") + f"\n{rules}."
+        for candidates, metric in columns:
+            lines = [
+                [model, row.spreads[candidates, metric].mean, *(slices[name][metric] for name in names)]
+                for row in board.rows
+                if (slices := found.get(model := row.model))
+            ]
+            cases = [f"{name} ({first[name]['n']:,})" for name in names]
+            head = [f"{METRIC_NAMES[metric]} {candidates}", "overall", *cases]
+            yield tabulate(lines, head, "plain", floatfmt=".4f", missingval="–")
+        yield "; ".join(f"{name}: {first[name]['rule']}" for name in names) + "."
 
 
 _COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
@@ -306,7 +308,7 @@ def _slices_of_run(test: Mapping[str, Any]) -> Iterator[str]:
         yield tabulate(
             told, [f"last of a time ({ordered['cases']:,} targets tie)", "NDCG@10"], floatfmt=".4f"
         )
-    for kind, (candidates, _) in SLICES.items():
+    for kind, ((candidates, _), *_) in SLICES.items():
         sliced = {} if kind == "slices" else test.get(kind) or {}
         hits = "hit@10" if candidates.startswith("sampled") else "recall@10"
         lines = [

@@ -167,10 +167,10 @@ def _forest(report: Report, column: Column) -> Markup | None:
 def slices(report: Report) -> Section:
     """Where models win: by the target's popularity, the history's length, and whether time tells their order."""
     parts = []
-    for kind, column in SLICES.items():
+    for kind, column in ((kind, column) for kind, columns in SLICES.items() for column in columns):
         sliced = [group[0].find("test", kind) or {} for group in report.runs.values()]
         first: dict[str, Any] = next(filter(None, sliced), {})
-        drawn = [_slice(report, kind, name, figures) for name, figures in first.items()]
+        drawn = [_slice(report, kind, column[1], name, figures) for name, figures in first.items()]
         if drawn:
             parts += [tag("h3", column_name(column)), panels(drawn)]
     parts += _tie_orders(report)
@@ -196,22 +196,22 @@ def _tie_orders(report: Report) -> list[Markup]:
     return [tag("h3", title), panel(column_name(HEADLINE), row_plot(marks)), note(tied)]
 
 
-def _slice(report: Report, kind: str, name: str, figures: dict[str, object]) -> Markup:
+def _slice(report: Report, kind: str, metric: str, name: str, figures: dict[str, object]) -> Markup:
     cases = int(str(figures["n"]))
     about = [tag("small", f" n = {count(cases)}"), tag("small", str(figures["rule"]), class_="rule")]
     title = join([_SLICE_TITLES.get(name, name), *about])
     if cases == 0:
         return panel(title, note("No test case falls into this slice."))
     marks = [
-        _slice_mark(report, label, kind, name, cases < FEWEST_CASES)
+        _slice_mark(report, label, kind, metric, name, cases < FEWEST_CASES)
         for label in report.labels
         if report.runs[label][0].find("test", kind)
     ]
     return panel(title, row_plot(marks))
 
 
-def _slice_mark(report: Report, label: str, kind: str, name: str, faint: bool) -> Mark:
-    way, metric = ("test", kind, name), SLICES[kind][1]
+def _slice_mark(report: Report, label: str, kind: str, metric: str, name: str, faint: bool) -> Mark:
+    way = ("test", kind, name)
     mean = report.mean(label, *way, metric)
     ends = [run.find(*way, "interval", metric) for run in report.runs[label]]
     interval, words = None, ""
