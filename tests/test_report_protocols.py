@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,16 @@ def test_a_table_of_runs_tells_their_protocols_apart(made: Callable[..., Path], 
     hashes = recbole_unisid.results(tmp_path / "runs").groupby("seed")["protocol"].unique()
     assert [len(of) for of in hashes] == [1, 1]
     assert hashes[2020][0] != hashes[2021][0]
+
+
+def test_other_cases_never_share_a_table(made: Callable[..., Path]) -> None:
+    """Nor do they where no model is the reference, so that nothing is compared."""
+    folders = [made("UniSID"), made("TIGER")]
+    one, other = load_runs(folders)
+    make_leaderboard([one, other])
+    target = other.ranks.target[::-1]
+    with pytest.raises(UserError, match="not tested on the same users and targets"):
+        make_leaderboard([one, replace(other, ranks=replace(other.ranks, target=target))])
 
 
 def test_a_refusal_says_what_differs_alone(made: Callable[..., Path]) -> None:

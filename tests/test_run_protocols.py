@@ -69,6 +69,7 @@ def test_protocols_share_no_hash_and_no_table(settings: dict[str, Any]) -> None:
         {"split": "global_time", "test_share": 0.2}, {"split": "global_time", "ties": "shuffled:1"},
         {"candidates": "sampled100"}, {"candidates": "sampled100", "tail_below": 9}, {"exact_times": False},
         {"eval_args": ratio}, {"eval_args": ratio | {"group_by": "none"}}, {"eval_args": ratio | {"order": "RO"}},
+        {"rm_dup_inter": "last"}, {"user_inter_num_interval": "[2,inf)"}, {"item_inter_num_interval": "[1,inf)"},
         {"eval_args": {"split": {"LS": "test_only"}}}, {"valid_metric": "recall@10"}, {"valid_candidates": "full"},
     ]  # fmt: skip
     results = [
@@ -98,6 +99,9 @@ def test_protocols_share_no_hash_and_no_table(settings: dict[str, Any]) -> None:
     text = to_markdown(gather_report([first.folder, second.folder]).board)
     assert "ties shuffled:1, shuffled:2" in text
     assert "% at the time of the item before" in text
+    filtered = next(run for run in runs if run.result["protocol"].get("filters") == "rm_dup_inter=last")
+    for said in (to_markdown, to_screen):
+        assert "of data filtered by rm_dup_inter=last" in said(make_leaderboard([filtered]))
     of_time = next(result for result in results if result["protocol"]["split"] == "global_time")
     data = of_time["data"]
     assert data["periods"]["training"][1] < data["periods"]["test"][0]

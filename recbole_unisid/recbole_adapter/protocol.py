@@ -95,6 +95,11 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
             )
 
 
+def filters_given(config: Any) -> dict[str, Any]:
+    """The filters of interactions, users and items that leave something out, by setting."""
+    return {key: config[key] for key in _FILTERS if config[key] not in (None, "[0,inf)")}
+
+
 def _check_parts(settings: Mapping[str, Any], changed: list[str]) -> None:
     """Refuse what has no effect on files that are split and ordered already."""
     usual = {"split": "leave_one_out", "ties": "raw", **dict.fromkeys(_FILTERS)}

@@ -124,6 +124,7 @@ def _section(group: Group, names: Sequence[str]) -> Markup:
     report, board = group.report, group.report.board
     told = [
         split_told(board.protocol),
+        *([f"data filtered by {board.protocol['filters']}"] if board.protocol.get("filters") else []),
         f"ties {board.protocol.get('ties')}",
     ]
     head = ["Model", "Seeds", *map(column_name, board.columns), "Training", "CPU minutes", "Parameters"]

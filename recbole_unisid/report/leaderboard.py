@@ -14,7 +14,13 @@ import numpy as np
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import PROTOCOL_SEED
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.evaluation.statistics import Comparison, Spread, compare_runs, metric_over_seeds
+from recbole_unisid.evaluation.statistics import (
+    Comparison,
+    Spread,
+    compare_runs,
+    metric_over_seeds,
+    require_same_cases,
+)
 from recbole_unisid.evaluation.table import RankTable
 from recbole_unisid.files import fingerprint
 from recbole_unisid.report.averages import mean_controls, mean_data, mean_lists, mean_slices
@@ -255,6 +261,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
     if not runs:
         raise UserError("there is no finished run to put on a leaderboard: give at least one model")
     seen: dict[str, Path] = {}
+    of_order: dict[str, Run] = {}
     first = _first(runs).result
     for run in runs:
         result = run.result
@@ -280,6 +287,7 @@ def require_one_protocol(runs: Sequence[Run]) -> None:
                     f"{name} has {part} {its}, other runs have {theirs}: "
                     "runs on different data or under different protocols never share a table"
                 )
+        require_same_cases(run.ranks, of_order.setdefault(ties, run).ranks)
     _require_every_order(runs)
 
 

@@ -181,8 +181,9 @@ def _control(name: str, sets: Mapping[str, Any]) -> list[str]:
 def _protocol(board: Leaderboard) -> str:
     protocol, seeds = board.protocol, board.seeds
     split = split_numbers(protocol) or protocol.get("split")
+    filters = f" of data filtered by {protocol['filters']}" if protocol.get("filters") else ""
     return (
-        f"Split {split}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
+        f"Split {split}{filters}, order {protocol.get('order')}, ties {protocol.get('ties')}; "
         f"{_chosen(protocol)}; "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. Protocol {board.protocol_hash}."
     )

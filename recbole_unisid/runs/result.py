@@ -31,6 +31,7 @@ from recbole_unisid.models.tiger.scoring import share_of_top
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader
+from recbole_unisid.recbole_adapter.protocol import filters_given
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.report.leaderboard import protocol_hash
 from recbole_unisid.runs.machine import machine, peak_rss_bytes, versions
@@ -142,6 +143,7 @@ def evaluated(
 
 def protocol_of(config: UniSIDConfig, dataset: Any) -> dict[str, Any]:
     """What is asked for and ranked, without what chooses a model."""
+    filters = ", ".join(f"{key}={value}" for key, value in filters_given(config).items())
     return {
         "split": dataset.split.name,
         "description": dataset.split.description,
@@ -150,6 +152,7 @@ def protocol_of(config: UniSIDConfig, dataset: Any) -> dict[str, Any]:
         "protocol_seed": int(config["protocol_seed"]),
         **_candidates(config, dataset.sequences),
         "exact_times": bool(config["exact_times"]),
+        **({"filters": filters} if filters else {}),
     }
 
 

@@ -92,6 +92,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Tested", tested(board.data)),
         ("Protocol", board.protocol_hash),
         ("Split", split_told(rules)),
+        ("Filters", str(rules.get("filters") or "")),
         ("Order and ties", f"by {rules.get('order')}; equal times: {rules.get('ties')}"),
         ("Model chosen by", f"validation {rules['valid_metric']}" if rules.get("valid_metric") else ""),
         ("Candidates", "; ".join(f"{name}: {CANDIDATES[name]}" for name in board.candidates)),
