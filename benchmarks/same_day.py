@@ -27,8 +27,13 @@ from recbole_unisid.report.run_files import Run, find_runs, load_runs
 #: The columns: a condition, and which of its cases.
 COLUMNS = (
     *((condition, part) for condition in ("raw", "shuffled") for part in ("all", "same day", "later")),
-    *(("global time", part) for part in ("all", "items trained on", "items not trained on")),
+    *(
+        ("global time", part)
+        for part in ("all", "same day", "later", "items trained on", "items not trained on")
+    ),
 )
+#: A difference from a figure below this is written as it is: in per cent it says nothing.
+SMALL = 0.01
 
 
 def condition_of(run: Run) -> str:
@@ -68,7 +73,7 @@ def cell(runs: Sequence[Run], part: str, metric: str) -> str:
 
 
 def difference(runs: Sequence[Run], others: Sequence[Run], part: str, metric: str) -> str:
-    """Of the means over the seeds that both have, in per cent of the others', and its interval."""
+    """Of the means over the seeds that both have, in per cent of the others' unless they are small; its interval."""
     base = {_made_with(run): run for run in others}
     pairs = [(run, base[_made_with(run)]) for run in runs if _made_with(run) in base]
     if not pairs:
@@ -84,7 +89,7 @@ def difference(runs: Sequence[Run], others: Sequence[Run], part: str, metric: st
         [values_of(run, part, metric)[0].sum() / max(chosen(run, part).sum(), 1) for _, run in pairs]
     )
     interval = bootstrap_mean(gap, pairs[0][0].ranks.user[kept])
-    share = f"{100 * interval.estimate / mean:+.1f} %" if mean else f"{interval.estimate:+.4f}"
+    share = f"{100 * interval.estimate / mean:+.1f} %" if mean >= SMALL else f"{interval.estimate:+.4f}"
     return f"{share} [{interval.low:+.4f}, {interval.high:+.4f}]".replace("+0.", "+.").replace("-0.", "-.")
 
 
