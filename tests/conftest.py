@@ -13,6 +13,7 @@ from typing import Any
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+import numpy as np
 import pytest
 from hypothesis import Phase, settings
 from mirrors import Shelf, no_public_mirrors, servers
@@ -173,3 +174,19 @@ def serve() -> Iterator[Callable[..., Shelf]]:
     """Start a server with the options given."""
     with servers() as start:
         yield start
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 users of 1 to 14 interactions with 30 items, tied times among them, in no order."""
+    draw = np.random.default_rng(5)
+    rows = []
+    for user in range(50):
+        for item in draw.permutation(30)[: draw.integers(1, 15)]:
+            rows.append(f"u{user}\ti{item}\t{draw.integers(1, 6)}\t{draw.integers(0, 60)}")
+    draw.shuffle(rows)
+    root = tmp_path_factory.mktemp("data")
+    (root / "tiny").mkdir()
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    (root / "tiny" / "tiny.inter").write_text("\n".join([header, *rows]) + "\n")
+    return root
