@@ -78,10 +78,18 @@ def sample_negatives(
     return negatives
 
 
+def negatives_in(candidates: str) -> int:
+    """How many negatives a set of sampled candidates is named after.
+
+    >>> negatives_in("sampled99")
+    99
+    """
+    return int(candidates.removeprefix("sampled"))
+
+
 def sampled_for(settings: Any, sequences: UserSequences) -> NDArray[np.int64]:
     """The negatives [users, count] of a protocol, by its settings `candidates` (``sampled99``) and `protocol_seed`."""
-    count = int(settings["candidates"].removeprefix("sampled"))
-    return sample_negatives(sequences, count, settings["protocol_seed"])
+    return sample_negatives(sequences, negatives_in(settings["candidates"]), settings["protocol_seed"])
 
 
 def _others_before_seen(

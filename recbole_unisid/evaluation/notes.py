@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recbole_unisid.evaluation.candidates import negatives_in
+
 MODEL_NOTES = {
     "Pop": "Pop ranks by training counts; RecBole's own figure of it counts an item once a batch, so it follows "
     "train_batch_size.",
@@ -21,7 +23,6 @@ REPEATED = (
 )
 #: Of catalogues where no user has as many items left to draw as the set of candidates is named after.
 FEW_NEGATIVES = "The catalogue has {} items, so every user has fewer negatives in {} than its name says."
-_NEGATIVES = {"sampled99": 99, "sampled100": 100}
 _PADDING = "counts the padding item as one of the catalogue."
 METRIC_NOTES = {
     "itemcoverage": f"RecBole's ItemCoverage {_PADDING}",
@@ -37,7 +38,7 @@ def notes_on(result: Mapping[str, Any]) -> Iterator[str]:
     if share >= LEAST_REPEATED:
         yield REPEATED.format(share, sampled)
     items = (result.get("data") or {}).get("items")
-    if items is not None and items <= _NEGATIVES.get(sampled, 0):
+    if items is not None and items <= negatives_in(sampled):
         yield FEW_NEGATIVES.format(items, sampled)
     if given := result.get("predictions"):
         yield f"{result['model']} was trained and chosen elsewhere. " + " ".join(given["notes"])

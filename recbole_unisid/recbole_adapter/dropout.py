@@ -1,4 +1,4 @@
-"""Dropout on a CPU to the bits of :class:`torch.nn.Dropout`, in a third of the time."""
+"""Dropout of RecBole's models on a CPU, to the bits of torch's own layer; its mask is drawn in a third of the time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def chunk_dropout(network: nn.Module) -> None:
     """Let the dropout layers of a network, and no others, work in chunks; no figure changes.
 
     torch asks its generator for each number of a mask by itself, and goes through the mask twice more. A layer is
-    changed in place: it becomes a :class:`Dropout`.
+    changed in place: it becomes a :class:`ChunkedDropout`.
     """
     for layer in network.modules():
         if type(layer) is nn.Dropout:
-            layer.__class__ = Dropout
+            layer.__class__ = ChunkedDropout
 
 
-class Dropout(nn.Dropout):
+class ChunkedDropout(nn.Dropout):
     """A layer that drops the same numbers as torch's and leaves its generator in the same state."""
 
     def forward(self, input: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ breakage                              upstream      mended in
 NumPy 2 removed ``np.float_`` ...     #2215, #1604  :func:`restore_numpy_names`
 anomaly mode left on by ``sine.py``   none found    :func:`switch_off_anomaly_mode`
 ten tensors of memory for one GELU    none found    ``recbole_adapter.gelu``
-16 nanoseconds a number of dropout    none found    ``recbole_adapter.dropout``
+dropout drawn number by number        none found    ``recbole_adapter.dropout``
 kmeans_pytorch wanted (1.2.0)         none found    :func:`import_general_models`
 quotes in text columns swallow lines  #2218         :func:`unquoted_tables`
 TensorBoard events in the cwd         none found    :func:`tensorboard_in`
