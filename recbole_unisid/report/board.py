@@ -24,7 +24,7 @@ from recbole_unisid.report.markup import Markup, join, note, section, tag
 from recbole_unisid.report.page import standalone, write_report
 from recbole_unisid.report.run_files import find_runs, load_runs, read_result
 from recbole_unisid.report.sections.quality import LEGEND, cells
-from recbole_unisid.report.wording import column_name, count, split_told, tested
+from recbole_unisid.report.wording import column_name, count, counted, split_told, tested
 
 #: What can be downloaded of a run; the settings without places.
 _DOWNLOADS = ("result.json", "ranks.npz", "config.yaml")
@@ -114,7 +114,9 @@ def draw_board(groups: Sequence[Group], names: Sequence[str] = _DOWNLOADS) -> st
         ["page.css", "board.css"],
         ["page.js", "board.js"],
         title="Which model should I use?",
-        facts=join([f"{runs} runs of {len(datasets)} data sets: {', '.join(datasets)}"]),
+        facts=join(
+            [f"{counted(runs, 'run')} of {counted(len(datasets), 'data set')}: {', '.join(datasets)}"]
+        ),
         datasets=join(tag("option", name) for name in datasets),
         sections=join(Markup(_section(group, names) + "\n") for group in groups),
     )

@@ -21,6 +21,7 @@ from recbole_unisid.report.wording import (
     LISTS_TOLD,
     METRIC_NAMES,
     count,
+    counted,
     decimal,
     split_numbers,
     tested,
@@ -280,7 +281,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
     if result.get("predictions"):
         trained, best = "trained elsewhere", "the model was chosen elsewhere"
     elif result["epochs"]:
-        trained = f"{result['epochs']} epochs in {result['seconds']['training']:.0f} s{size}"
+        trained = f"{counted(result['epochs'], 'epoch')} in {result['seconds']['training']:.0f} s{size}"
         best = f"best epoch by validation {protocol['valid_metric']}"
     return "\n".join(
         [

@@ -109,6 +109,15 @@ def _periods(periods: Mapping[str, Sequence[float]]) -> str:
     return f"{told} (UTC)" if any(is_date(end) for ends in periods.values() for end in ends) else told
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "epoch"), counted(2000, "epoch")
+    ('1 epoch', '2,000 epochs')
+    """
+    return f"{number:,} {noun}{'s'[: number != 1]}"
+
+
 def split_told(protocol: Mapping[str, Any]) -> str:
     """Say how data is split, from ``protocol`` of ``result.json``; moments as dates, with the exact number.
 
