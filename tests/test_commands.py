@@ -45,6 +45,11 @@ def test_from_a_csv_to_a_report(shop: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["inspect", "shop", "--format=json"]) == 0
     printed = capsys.readouterr().out
     assert json.loads(printed[printed.rindex("\n{") :])["users"] == 25
+    assert main([*tables, "--overwrite=false"]) == 2
+    assert main(["prepare", "amazon-beauty", "--check_counts=no"]) == 2
+    refused = capsys.readouterr().err.splitlines()
+    assert "say --overwrite to replace it" in refused[-2]
+    assert "--check_counts=no is neither true nor false" in refused[-1]
     assert main(["run", "--model=UniSID,Pop", "--dataset=shop", "--seeds=1", *QUICK]) == 0
     assert "UniSID" in capsys.readouterr().out
     assert main(["tokenize", "--dataset=shop", *QUICK[:2], "--show_progress=false"]) == 0

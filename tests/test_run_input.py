@@ -240,6 +240,14 @@ def test_options() -> None:
         parse_options(["--a=1", "--a=2"])
 
 
+def test_flags_may_be_denied() -> None:
+    """``--overwrite=false`` overwrites nothing, and what is neither yes nor no is refused."""
+    assert parse_options(["--overwrite=false", "--dry-run=True", "--small=FALSE"]) == {"dry_run": "True"}
+    for word in ("no", "0", ""):
+        with pytest.raises(UserError, match=f"--dry_run={word} is neither true nor false"):
+            parse_options([f"--dry-run={word}"])
+
+
 def test_help_and_list(capsys: pytest.CaptureFixture[str]) -> None:
     """Both say what there is, without a run."""
     assert main(["--help"]) == 0

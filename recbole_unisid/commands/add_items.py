@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import known_options
+from recbole_unisid.commands.options import known_options, true_or_false
 from recbole_unisid.errors import UserError
 
 HELP = """\
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     from recbole_unisid.report.run_files import newest_run
     from recbole_unisid.serving.add_items import add_items
 
-    show = options.get("show_progress", "true").lower() != "false"
+    show = true_or_false(options, "show_progress", usual=True)
     added = add_items(
         newest_run(options["run"]), Path(options["items"]), columns, options.get("vectors"), show
     )

@@ -59,7 +59,9 @@ def take_extensions(arguments: Sequence[str]) -> list[str]:
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Read ``--key=value`` or ``--key value``; hyphens in keys are underscores, flags have the text ``True``.
+    """Read ``--key=value`` or ``--key value``; hyphens in keys are underscores.
+
+    Flags have the text ``True``; ``--flag=false`` is as if it were not there.
 
     >>> parse_options(["--model=SASRec", "--epochs", "5", "--help"])
     {'model': 'SASRec', 'epochs': '5', 'help': 'True'}
@@ -80,7 +82,9 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
             raise UserError(f"'{argument}' is no option; write --key=value (see --help).{several}")
         key, equals, value = argument[2:].partition("=")
         key = key.replace("-", "_")
-        if key in _FLAGS and not equals:
+        if key in _FLAGS:
+            if equals and not true_or_false({key: value}, key):
+                continue
             value = "True"
         elif not equals:
             if not rest or rest[0].startswith("--"):
@@ -134,3 +138,11 @@ def whole_number(options: Mapping[str, str], key: str, least: int) -> int | None
     if not text.isascii() or not text.isdecimal() or len(text) > 18 or int(text) < least:
         raise UserError(f"--{key}={text} is no whole number from {least} on.")
     return int(text)
+
+
+def true_or_false(options: Mapping[str, str], key: str, usual: bool = False) -> bool:
+    """An option that is ``true`` or ``false`` in any letter case; the `usual` where it is not given."""
+    text = options.get(key, str(usual)).lower()
+    if text not in {"true", "false"}:
+        raise UserError(f"--{key}={options[key]} is neither true nor false.")
+    return text == "true"

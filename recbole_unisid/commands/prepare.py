@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recbole_unisid.commands.options import known_options, positional, whole_number
+from recbole_unisid.commands.options import known_options, positional, true_or_false, whole_number
 from recbole_unisid.data.atomic_files import is_prepared
 from recbole_unisid.data.columns import parse_columns
 from recbole_unisid.data.disk import dataset_folder
@@ -103,5 +103,5 @@ def _from_originals(name: str | None, options: Mapping[str, str]) -> Summary:
         mirrors=mirrors,
         core=whole_number(options, "core", 0),
         duplicates=options.get("duplicates"),
-        check_counts=options.get("check_counts", "true").lower() != "false",
+        check_counts=true_or_false(options, "check_counts", usual=True),
     )
