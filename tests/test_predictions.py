@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,10 @@ def with_row(**changed: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (lambda lists: lists.assign(user_id=lists["user_id"].astype(float)), {}, "write ids as text"),
         (lambda lists: lists, {"seen": "out"}, "so seen items are not left out"),
         (lambda lists: lists, {"seen": "never"}, "--seen=never must be one of"),
+        (lambda lists: lists, {"seconds": math.nan}, "--seconds=nan is no number of seconds"),
+        (lambda lists: lists, {"seconds": -1.0}, "--seconds=-1.0 is no number of seconds"),
+        (lambda lists: lists, {"parameters": -1}, "--parameters=-1 is no whole number from 0 on"),
+        (lambda lists: lists, {"seed": 1.5}, "--seed=1.5 is no whole number from 0 on"),
         (lambda lists: lists, {"name": "SASRec"}, "SASRec is a model here"),
         (lambda lists: lists, {"name": "../up"}, "must begin with a letter"),
         (lambda lists: lists, {"dataset": "ml-100k"}, "is of ml-mini"),
@@ -204,6 +209,58 @@ def test_what_does_not_belong_is_one_line(
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"position": np.full(40, 3.7)}, "positions are whole numbers from 0 on"),
+        ({"position": np.full(40, np.nan)}, "the position of row 1 is no number"),
+        ({"position": np.full(40, -1)}, "positions are whole numbers from 0 on"),
+        ({"position": np.full(40, "last")}, "positions must be numbers, not string"),
+        ({"position": np.arange(39)}, "39 positions for 40 users"),
+        ({"user": np.array([], dtype=str), "scores": np.zeros((0, 120))}, "has no score"),
+        ({"item": np.array([], dtype=str), "scores": np.zeros((40, 0))}, "has no score"),
+    ],
+)  # fmt: skip
+def test_scores_that_cannot_be_used_are_one_line(
+    changed: dict[str, Any], words: str, settings: dict[str, Any]
+) -> None:
+    """Positions are checked as those of lists, and a file without scores is none."""
+    recbole_unisid.split("ml-mini", "parts", settings)
+    parts = read(Path("parts"))
+    users, items = (
+        parts[name][column].to_numpy(str) for name, column in (("test", "user"), ("items", "item"))
+    )
+    arrays = {"user": users, "item": items, "scores": np.zeros((len(users), len(items)))} | changed
+    np.savez("parts/scores.npz", **arrays)
+    with pytest.raises(UserError, match=words):
+        recbole_unisid.evaluate("parts/scores.npz", "mine", config_dict=settings, verbose=False)
+    assert not Path("runs").exists()
+
+
+def test_a_data_frame_that_cannot_be_read_is_one_line(settings: dict[str, Any]) -> None:
+    """A column of texts and numbers, and two columns of one name, which Arrow does not take."""
+    written = recbole_unisid.split("ml-mini", "parts", settings)
+    assert written["rows"]["test"] == 40
+    lists = lists_of(read(Path("parts")), 120, True, False)
+    mixed = lists.assign(user_id=[1, *lists["user_id"].iloc[1:]])
+    for wrong in (mixed, pd.concat([lists, lists[["user_id"]]], axis=1)):
+        with pytest.raises(UserError, match="The data frame cannot be read"):
+            recbole_unisid.evaluate(
+                wrong, "mine", config_dict=settings, protocol="parts/protocol.json", verbose=False
+            )
+
+
+def test_a_split_without_targets_is_refused(in_empty_folder: Path) -> None:
+    """Two users of two items: nothing is tested, so there is nothing to write or to evaluate."""
+    folder = in_empty_folder / "data" / "two"
+    folder.mkdir(parents=True)
+    rows = "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1\nu\tb\t2\nv\ta\t1\nv\tb\t2\n"
+    (folder / "two.inter").write_text(rows, encoding="utf-8")
+    with pytest.raises(UserError, match="No interaction of 'two' is a test target"):
+        recbole_unisid.split("two", "parts", {"data_path": "data"})
+    assert not Path("parts").exists()
 
 
 def test_beside_our_runs_in_one_report(settings: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,12 +53,13 @@ def read_predictions(source: str | Path | pd.DataFrame, sequences: UserSequences
     Raises UserError: a file or column that cannot be used, an id that the data set has not, an item twice in a list.
     """
     if isinstance(source, pd.DataFrame):
-        return _lists(pa.Table.from_pandas(source, preserve_index=False), "The data frame", sequences)
+        with _readable("The data frame"):
+            return _lists(pa.Table.from_pandas(source, preserve_index=False), "The data frame", sequences)
     path = Path(source)
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     ending = path.suffix.lower()
-    try:
+    with _readable(str(path)):
         if ending == ".npz":
             return _matrix(path, sequences)
         if ending == ".parquet":
@@ -66,11 +69,18 @@ def read_predictions(source: str | Path | pd.DataFrame, sequences: UserSequences
             types = {name: texts for role in ("user", "item") for name in _NAMES[role]}
             how = csv.ConvertOptions(column_types=types, strings_can_be_null=False)
             return _lists(csv.read_csv(path, convert_options=how), str(path), sequences)
-    except (pa.ArrowException, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     raise UserError(f"{path} holds no predictions: use .parquet or .csv for lists, .npz for scores.")
+
+
+@contextmanager
+def _readable(told: str) -> Iterator[None]:
+    """Make one line of what a library raises at a file or a data frame."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{told} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _column(table: pa.Table, role: str) -> pa.ChunkedArray | None:
@@ -110,6 +120,14 @@ def _finite(column: Any, role: str, told: str) -> NDArray[np.float64]:
     return values
 
 
+def _positions(column: Any, told: str) -> NDArray[np.int64]:
+    given = _finite(column, "position", told)
+    positions = given.astype(np.int64)
+    if (positions != given).any() or positions.min() < 0:
+        raise UserError(f"{told}: positions are whole numbers from 0 on, as in test.parquet.")
+    return positions
+
+
 def _lists(table: pa.Table, told: str, sequences: UserSequences) -> Rows:
     columns = {role: column for role in _NAMES if (column := _column(table, role)) is not None}
     missing = [role for role in ("user", "item") if role not in columns]
@@ -125,10 +143,7 @@ def _lists(table: pa.Table, told: str, sequences: UserSequences) -> Rows:
     items = _numbers_of(columns["item"], sequences.item_ids[1:], "item", told) + 1
     positions = np.full(len(users), -1)
     if "position" in columns:
-        given = _finite(columns["position"], "position", told)
-        positions = given.astype(np.int64)
-        if (positions != given).any() or positions.min() < 0:
-            raise UserError(f"{told}: positions are whole numbers from 0 on, as in test.parquet.")
+        positions = _positions(columns["position"], told)
     values = {role: _finite(columns[role], role, told) for role in ("rank", "score") if role in columns}
     scores = values["score"] if "score" in values else -values["rank"]
     if "rank" in values and values["rank"].min() < 1:
@@ -179,13 +194,18 @@ def _matrix(path: Path, sequences: UserSequences) -> Rows:
             )
         users = _numbers_of(file["user"], sequences.user_ids, "user", str(path))
         items = _numbers_of(file["item"], sequences.item_ids[1:], "item", str(path)) + 1
-        positions = file["position"].astype(np.int64) if "position" in file.files else np.full(len(users), -1)
-        scores = file["scores"]
+        scores, positions = file["scores"], np.full(len(users), -1)
+        if not scores.size:
+            raise UserError(f"{path} has no score.")
+        if "position" in file.files:
+            positions = _positions(pa.array(file["position"]), str(path))
     if scores.shape != (len(users), len(items)) or scores.dtype.kind != "f":
         raise UserError(
             f"{path}: scores are {scores.dtype} {scores.shape}, for {len(users):,} users and {len(items):,} items "
             "wanted are decimal numbers [users, items]."
         )
+    if len(positions) != len(users):
+        raise UserError(f"{path} has {len(positions):,} positions for {len(users):,} users; give one a row.")
     if len(np.unique(items)) < len(items):
         raise UserError(f"{path} has an item twice: a column is one item.")
     if len(np.unique(np.stack([users, positions]), axis=1).T) < len(users):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -74,6 +76,7 @@ def evaluate(
     for key, value, words in (("seen", seen, ("auto", "in", "out")), ("missing", missing, ("error", "miss"))):
         if value not in words:
             raise UserError(f"--{key}={value} must be one of {', '.join(words)}.")
+    seed, parameters, seconds = _plain_numbers(seed, parameters, seconds)
     loaded = _load(predictions, dataset, config_dict or {}, protocol)
     sequences, split, config = loaded.sequences, loaded.split, loaded.config
     rows = read_predictions(predictions, sequences)
@@ -104,6 +107,22 @@ def _check_name(name: str) -> None:
         )
     if name in known_models():
         raise UserError(f"--name={name} is a model here: tell yours from it, such as {name}-elsewhere.")
+
+
+def _plain_numbers(
+    seed: int, parameters: int | None, seconds: float | None
+) -> tuple[int, int | None, float | None]:
+    """The numbers of a call as JSON has them; refused below 0 and where they are no numbers."""
+    for key, value in {"seed": seed, "parameters": 0 if parameters is None else parameters}.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            raise UserError(f"--{key}={value} is no whole number from 0 on.")
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise UserError(f"--seconds={seconds} is no number of seconds.")
+    return (
+        int(seed),
+        None if parameters is None else int(parameters),
+        None if seconds is None else float(seconds),
+    )
 
 
 def _load(

@@ -65,7 +65,10 @@ class LoadedSplit:
 
 
 def load_split(dataset: str, given: Mapping[str, Any]) -> LoadedSplit:
-    """Split a data set as a run with these settings does; settings of models are a ``UserError``."""
+    """Split a data set as a run with these settings does.
+
+    Raises UserError: for settings of models, and where nothing is tested.
+    """
     known = split_keys()
     for key in given:
         if key not in known:
@@ -76,6 +79,11 @@ def load_split(dataset: str, given: Mapping[str, Any]) -> LoadedSplit:
     config = UniSIDConfig(_READER, dataset, {"show_progress": False, **given})
     loaded = load_dataset(config)
     loaded.build_sequences()
+    if not len(loaded.split.targets(TEST)):
+        raise UserError(
+            f"No interaction of '{dataset}' is a test target of this split: users need 3 items or more, files that are "
+            "split already a test part."
+        )
     return LoadedSplit(config, loaded)
 
 
