@@ -71,6 +71,20 @@ def test_a_split_is_that_of_a_run(protocol: dict[str, Any], settings: dict[str, 
     assert len(parts["items"]) == result["data"]["items"]
 
 
+def test_a_split_leaves_nothing_of_an_earlier_one(settings: dict[str, Any]) -> None:
+    """A validation part of another split would be taken for this one's; other files in the folder stay."""
+    recbole_unisid.split("ml-mini", "parts", settings)
+    mine = Path("parts/mine.csv")
+    mine.write_text("user,item\n", encoding="utf-8")
+    assert Path("parts/valid.csv").is_file()
+    unvalidated = {"eval_args": {"split": {"LS": "test_only"}}}
+    written = recbole_unisid.split("ml-mini", "parts", settings | unvalidated)
+    assert {path.name for path in Path("parts").iterdir()} == {
+        *written["files"], "protocol.json", mine.name
+    }  # fmt: skip
+    assert not Path("parts/valid.csv").exists()
+
+
 def lists_of(parts: dict[str, pd.DataFrame], length: int, repeats: bool, positions: bool) -> pd.DataFrame:
     """Random lists with equal scores in them, one a target or one a user."""
     rng, had = np.random.default_rng(5), histories(parts)

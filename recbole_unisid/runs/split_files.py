@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,15 +109,17 @@ def split(dataset: str, to: str | Path, config_dict: Mapping[str, Any] | None = 
     tables["items"] = pa.table({"item": pa.array(sequences.item_ids[1:]), "training_count": counts})
     with writing_to(folder, "name another folder with --to=DIR"):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PROTOCOL_FILE).unlink(
-            missing_ok=True
-        )  # the last to be written: the folder is whole, or has none
+        earlier = _files_of(folder / PROTOCOL_FILE)
+        # The last to be written: the folder is whole, or has none.
+        (folder / PROTOCOL_FILE).unlink(missing_ok=True)
         digests = {}
         for name, part in tables.items():
             for ending, write in (("parquet", parquet.write_table), ("csv", csv.write_csv)):
                 with write_atomically(folder / f"{name}.{ending}") as file:
                     write(part, file)
                 digests[f"{name}.{ending}"] = sha256_of(folder / f"{name}.{ending}")
+        for left in earlier - digests.keys():  # such as the validation of a split that had one
+            (folder / left).unlink(missing_ok=True)
         protocol = sealed(
             {
                 "schema": _SCHEMA,
@@ -129,6 +133,14 @@ def split(dataset: str, to: str | Path, config_dict: Mapping[str, Any] | None = 
         )
         write_json(folder / PROTOCOL_FILE, protocol)
     return protocol
+
+
+def _files_of(path: Path) -> set[str]:
+    """The parts that an earlier split has left beside its protocol; none where there was no split."""
+    with suppress(UserError):
+        files = read_protocol(path).get("files") or {}
+        return {name for name in files if re.fullmatch(r"(train|valid|test|unused)\.(parquet|csv)", name)}
+    return set()
 
 
 def _as_table(sequences: UserSequences) -> pa.Table:
