@@ -136,7 +136,7 @@ def test_other_counts_than_published_are_refused(serve: Callable[..., Shelf], tm
     assert not is_prepared(tmp_path / "amazon-beauty")
 
 
-@pytest.mark.parametrize("record", ["{", "[]", '{"file": 1}'])
+@pytest.mark.parametrize("record", ["{", "[]", '{"file": 1}', pytest.param("[" * 100_000, id="deep")])
 def test_a_damaged_record_of_checksums_is_named(
     record: str, serve: Callable[..., Shelf], tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_level_tags():
         ("c.tsv", "a\t1.5", "item 'a'"),
         ("c.tsv", "a\t1\na\t2", "'a' stands twice"),
         ("c.index.json", "{", "no JSON"),
+        pytest.param("c.index.json", "[" * 100_000, "no JSON", id="deep"),
         ("c.index.json", "[1]", "not of the form"),
         ("c.index.json", '{"a": [1]}', "not of the form"),
         ("c.index.json", '{"a": ["<a_1>"], "a": ["<a_2>"]}', "'a' stands twice"),

@@ -68,7 +68,9 @@ def test_promote_and_roll_back(two: Path, tmp_path: Path, capsys: pytest.Capture
     assert Versions(folder).current() == "monday"
 
 
-@pytest.mark.parametrize("text", ["{", '{"current": "1", "earlier": "12"}'])
+@pytest.mark.parametrize(
+    "text", ["{", '{"current": "1", "earlier": "12"}', pytest.param("[" * 100_000, id="deep")]
+)
 def test_a_promotion_mends_the_file_of_the_current_version(text: str, live: Path) -> None:
     """As the message about such a file says."""
     (live / "current.json").write_text(text)
@@ -78,7 +80,7 @@ def test_a_promotion_mends_the_file_of_the_current_version(text: str, live: Path
     assert Versions(live).pointer() == ("2", [])
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "{}"])
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", pytest.param("[" * 100_000, id="deep")])
 def test_list_tells_a_damaged_version(text: str, live: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The others are shown beside it."""
     (live / "2" / "manifest.json").write_text(text)

@@ -84,7 +84,7 @@ def _list(versions: Versions) -> int:
         try:
             about = json.loads((versions.folder / name / "manifest.json").read_text(encoding="utf-8"))
             told = f"{about['model']} of {about['dataset']}, run {about['run']}, {about['items']:,} items"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             told, damaged = "damaged: its manifest.json cannot be read", True
         print(f"{mark} {name}  {told}")
     return 1 if damaged else 0

@@ -128,7 +128,7 @@ def is_prepared(folder: Path) -> bool:
     try:
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
         changed = [name for name, entry in files.items() if _size(folder / name) != entry["bytes"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): prepare {folder.name} again.") from error
     if changed:
         raise UserError(

@@ -56,7 +56,7 @@ class Versions:
                 raise ValueError("names of other files")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}); promote a version again.") from None
         return Pointer(found["current"], found["earlier"])
 

@@ -77,7 +77,7 @@ def read_codes(path: Path) -> CodeTable:
 def _index_entries(path: Path, text: str) -> list[tuple[str, list[str]]]:
     try:
         pairs = json.loads(text, object_pairs_hook=list)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no JSON ({error}).") from None
     whole = isinstance(pairs, list) and all(
         isinstance(pair, tuple) and isinstance(pair[1], list) and all(isinstance(c, str) for c in pair[1])

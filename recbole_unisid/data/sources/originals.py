@@ -130,7 +130,7 @@ def _read_checksums(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / CHECKSUMS
     try:
         recorded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"Cannot read {path} ({error}): delete it and the files beside it.") from error
     if not isinstance(recorded, dict) or not all(isinstance(entry, dict) for entry in recorded.values()):
         raise UserError(f"{path} is not a record of checksums: delete it and the files beside it.")
