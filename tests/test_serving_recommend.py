@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -211,6 +212,15 @@ def test_batches_are_answered_as_they_are_read(
     assert main(["recommend", *arguments]) == 2
     assert len(printed[0].splitlines()) == 2
     assert "standard input, line 4: There is no user 'nobody'" in capsys.readouterr().err
+
+
+def test_standard_input_that_is_no_text(
+    served_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, as of a file."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1\n\xff\n"), encoding="utf-8"))
+    assert main(["recommend", f"--run={served_runs('ItemID')}", "--file=-"]) == 2
+    assert "standard input cannot be read as text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

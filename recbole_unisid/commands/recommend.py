@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, TextIO
 
 from recbole_unisid.commands.options import known_options, whole_number
 from recbole_unisid.errors import UserError
@@ -94,11 +95,17 @@ def _requests(run: LoadedRun, options: Mapping[str, str]) -> Iterator[Request]:
         yield requests.of_history(options["history"])
     elif "file" not in options:
         yield from requests.of_everyone()
-    elif options["file"] == "-":
-        yield from requests.of_lines(sys.stdin, "standard input")
     else:
+        name = "standard input" if options["file"] == "-" else options["file"]
         try:
-            with open(options["file"], encoding="utf-8") as lines:
-                yield from requests.of_lines(lines, options["file"])
+            with _opened(options["file"]) as lines:
+                yield from requests.of_lines(lines, name)
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{options['file']} cannot be read as text ({error}).") from None
+            raise UserError(f"{name} cannot be read as text ({error}).") from None
+
+
+def _opened(file: str) -> AbstractContextManager[TextIO]:
+    """A file as text; - is standard input, which stays open."""
+    if file == "-":
+        return nullcontext(sys.stdin)
+    return open(file, encoding="utf-8")
