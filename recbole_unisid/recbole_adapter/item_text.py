@@ -38,6 +38,11 @@ def cache_folder(config: UniSIDConfig) -> Path:
     return Path(base) / "recbole_unisid"
 
 
+def item_names(dataset: Any) -> list[str]:
+    """The names of a data set's items, in the order of their numbers."""
+    return [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+
+
 def _item_file(config: UniSIDConfig) -> Path:
     return Path(config["data_path"]) / f"{config['dataset']}.item"
 

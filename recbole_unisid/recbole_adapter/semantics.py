@@ -14,7 +14,13 @@ from recbole_unisid.config.settings import as_list
 from recbole_unisid.embeddings.text_recipe import TextRecipe
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.item_text import cache_folder, encode_items, item_table, shown_items
+from recbole_unisid.recbole_adapter.item_text import (
+    cache_folder,
+    encode_items,
+    item_names,
+    item_table,
+    shown_items,
+)
 from recbole_unisid.tokens.registry import check_option_names
 from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of, tokenize_items
 
@@ -73,7 +79,7 @@ def item_semantics(config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
             f"{config['model']} needs {needs}, but has no {', '.join(missing)}: derive it from UniSID (tokens) or "
             "DenseText (vectors), or set them in its defaults."
         )
-    item_ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    item_ids = item_names(dataset)
     started = time.perf_counter()
     table = item_table(config)
     titles, categories = shown_items(table, item_ids)

@@ -26,7 +26,7 @@ from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.failures import failures_explained
 from recbole_unisid.recbole_adapter.from_recbole import init_seed
-from recbole_unisid.recbole_adapter.item_text import item_table, shown_items
+from recbole_unisid.recbole_adapter.item_text import item_names, item_table, shown_items
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader, Loaders, full_loader, make_loaders
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 from recbole_unisid.recbole_adapter.registry import RULES
@@ -111,7 +111,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
         dataset.semantics = warm.semantics(config, dataset) if warm else item_semantics(config, dataset)
     cpu["items"] += time.process_time()
     # What items are shown as is read before the training: a damaged item file costs none of it.
-    names = [str(name) for name in dataset.field2id_token[dataset.iid_field][1:]]
+    names = item_names(dataset)
     shown = dataset.semantics
     titles = list(shown.titles) if shown else shown_items(item_table(config), names)[0]
     loaders = make_loaders(config, dataset)

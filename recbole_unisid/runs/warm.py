@@ -21,7 +21,13 @@ from recbole_unisid.items.catalogue import one_line
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.recbole_adapter.config import UniSIDConfig, content_of
 from recbole_unisid.recbole_adapter.finished_run import settings_as_made
-from recbole_unisid.recbole_adapter.item_text import cache_folder, encode_items, item_table, shown_items
+from recbole_unisid.recbole_adapter.item_text import (
+    cache_folder,
+    encode_items,
+    item_names,
+    item_table,
+    shown_items,
+)
 from recbole_unisid.recbole_adapter.registry import RULES, resolve
 from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 from recbole_unisid.report.run_files import newest_run
@@ -107,7 +113,7 @@ class WarmStart:
 
     def semantics(self, config: UniSIDConfig, dataset: Any) -> ItemSemantics | None:
         """The data set's items as the run reads them: its encoder and its columns, known items by their own codes."""
-        item_ids = names_of(dataset)
+        item_ids = item_names(dataset)
         self._check_common(config, item_ids)
         recipe, tokens = self.stored.recipe, self.stored.tokenization
         if recipe is None:
@@ -190,11 +196,6 @@ class WarmStart:
             "new_items": len(item_ids) - common,
             "gone_items": len(known) - common,
         }
-
-
-def names_of(dataset: Any) -> list[str]:
-    """The names of a data set's items, in the order of their numbers."""
-    return [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
 
 
 def _rows(known: list[str], item_ids: list[str]) -> NDArray[np.int64]:
