@@ -231,6 +231,11 @@ def test_benchmark_files_and_given_vectors(in_empty_folder: Path) -> None:
     other = recbole_unisid.run("GRU4Rec", "split", settings, verbose=False)
     assert other["data"] == result["data"]
     assert result["test"]["full"]["recall@20"] == other["test"]["full"]["recall@20"] == 1.0
+    user, history, item = parts["test"][-1].rstrip("\n").split("\t")
+    twin = f"{user}\t{history}\ti{(int(item[1:]) + 1) % 20}\n"  # the same history, another target
+    (folder / "split.test.inter").write_text(header + "".join([*parts["test"], twin]))
+    with pytest.raises(UserError, match=rf"not prefixes of one sequence per user \(user {user}\)"):
+        recbole_unisid.run("GRU4Rec", "split", settings, verbose=False)
 
 
 def test_options() -> None:

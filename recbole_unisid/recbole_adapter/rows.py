@@ -85,12 +85,12 @@ def sequences_from_rows(
     positions = offsets[users] + lengths
     column = np.arange(histories.shape[1])
     source = np.minimum(offsets[users][:, None] + column, len(items) - 1)
-    same = (items[source] == histories) | (column >= lengths[:, None])
-    if not (same.all() and (items[positions] == targets).all()):
-        name = dataset.field2id_token[dataset.uid_field][users[np.flatnonzero(~same.all(1))[:1]] + 1]
+    same = ((items[source] == histories) | (column >= lengths[:, None])).all(1) & (items[positions] == targets)
+    if not same.all():
+        name = dataset.field2id_token[dataset.uid_field][users[same.argmin()] + 1]
         raise UserError(
-            f"The benchmark files of '{dataset.dataset_name}' are not prefixes of one sequence per user "
-            f"(user {', '.join(map(str, name)) or '?'}); give plain interactions instead of benchmark_filename."
+            f"The benchmark files of '{dataset.dataset_name}' are not prefixes of one sequence per user (user {name}); "
+            "give plain interactions instead of benchmark_filename."
         )
     phase = np.full(len(items), UNUSED, dtype=np.int8)
     kinds = np.repeat([_PHASES.get(name, TRAIN) for name in part_names], part_sizes)
