@@ -77,7 +77,9 @@ class HistoryLoader(FullSortEvalDataLoader):
     def __init__(self, config: UniSIDConfig, dataset: PrefixRowDataset, targets: NDArray[np.int64]) -> None:
         targets = targets[distributed.rank() :: distributed.world()]
         if not len(targets):
-            raise UserError(f"{distributed.world()} processes have fewer users to evaluate; start fewer.")
+            raise UserError(
+                f"There are fewer users to evaluate than the {distributed.world()} processes; start fewer."
+            )
         windows = history_windows(dataset.sequences, targets, config["MAX_ITEM_LIST_LENGTH"])
         order = np.argsort(windows.lengths, kind="stable")[::-1].copy()
         self.windows, self.order, self.targets = windows, order, targets

@@ -66,8 +66,8 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
             )
         if model.ours and mode != "full":
             raise UserError(
-                f"eval_args: mode {mode} is for RecBole's models; {model.name} ranks all items and 99 sampled ones "
-                "anyway: leave it at full."
+                f"eval_args: mode {mode} is for RecBole's models; {model.name} ranks all items and "
+                f"{settings['candidates']} anyway: leave it at full."
             )
     changed = [key for key in ("split", "order", "group_by") if args[key] != defaults[key]]
     if changed and settings["split"] != "leave_one_out":
