@@ -184,6 +184,23 @@ def test_functions_that_are_named_exist(page: Path) -> None:
             )
 
 
+def test_pages_that_the_code_names_exist() -> None:
+    """A docstring or a setting's description that sends the reader to a page of ``docs/`` or ``results/``."""
+    files = [
+        path
+        for folder in ("recbole_unisid", "properties", "benchmarks", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".yaml"}
+    ]
+    found = {
+        (path.relative_to(ROOT).as_posix(), page)
+        for path in files
+        for page in re.findall(r"\b(?:docs|results)/[\w-]+\.md\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 20
+    assert [named for named in sorted(found) if not (ROOT / named[1]).is_file()] == []
+
+
 def test_every_page_has_a_place() -> None:
     """The site's navigation names every page of docs/."""
     listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")

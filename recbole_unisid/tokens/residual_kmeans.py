@@ -149,7 +149,7 @@ class ResidualKMeans(Tokenizer):
     """UniSID's mixed-metric residual quantiser on the text vectors themselves.
 
     Each level is fitted by :class:`KMeans` of `iterations` (as many as in faiss), `restarts` and `balance`, which makes
-    more tuples distinct at about the same error (results/tokenizer-refinements.md). The `code_length` of a cosine
+    more tuples distinct at about the same error (results/tokenizers.md). The `code_length` of a cosine
     level's codes is ``fitted``, the mean projection of their members, or ``unit``, 1 (the paper). With `centre` the
     items' mean, large in text vectors, is taken off first; else cosine levels spend their codes on it. The largest
     level is fitted on `points_per_code` items a code at most, drawn at random; all are encoded. `split` is the share
