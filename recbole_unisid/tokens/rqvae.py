@@ -52,7 +52,8 @@ class Rqvae(Tokenizer):
         super().__init__(codebook_sizes, distances, seed)
         if min(latent_width, epochs, batch_size, *hidden) < 1 or learning_rate <= 0 or commitment < 0:
             raise UserError(
-                "rqvae needs widths, epochs and a batch size of at least 1, and a learning rate above 0."
+                "rqvae needs widths, epochs and a batch size of at least 1, a learning rate above 0, and a "
+                "commitment of 0 or more."
             )
         self.latent_width, self.hidden = latent_width, tuple(hidden)
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
