@@ -1,4 +1,4 @@
-"""The optimiser's company: learning rates that change with the steps taken, and the mean of the last weights."""
+"""Beside the optimiser: learning rates that change with the steps taken, and the mean of the last weights."""
 
 from __future__ import annotations
 
