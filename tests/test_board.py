@@ -16,7 +16,7 @@ from report_material import MODELS, Material
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.files import write_json
-from recbole_unisid.report.board import gather_groups, write_board
+from recbole_unisid.report.board import draw_board, gather_groups, write_board
 
 
 class Figures(HTMLParser):
@@ -137,6 +137,7 @@ def test_the_newest_run_of_a_model_and_seed_counts(tmp_path: Path) -> None:
         settings.write_text(settings.read_text() + more)
         (group,) = gather_groups([tmp_path])
         assert group.superseded == 1
+        assert "Left out: 1 older run of the same models and seeds." in draw_board([group])
         assert "new" in group.report.runs["ItemID"][0].folder.parts
 
 

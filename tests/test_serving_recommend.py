@@ -234,7 +234,7 @@ def test_standard_input_that_is_no_text(
         (["--user=1", "--seen=both"], ["seen=both"]),
         (["--user=1", "--format=xml"], ["xml"]),
         (["--user=1", "--catalogue=7"], ["no catalogue 7"]),
-        (["--user=1", "--leave_out=500"], ["leaves none"]),
+        (["--user=1", "--leave_out=500"], ["leaves none of it"]),
         (["--user=1", "--data_path=nowhere"], ["not at hand"]),
         (["--user=1", "--device=tpu9"], ["tpu9"]),
         (["--user=1", "--topk=3"], ["topk", "recommend --help"]),

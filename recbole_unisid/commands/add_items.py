@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"add-items needs --{key}=... (see add-items --help).")
     columns = _columns(options.get("columns", ""))
     from recbole_unisid.report.run_files import newest_run
+    from recbole_unisid.report.wording import counted
     from recbole_unisid.serving.add_items import add_items
 
     show = true_or_false(options, "show_progress", usual=True)
@@ -38,12 +39,14 @@ def main(arguments: Sequence[str]) -> int:
         newest_run(options["run"]), Path(options["items"]), columns, options.get("vectors"), show
     )
     count, total = len(added.items.item_ids), added.version.catalogue.n_items
-    print(f"{count} items added to {total - count}: catalogue {added.version.number} -> {added.path}")
+    print(
+        f"{counted(count, 'item')} added to {total - count:,}: catalogue {added.version.number} -> {added.path}"
+    )
     if added.items.absent:
         print(f"note: the file has no {', '.join(added.items.absent)}, which the run's items have")
     if added.wordless:
         print(
-            f"note: {added.wordless} items have no word that the run's text encoder knows; they are all alike"
+            f"note: of {counted(added.wordless, 'item')} the run's text encoder knows no word; they are all alike"
         )
     return 0
 

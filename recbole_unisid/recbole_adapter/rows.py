@@ -85,7 +85,9 @@ def sequences_from_rows(
     positions = offsets[users] + lengths
     column = np.arange(histories.shape[1])
     source = np.minimum(offsets[users][:, None] + column, len(items) - 1)
-    same = ((items[source] == histories) | (column >= lengths[:, None])).all(1) & (items[positions] == targets)
+    same = ((items[source] == histories) | (column >= lengths[:, None])).all(1) & (
+        items[positions] == targets
+    )
     if not same.all():
         name = dataset.field2id_token[dataset.uid_field][users[same.argmin()] + 1]
         raise UserError(

@@ -141,7 +141,7 @@ def _section(group: Group, names: Sequence[str]) -> Markup:
     ]
     reference = "" if board.reference is None else f" Reference: {board.reference}."
     replaced = (
-        f" {group.superseded} older runs of the same models and seeds are left out."
+        f" Left out: {counted(group.superseded, 'older run')} of the same models and seeds."
         if group.superseded
         else ""
     )

@@ -58,7 +58,7 @@ class Requests:
         history = items[: len(items) - self.leave_out]
         if not len(history):
             raise UserError(
-                f"User '{user}' has {len(items)} items; --leave_out={self.leave_out} leaves none."
+                f"The history of user '{user}' is {len(items)} long; --leave_out={self.leave_out} leaves none of it."
             )
         return Request(user, history)
 
