@@ -24,7 +24,7 @@ from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.recommend import best_items, nearest_in_history, recommend
-from recbole_unisid.serving.requests import ItemLookup, parse_history
+from recbole_unisid.serving.requests import ItemLookup, Requests, parse_history
 
 TITLES = ["[PAD]", "Fargo", "Good, the Bad and the Ugly, The", "Bad", "Heat", "Heat", "Alien; Director's Cut"]
 NAMES = ItemLookup(["[PAD]", "10", "20", "30", "40", "50", "60"], TITLES)
@@ -212,6 +212,16 @@ def test_batches_are_answered_as_they_are_read(
     assert main(["recommend", *arguments]) == 2
     assert len(printed[0].splitlines()) == 2
     assert "standard input, line 4: There is no user 'nobody'" in capsys.readouterr().err
+
+
+def test_more_items_are_left_out_than_a_history_has(served_runs: Callable[[str], Path]) -> None:
+    """By one item or by nearly as many again: no item is left, none comes back."""
+    run = recbole_unisid.load(served_runs("ItemID"))
+    length = len(Requests(run).of_user("1").history)
+    assert len(Requests(run, length - 1).of_user("1").history) == 1
+    for left_out in (length, length + 1, 2 * length - 1):
+        with pytest.raises(UserError, match="leaves none of it"):
+            Requests(run, left_out).of_user("1")
 
 
 def test_standard_input_that_is_no_text(

@@ -55,7 +55,7 @@ class Requests:
             near = did_you_mean(user, self._rows) if len(self._rows) <= _MANY else ""
             raise UserError(f"There is no user '{user}' in '{self.run.config['dataset']}'.{near}")
         items = self.run.sequences.of(row)
-        history = items[: len(items) - self.leave_out]
+        history = items[: max(0, len(items) - self.leave_out)]
         if not len(history):
             raise UserError(
                 f"The history of user '{user}' is {len(items)} long; --leave_out={self.leave_out} leaves none of it."
