@@ -1,6 +1,6 @@
 """Everything that mends RecBole 1.2 on today's packages, in one place.
 
-Each function names the upstream issue (github.com/RUCAIBox/RecBole/issues). What can be mended by a
+The upstream issue, where one was found, is of github.com/RUCAIBox/RecBole/issues. What can be mended by a
 subclass is mended there and only listed here:
 
 ====================================  ============  ==========================================
@@ -11,10 +11,11 @@ anomaly mode left on by ``sine.py``   none found    :func:`switch_off_anomaly_mo
 ten tensors of memory for one GELU    none found    ``recbole_adapter.gelu``
 dropout drawn number by number        none found    ``recbole_adapter.dropout``
 kmeans_pytorch wanted (1.2.0)         none found    :func:`import_general_models`
-quotes in text columns swallow lines  #2218         :func:`unquoted_tables`
+quotes in text columns swallow lines  none found    :func:`unquoted_tables`
 TensorBoard events in the cwd         none found    :func:`tensorboard_in`
 ``torch.load`` of pickled objects     #2212         ``recbole_adapter.resumable`` (no pickles at all)
 ``.cpu()`` on integers, counters      #2191         ``recbole_adapter.collector``
+links that answer Access Denied       #2218         ``recbole_adapter.dataset`` (own download)
 barrier without a process group       #1989, #2050  ``recbole_adapter.dataset`` (own download)
 ray imported by the quick start       #1820, #1518  ``recbole.quick_start`` is never imported
 float32 times lose seconds            #2204         ``recbole_adapter.dataset`` (``exact_times``)
@@ -101,7 +102,7 @@ def _read_unquoted(path: str, **options: Any) -> pd.DataFrame:
 
 @contextmanager
 def unquoted_tables() -> Iterator[None]:
-    """Read atomic files without quoting while the block runs (#2218's family).
+    """Read atomic files without quoting while the block runs.
 
     RecBole leaves pandas' quote character active: a ``"`` at the start of a field swallows lines.
     """
