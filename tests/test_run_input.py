@@ -238,6 +238,15 @@ def test_benchmark_files_and_given_vectors(in_empty_folder: Path) -> None:
         recbole_unisid.run("GRU4Rec", "split", settings, verbose=False)
 
 
+@pytest.mark.parametrize(("models", "seeds"), [("Pop,Pop", [7]), ("Pop", [7, 7])])
+def test_a_run_is_asked_for_once(models: str, seeds: list[int], ml_mini: Path, in_empty_folder: Path) -> None:
+    """A table refuses the same run twice; that is said before anything is trained."""
+    settings = {"data_path": str(ml_mini), "seeds": seeds, "show_progress": False}
+    with pytest.raises(UserError, match="Pop with seed 7 is asked for twice"):
+        recbole_unisid.run(models, "ml-mini", settings, verbose=False)
+    assert not Path("runs").exists()
+
+
 def test_options() -> None:
     """Values may hold equals signs, come after a blank, and not be given twice."""
     assert parse_options(["--a=b=c", "--d", "e"]) == {"a": "b=c", "d": "e"}

@@ -31,7 +31,12 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
     """
     verbose = verbose and distributed.is_writer()
     check_same_data(configs)
-    missing = [config for config in configs if RunFolder(config).result() is None]
+    folders = [RunFolder(config) for config in configs]
+    twice = [one for at, one in enumerate(folders) if one.path in {earlier.path for earlier in folders[:at]}]
+    if twice:
+        told = f"{twice[0].config['model']} with seed {twice[0].config['seed']}"
+        raise UserError(f"{told} is asked for twice: name a model once, and a seed once.")
+    missing = [one.config for one in folders if one.result() is None]
     if verbose:
         print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
     started = time.perf_counter()
