@@ -69,6 +69,7 @@ def test_level_tags():
         ("c.tsv", "a\t<a_01>", "item 'a'"),
         ("c.tsv", "a\t1.5", "item 'a'"),
         ("c.tsv", "a\t1\na\t2", "'a' stands twice"),
+        ("c.tsv", "a\t1 999999999", "'a' has the code 999999999; .* below 1,048,576"),
         ("c.index.json", "{", "no JSON"),
         pytest.param("c.index.json", "[" * 100_000, "no JSON", id="deep"),
         ("c.index.json", "[1]", "not of the form"),

@@ -19,6 +19,9 @@ HEADER = "item_id\tcodes"
 _TAGGED = re.compile(r"<([A-Za-z]+)_(0|[1-9][0-9]{0,8})>")
 _PLAIN = re.compile(r"()(0|[1-9][0-9]{0,8})")
 
+#: Codes are below this: a codebook has a row for each up to the highest.
+_CODES = 1 << 20
+
 
 @dataclass(frozen=True)
 class CodeTable:
@@ -111,6 +114,11 @@ def _parse(path: Path, entries: Iterable[tuple[str, list[str]]]) -> CodeTable:
         if item in codes:
             raise UserError(f"{path}: item {item!r} stands twice; keep one.")
         codes[item] = [int(match[2]) for match in matches if match]
+        if max(codes[item]) >= _CODES:
+            raise UserError(
+                f"{path}: item {item!r} has the code {max(codes[item])}; number the codes of a level from 0 on, below "
+                f"{_CODES:,}."
+            )
     if tags is None:
         raise UserError(f"{path} holds no codes.")
     tags = tags if all(tags) else level_tags(len(tags))
