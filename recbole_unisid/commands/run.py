@@ -17,7 +17,7 @@ Train models on a data set and evaluate them under one protocol.
 
   --model=UniSID          one or several, with commas: UniSID, ItemID, SemanticID, DenseText, TIGER, RPG
                           (ours), NearestText, Transitions, TransitionText (rules: nothing is trained),
-                          BSARec, WEARec (as published), any RecBole sequential model by its name, Pop,
+                          BSARec, WEARec (as published), sequential models of RecBole (--list-models), Pop,
                           ItemKNN, BPR, module:Class for one of your own
   --dataset=ml-100k       a folder under --data_path with D.inter and D.item (RecBole atomic files)
   --data_path=dataset     where data sets are

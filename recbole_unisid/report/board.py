@@ -27,7 +27,8 @@ from recbole_unisid.report.sections.quality import LEGEND, cells
 from recbole_unisid.report.wording import column_name, count, counted, split_told, tested
 
 #: What can be downloaded of a run; the settings without places.
-_DOWNLOADS = ("result.json", "ranks.npz", "config.yaml")
+_SETTINGS = "config.yaml"
+_DOWNLOADS = ("result.json", "ranks.npz", _SETTINGS)
 _REPORT = "Slices, differences, controls and curves of these runs"
 
 
@@ -98,11 +99,11 @@ def write_board(places: Sequence[str | Path], folder: Path, small: bool = False)
 
 
 def _copy(run: Run, folder: Path, names: Sequence[str]) -> None:
-    for name in names[:-1]:
+    for name in (name for name in names if name != _SETTINGS):
         with write_atomically(folder / name) as part:
             shutil.copyfile(run.folder / name, part)
     settings = {key: value for key, value in run.settings.items() if key not in place_keys()}
-    write_text(folder / _DOWNLOADS[2], yaml.safe_dump(settings, sort_keys=True, allow_unicode=True))
+    write_text(folder / _SETTINGS, yaml.safe_dump(settings, sort_keys=True, allow_unicode=True))
 
 
 def draw_board(groups: Sequence[Group], names: Sequence[str] = _DOWNLOADS) -> str:
