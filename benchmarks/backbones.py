@@ -4,7 +4,7 @@ RUNS are folders with finished runs of one data set or several, each set under o
 
 - NAME.csv: a row a data set, backbone and model. Mean and standard deviation over seeds, the difference from the same
   model with the transformer and from ItemID with the same backbone, CPU minutes of training.
-- NAME-slices.csv: NDCG@10 by slice with each set's default backbone, and UniSID's difference from the best other model.
+- NAME-slices.csv: NDCG@10 by slice with the filter, and UniSID's difference from the best other model.
 
 Differences are of means over the seeds that both have, in per cent, with an interval (95 %, paired bootstrap over
 users).
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cells import gap, spread
 from recbole_unisid.commands.options import parse_options, positionals
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.statistics import bootstrap_mean, require_same_cases
@@ -62,9 +63,7 @@ def values_of(runs: Iterable[Run], metric: str, inside: Inside) -> NDArray[np.fl
 
 def mean(runs: Seeds, metric: str, inside: Inside = ALL) -> str:
     """Mean and standard deviation over seeds."""
-    means = values_of(runs.values(), metric, inside).mean(1)
-    spread = f" ± {means.std(ddof=1):.4f}" if len(means) > 1 else ""
-    return f"{means.mean():.4f}{spread}".replace("0.", ".")
+    return spread(values_of(runs.values(), metric, inside).mean(1))
 
 
 def difference(runs: Seeds, others: Seeds, metric: str, inside: Inside = ALL) -> str:
@@ -76,9 +75,7 @@ def difference(runs: Seeds, others: Seeds, metric: str, inside: Inside = ALL) ->
         require_same_cases(runs[seed].ranks, others[seed].ranks)
     ours, base = (values_of([of[seed] for seed in both], metric, inside).mean(0) for of in (runs, others))
     users = runs[both[0]].ranks.user[inside]
-    found = bootstrap_mean(ours - base, users)
-    text = f"{100 * found.estimate / base.mean():+.1f} % [{found.low:+.4f}, {found.high:+.4f}]"
-    return text.replace("+0.", "+.").replace("-0.", "-.")
+    return gap(bootstrap_mean(ours - base, users), float(base.mean()))
 
 
 def backbone_rows(cells: Mapping[tuple[str, str], Mapping[str, Seeds]]) -> list[list[str]]:
@@ -99,14 +96,18 @@ def backbone_rows(cells: Mapping[tuple[str, str], Mapping[str, Seeds]]) -> list[
 
 
 def cases_of(run: Run, name: str) -> NDArray[np.bool_]:
-    """The cases of a slice, by the limits that its rule in ``result.json`` states."""
+    """The cases of a slice, by the limits that its rule in ``result.json`` states: as many as it counts there."""
     rule = str(run.find("test", "slices", name, "rule"))
     measure = run.ranks.history_length if rule.startswith("history") else run.ranks.target_popularity
     if between := re.search(r"(\d+) \.\. (\d+)", rule):
-        return (measure >= int(between[1])) & (measure <= int(between[2]))
-    sign, limit = re.findall(r"(<=|>=|<|>) (\d+)", rule)[0]
-    compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[sign]
-    return np.asarray(compare(measure, int(limit)))
+        inside = (measure >= int(between[1])) & (measure <= int(between[2]))
+    else:
+        sign, limit = re.findall(r"(<=|>=|<|>) (\d+)", rule)[0]
+        compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[sign]
+        inside = np.asarray(compare(measure, int(limit)))
+    if inside.sum() != run.find("test", "slices", name, "n"):
+        sys.exit(f"{run.folder}: '{rule}' are not the cases that result.json counts")
+    return inside
 
 
 def slice_rows(cells: Mapping[tuple[str, str], Mapping[str, Seeds]]) -> list[list[str]]:

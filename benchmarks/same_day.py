@@ -1,6 +1,6 @@
 """Targets of the day of the item before them, and later ones, raw, shuffled and by the calendar.
 
-    python benchmarks/same_day.py RUNS... --to=results/tables/same-day-NAME [--metric=ndcg@10] [--reference=ItemID]
+    python -m benchmarks.same_day RUNS... --to=results/tables/same-day-NAME [--metric=ndcg@10] [--reference=ItemID]
 
 RUNS are folders with finished runs of one data set under `ties: raw`, `ties: shuffled:SEED` and `split: global_time`.
 Tables as CSV, a model a row: mean and standard deviation over its runs (seeds; where ties are shuffled each with a seed
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cells import gap, spread
 from recbole_unisid.commands.options import parse_options, positionals
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.statistics import bootstrap_mean, require_same_cases
@@ -68,8 +69,7 @@ def cell(runs: Sequence[Run], part: str, metric: str) -> str:
     """Mean and standard deviation over runs."""
     found = [values_of(run, part, metric) for run in runs]
     means = np.array([values.sum() / max(inside.sum(), 1) for values, inside in found])
-    spread = f" ± {means.std(ddof=1):.4f}" if len(means) > 1 else ""
-    return f"{means.mean():.4f}{spread}".replace("0.", ".")
+    return spread(means)
 
 
 def difference(runs: Sequence[Run], others: Sequence[Run], part: str, metric: str) -> str:
@@ -84,13 +84,12 @@ def difference(runs: Sequence[Run], others: Sequence[Run], part: str, metric: st
     inside = np.mean([chosen(run, part) for run, _ in pairs], axis=0)
     apart = [values_of(a, part, metric)[0] - values_of(b, part, metric)[0] for a, b in pairs]
     kept = inside > 0
-    gap = np.mean(apart, axis=0)[kept] / inside[kept].mean()
+    apart_by_case = np.mean(apart, axis=0)[kept] / inside[kept].mean()
     mean = np.mean(
         [values_of(run, part, metric)[0].sum() / max(chosen(run, part).sum(), 1) for _, run in pairs]
     )
-    interval = bootstrap_mean(gap, pairs[0][0].ranks.user[kept])
-    share = f"{100 * interval.estimate / mean:+.1f} %" if mean >= SMALL else f"{interval.estimate:+.4f}"
-    return f"{share} [{interval.low:+.4f}, {interval.high:+.4f}]".replace("+0.", "+.").replace("-0.", "-.")
+    interval = bootstrap_mean(apart_by_case, pairs[0][0].ranks.user[kept])
+    return gap(interval, float(mean), SMALL)
 
 
 def _made_with(run: Run) -> tuple[int, str]:
