@@ -46,8 +46,27 @@ def draw(kept: Tensor, share: float, bits: Tensor, generator: torch.Generator | 
 
     `bits` is room for as many int64, which are drawn all at once.
     """
-    bits.random_(generator=generator).bitwise_and_((1 << 53) - 1)
-    torch.lt(bits, math.ceil(share * (1 << 53)), out=kept)
+    _mark(kept, share, bits.random_(generator=generator))
+
+
+def _mark(kept: Tensor, share: float, bits: Tensor) -> None:
+    torch.lt(bits.bitwise_and_((1 << 53) - 1), math.ceil(share * (1 << 53)), out=kept)
+
+
+def drop_at(rows: Tensor, positions: Tensor, length: int, layer: nn.Dropout) -> Tensor:
+    """What a layer makes of one position a sequence, [batch, parts, width], of a [batch, parts, length, width].
+
+    The generator is left in the state that the whole leaves it in.
+    """
+    if not layer.training or not layer.p:
+        return rows
+    batch, parts, width = rows.shape
+    kept, at_once = torch.empty_like(rows, dtype=torch.bool), max(1, _CHUNK // (parts * length * width))
+    bits = torch.empty((min(at_once, batch), parts, length, width), dtype=torch.int64)
+    places = positions.view(-1, 1, 1, 1).expand(-1, parts, 1, width)
+    for marked, place in zip(torch.split(kept, at_once), torch.split(places, at_once), strict=True):
+        _mark(marked, 1 - layer.p, bits[: len(marked)].random_().gather(2, place).squeeze(2))
+    return rows * kept.to(rows.dtype).mul_(torch.ones(1).div_(1 - layer.p))
 
 
 @cache

@@ -31,6 +31,7 @@ from recbole_unisid.recbole_adapter.collector import (
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.dropout import chunk_dropout
+from recbole_unisid.recbole_adapter.last_position import keep_last_position
 from recbole_unisid.recbole_adapter.lazy_table import lazy_table
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
@@ -68,6 +69,7 @@ class RunTrainer(Resumable):
             transformer.compile(dynamic=True)
         if not config.is_written_here:
             chunk_dropout(model)
+            keep_last_position(model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = WeightAverage(model, config["weight_average"], self.table)

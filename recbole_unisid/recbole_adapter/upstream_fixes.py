@@ -10,6 +10,7 @@ NumPy 2 removed ``np.float_`` ...     #2215, #1604  :func:`restore_numpy_names`
 anomaly mode left on by ``sine.py``   none found    :func:`switch_off_anomaly_mode`
 ten tensors of memory for one GELU    none found    ``recbole_adapter.gelu``
 dropout drawn number by number        none found    ``recbole_adapter.dropout``
+positions computed that nobody reads  none found    ``recbole_adapter.last_position``
 kmeans_pytorch wanted (1.2.0)         none found    :func:`import_general_models`
 quotes in text columns swallow lines  none found    :func:`unquoted_tables`
 TensorBoard events in the cwd         none found    :func:`tensorboard_in`
