@@ -1,9 +1,11 @@
-"""The C library's allocator: what is freed is kept for the next use, where that is wished."""
+"""Memory that is freed: kept for the next use, given back, or looked for, where each of these is wished."""
 
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 # Numbers of glibc's <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
@@ -32,3 +34,24 @@ def release_freed_memory() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def many_short_lived_rows() -> Iterator[None]:
+    """For millions of rows that come and go (results/speed.md): what is freed is kept, and no garbage is looked for.
+
+    Rows are no part of a cycle, so Python's garbage collector rests. Arrow takes its memory from the C library, which
+    :func:`keep_freed_memory`; Arrow's own allocator gives each block back, and the system clears its pages anew.
+    """
+    import pyarrow as pa  # only here: training needs none of it
+
+    keep_freed_memory()
+    collecting, pool = gc.isenabled(), pa.default_memory_pool()
+    gc.disable()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(pool)
+        if collecting:
+            gc.enable()

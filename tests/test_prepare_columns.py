@@ -41,7 +41,7 @@ LITERALS = [
 
 def read(lines: list[bytes], literals: bool, exact: bool, ended: bool = True) -> Any:
     """Numbers of lines, what stands under each field, and what is skipped."""
-    block = Block(3, len(lines), b"\n".join(lines) + b"\n" * ended)
+    block = Block(3, b"\n".join(lines) + b"\n" * ended)
     types: Any = dict.fromkeys(TYPES) if exact else TYPES
     counts = Counter[str]()
     numbers, users, times, tags = [], [], [], []

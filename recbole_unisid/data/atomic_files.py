@@ -6,9 +6,10 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -47,14 +48,14 @@ def write_dataset(
     """
     inter, item = folder / f"{folder.name}.inter", folder / f"{folder.name}.item"
     coverage: dict[str, float] = {}
-    with writing_to(folder), ExitStack() as last_one_first:
+    with writing_to(folder), ExitStack() as last_one_first, ThreadPoolExecutor(1) as beside:
         parts = {inter.name: last_one_first.enter_context(write_atomically(inter))}
-        with parts[inter.name].open("wb") as stream:
-            _write_interactions(stream, log)
+        written = beside.submit(_write_interactions, parts[inter.name], log)
         if texts is not None:
             parts[item.name] = last_one_first.enter_context(write_atomically(item))
             with parts[item.name].open("w", encoding="utf-8", newline="\n") as lines:
                 coverage = _write_items(lines, log, texts, counts)
+        written.result()
         inter.unlink(missing_ok=True)
         if texts is None:
             item.unlink(missing_ok=True)
@@ -63,20 +64,21 @@ def write_dataset(
     return coverage
 
 
-def _write_interactions(stream: BinaryIO, interactions: Interactions) -> None:
+def _write_interactions(path: Path, interactions: Interactions) -> None:
     """Write users, items, ratings where there are any, and times (positions where there are none)."""
     rated = bool((~np.isnan(interactions.ratings)).any())
-    header = "user_id:token\titem_id:token\t" + ("rating:float\t" if rated else "") + "timestamp:float\n"
-    stream.write(header.encode())
-    user_ids, item_ids = pa.array(interactions.user_ids), pa.array(interactions.item_ids)
+    # A line's end stands before the next: joined texts lie behind one another in memory, and are written as they lie.
+    user_ids = pc.binary_join_element_wise("\n", pa.array(interactions.user_ids, pa.string()), "")
+    item_ids = pa.array(interactions.item_ids, pa.string())
     times = interactions.times if interactions.timed else interactions.positions
-    for start in range(0, len(interactions), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        columns = [user_ids.take(interactions.users[rows]), item_ids.take(interactions.items[rows])]
-        columns += [_number_texts(interactions.ratings[rows])] if rated else []
-        lines = pc.binary_join_element_wise(*columns, _number_texts(times[rows]), "\t")
-        joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
-        stream.write(joined[0].as_buffer())
+    with path.open("wb") as stream:
+        stream.write(b"user_id:token\titem_id:token" + b"\trating:float" * rated + b"\ttimestamp:float")
+        for start in range(0, len(interactions), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            columns = [user_ids.take(interactions.users[rows]), item_ids.take(interactions.items[rows])]
+            columns += [_number_texts(interactions.ratings[rows])] if rated else []
+            lines = pc.binary_join_element_wise(*columns, _number_texts(times[rows]), "\t")
+            stream.write(lines.buffers()[2])
         stream.write(b"\n")
 
 
@@ -92,23 +94,25 @@ def _write_items(
 ) -> dict[str, float]:
     """Write the items that have text as they come, then those without; return each field's coverage."""
     stream.write("\t".join(("item_id:token", *texts.fields)) + "\n")
-    present = np.unique(interactions.items).tolist()
+    present = interactions.items_present.tolist()
     without_text = dict.fromkeys(interactions.item_ids[item] for item in present)
-    filled = [0] * len(texts.fields)
+    empty = [0] * len(texts.fields)
     for item, fields in texts.rows:
         if item not in without_text:
             counts["item met before"] += 1
             continue
         del without_text[item]
         stream.write("\t".join((item, *fields)) + "\n")
-        filled = [number + bool(field) for number, field in zip(filled, fields, strict=True)]
+        if "" in fields:
+            empty = [number + (not field) for number, field in zip(empty, fields, strict=True)]
+    with_text = len(present) - len(without_text)
     for item in without_text:
         stream.write(item + "\t" * len(texts.fields) + "\n")
     if without_text:
         counts["not in the table"] += len(without_text)
     return {
-        field.partition(":")[0]: number / max(len(present), 1)
-        for field, number in zip(texts.fields, filled, strict=True)
+        field.partition(":")[0]: (with_text - number) / max(len(present), 1)
+        for field, number in zip(texts.fields, empty, strict=True)
     }
 
 

@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_unisid.data.interactions import Interactions, stable_order
+from recbole_unisid.data.interactions import Interactions, stable_sort
 from recbole_unisid.errors import UserError, did_you_mean
 
 #: What becomes of several interactions of one user with one item: ``first`` or ``last`` keeps one of them,
@@ -71,8 +71,8 @@ def _without_duplicates(log: Interactions, policy: Duplicates) -> NDArray[np.boo
     if policy == "all" or not len(log):
         return keep
     pairs = log.users * np.int64(len(log.item_ids)) + log.items
-    order = stable_order(pairs)
-    same = pairs[order[1:]] == pairs[order[:-1]]
+    ordered, order = stable_sort(pairs)
+    same = ordered[1:] == ordered[:-1]
     several = order[np.r_[False, same] | np.r_[same, False]]
     # Stable: equal times stay in the order of the source.
     rows = several[np.lexsort((log.times[several], pairs[several]))]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_text import usable_id
+from recbole_unisid.data.atomic_text import LONGEST_ID, MISSING_WORDS, usable_id
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,12 @@ class Interactions:
     @property
     def items_met(self) -> frozenset[str]:
         """Names of the items that occur."""
-        return frozenset(self.item_ids[item] for item in np.unique(self.items).tolist())
+        return frozenset(self.item_ids[item] for item in self.items_present.tolist())
+
+    @property
+    def items_present(self) -> NDArray[np.int64]:
+        """Positions of the items that occur, in order."""
+        return np.flatnonzero(np.bincount(self.items))
 
     @property
     def tied_share(self) -> float:
@@ -74,20 +82,30 @@ class Interactions:
 
 def stable_order(numbers: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.int64]:
     """As ``np.argsort(kind="stable")``; whole numbers are sorted with their places behind them, which is faster."""
+    return stable_sort(numbers)[1]
+
+
+def stable_sort(numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Sorted numbers, whole ones perhaps all less by one amount, and their :func:`stable_order`."""
     bits = len(numbers).bit_length()
-    if len(numbers) and (np.trunc(numbers) == numbers).all():
+    if len(numbers) and (np.issubdtype(numbers.dtype, np.integer) or (np.trunc(numbers) == numbers).all()):
         least = numbers.min()
         if float(numbers.max()) - float(least) < 2.0 ** (62 - bits):
-            keys: NDArray[np.int64] = ((numbers - least).astype(np.int64) << bits) | np.arange(len(numbers))
+            keys: NDArray[np.int64] = (numbers - least).astype(np.int64)
+            keys <<= bits
+            keys |= np.arange(len(numbers))
             keys.sort()
-            keys &= (1 << bits) - 1
-            return keys
-    return np.argsort(numbers, kind="stable")
+            order = keys & ((1 << bits) - 1)
+            keys >>= bits
+            return keys, order
+    order = np.argsort(numbers, kind="stable")
+    return numbers[order], order
 
 
 _SCHEMA = pa.schema({"user": pa.string(), "item": pa.string(), "time": pa.float64(), "rating": pa.float64()})
-#: Rows whose names are numbered together.
-_ROWS_AT_ONCE = 1 << 18
+_NUMBERS = ["time", "rating"]
+#: Rows whose names are numbered together: few parts to unite, and not every name of a long log at once.
+_ROWS_AT_ONCE = 1 << 22
 #: An Arrow column, or a list of whatever stands in the source.
 Column: TypeAlias = "pa.ChunkedArray | list[Any]"
 #: Stands for a name that is no text; no usable name is like it.
@@ -103,8 +121,10 @@ class InteractionCollector:
     def __init__(self, counts: Counter[str], *, timed: bool = True) -> None:
         self._counts = counts
         self._timed = timed
-        self._thread = ThreadPoolExecutor(1)
-        self._encoded: list[Future[pa.Table]] = []
+        self._threads = ThreadPoolExecutor(2)
+        self._users: list[Future[_Encoded]] = []
+        self._items: list[Future[_Encoded]] = []
+        self._numbers: list[pa.Table] = [_SCHEMA.empty_table().select(_NUMBERS)]
         self._texts: list[pa.Table] = []  # names not yet encoded
         self._rows = 0  # of them
 
@@ -123,39 +143,39 @@ class InteractionCollector:
             for taker, kind, column in zip(takers, types, (users, items, times, ratings), strict=True)
         ]
         columns = [pa.nulls(len(users)) if column is None else column for column in columns]
-        self._texts.append(pa.table(columns, _SCHEMA.names).cast(_SCHEMA))
+        table = pa.table(columns, _SCHEMA.names)
+        table = table if table.schema == _SCHEMA else table.cast(_SCHEMA)
+        self._numbers.append(table.select(_NUMBERS))
+        self._texts.append(table)
         self._rows += len(users)
         if self._rows >= _ROWS_AT_ONCE:
             self._encode()
 
     def _encode(self) -> None:
-        self._encoded.append(self._thread.submit(_with_dictionaries, self._texts))
+        texts = pa.concat_tables([_SCHEMA.empty_table(), *self._texts])
+        for name, parts in (("user", self._users), ("item", self._items)):
+            parts.append(self._threads.submit(_encoded, texts[name]))
         self._texts, self._rows = [], 0
 
     def collected(self) -> Interactions:
         """Everything taken so far."""
         self._encode()
-        table = pa.concat_tables([chunk.result() for chunk in self._encoded])
-        users, user_ids = _numbered(table["user"])
-        items, item_ids = _numbered(table["item"])
+        numbered = [self._threads.submit(_numbered, parts) for parts in (self._users, self._items)]
+        table = pa.concat_tables(self._numbers)
         times, ratings = table["time"].to_numpy(), table["rating"].to_numpy()
+        (users, user_ids), (items, item_ids) = (names.result() for names in numbered)
         taken = np.ones(len(table), dtype=bool)
         for what, numbers in (("user", users), ("item", items)):  # one reason a row
-            for reason, text in _REASONS.items():
+            for reason, text in _REASONS.items() if numbers.min(initial=0) < 0 else ():
                 self._leave_out(taken, numbers == reason, text.format(what))
         if self._timed:
             self._leave_out(taken, table["time"].is_null().to_numpy(), "no time")
             self._leave_out(taken, ~np.isfinite(times), "time is no number")
         else:
             times = np.full(len(table), math.nan)
-        return Interactions(
-            users=users[taken],
-            items=items[taken],
-            times=times[taken],
-            ratings=np.where(np.isfinite(ratings), ratings, math.nan)[taken],
-            user_ids=user_ids,
-            item_ids=item_ids,
-        )
+        ratings = np.where(np.isfinite(ratings), ratings, math.nan)
+        log = Interactions(users, items, times, ratings, user_ids, item_ids)
+        return log if taken.all() else log.take(taken)
 
     def _leave_out(self, taken: NDArray[np.bool_], rows: NDArray[np.bool_], reason: str) -> None:
         number = int((taken & rows).sum())
@@ -164,11 +184,19 @@ class InteractionCollector:
             taken &= ~rows
 
 
-def _with_dictionaries(tables: list[pa.Table]) -> pa.Table:
-    """Rows whose names stand in a dictionary, one a column."""
-    table = pa.concat_tables([_SCHEMA.empty_table(), *tables]).combine_chunks()
-    names = [table[name].dictionary_encode() for name in ("user", "item")]
-    return pa.table([*names, table["time"], table["rating"]], _SCHEMA.names)
+class _Encoded(NamedTuple):
+    """Names as places in a dictionary; -1 where there is none."""
+
+    places: NDArray[np.int32]
+    dictionary: pa.Array
+
+
+def _encoded(names: pa.ChunkedArray) -> _Encoded:
+    if not len(names):
+        return _Encoded(np.empty(0, np.int32), pa.array([], pa.string()))
+    chunks = names.dictionary_encode().chunks  # all with one dictionary
+    places = [chunk.indices.fill_null(-1).to_numpy() for chunk in chunks]
+    return _Encoded(np.concatenate(places), chunks[-1].dictionary)
 
 
 #: Why a name has no number.
@@ -186,16 +214,28 @@ def storable_name(name: object) -> str | None:
     return name
 
 
-def _numbered(names: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[str]]:
+def _numbered(parts: Sequence[Future[_Encoded]]) -> tuple[NDArray[np.int32], list[str]]:
     """Numbers of names in order of first appearance, a reason for those that are not usable; the usable names."""
-    unified = names.unify_dictionaries()
-    distinct = unified.chunk(0).dictionary.to_pylist() if unified.num_chunks else []
-    usable = [name for name in distinct if usable_id(name)]
-    numbers = {name: number for number, name in enumerate(usable)}
-    of_distinct = [numbers.get(name, -2 if name == _NO_TEXT else -3) for name in distinct]
-    indices = [chunk.indices.fill_null(len(distinct)).to_numpy() for chunk in unified.chunks]
-    found = np.array([*of_distinct, -1], dtype=np.int32)
-    return found[np.concatenate(indices)] if indices else np.empty(0, np.int32), usable
+    places, dictionaries = zip(*(part.result() for part in parts), strict=True)
+    united = _encoded(pa.chunked_array(dictionaries))
+    numbers, usable = _numbers_of_distinct(united.dictionary)
+    starts = np.cumsum([0, *map(len, dictionaries)])
+    of_parts = [np.append(numbers[united.places[slice(*ends)]], np.int32(-1)) for ends in pairwise(starts)]
+    return np.concatenate([of[part] for of, part in zip(of_parts, places, strict=True)]), usable
+
+
+def _numbers_of_distinct(names: pa.Array) -> tuple[NDArray[np.int32], list[str]]:
+    """The number of each usable name, a reason for each other; the usable names."""
+    short = pc.less_equal(pc.binary_length(names), LONGEST_ID)
+    plain = pc.and_(pc.ascii_is_alnum(names), pc.and_not(short, pc.is_in(names, pa.array([*MISSING_WORDS]))))
+    usable = plain.to_numpy(zero_copy_only=False).copy()
+    reasons = np.full(len(names), -3, np.int32)
+    for place in np.flatnonzero(~usable).tolist():
+        name = names[place].as_py()
+        usable[place] = usable_id(name)
+        reasons[place] = -2 if name == _NO_TEXT else -3
+    numbers = np.where(usable, np.cumsum(usable, dtype=np.int32) - np.int32(1), reasons)
+    return numbers, names.filter(pa.array(usable)).to_pylist()
 
 
 def finite_number(value: object) -> float | None:

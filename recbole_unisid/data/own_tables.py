@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recbole_unisid.allocator import many_short_lived_rows
 from recbole_unisid.data.atomic_files import ItemTexts, measure_coverage, write_dataset
 from recbole_unisid.data.atomic_text import ItemRows, form_of
 from recbole_unisid.data.columns import (
@@ -45,19 +44,7 @@ from recbole_unisid.errors import UserError
 _REMEMBERED = 1 << 17
 
 
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Let Python's garbage collector rest: rows come and go, and none is part of a cycle (results/speed.md)."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
-@_no_garbage()
+@many_short_lived_rows()
 def prepare_from_tables(
     interactions: str | Path,
     items: str | Path | None,

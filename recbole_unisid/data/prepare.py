@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from recbole_unisid.allocator import keep_freed_memory
+from recbole_unisid.allocator import many_short_lived_rows
 from recbole_unisid.data.atomic_files import ItemTexts, is_prepared, read_interactions, write_dataset
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder, folder_in_recbole, writing_to
 from recbole_unisid.data.filters import Policy, checked_duplicates
@@ -22,6 +22,7 @@ from recbole_unisid.errors import UserError, did_you_mean
 from recbole_unisid.files import write_atomically
 
 
+@many_short_lived_rows()
 def prepare(
     name: str,
     data_path: str | Path,
@@ -43,7 +44,6 @@ def prepare(
     Raises UserError: in one line: an unknown name, originals that cannot be had or read, other counts than published,
     a disk that refuses. The data set is then as it was before.
     """
-    keep_freed_memory()
     folder = dataset_folder(name, data_path)
     if name == IN_RECBOLE:
         return _copy_from_recbole(folder)

@@ -18,7 +18,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,17 +33,18 @@ from recbole_unisid.data.sources.lines import (
     Block,
     Opened,
     bar_of_bytes,
-    lines_of,
     read_blocks,
     read_rows,
     without_header,
 )
 from recbole_unisid.data.sources.records import as_list, read_columns
 from recbole_unisid.data.sources.values import (
+    made_once,
     numbers_in,
     price_field,
     seconds_of_date,
     text_field,
+    texts_in,
     web_text_field,
 )
 from recbole_unisid.errors import UserError
@@ -82,33 +85,63 @@ def _json_reviews(
 
 def _json_items(
     types: Mapping[str, pa.DataType | None],
-    fields_of: Callable[[dict[str, Any]], Iterable[str]],
-    name_of: Callable[[bytes], re.Match[bytes] | None] = lambda line: None,
+    fields_of: Callable[[Mapping[str, Column]], Iterable[list[str]]],
+    name_of: Callable[[bytes, int, int], re.Match[bytes] | None] | None = None,
     literals: bool = False,
 ) -> ItemReader:
     """Make the reader of one record a line with fields of usual `types`, the item's name first.
 
-    Most items are not wanted, and their lines unparsed where `name_of` tells the item.
+    Most items are not wanted, and their lines unparsed where `name_of` tells the item of a line.
     """
 
     def read(path: Path, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemRows:
-        def kept(block: Block) -> Block:
-            lines = [line for _, line in lines_of(block, counts)]
-            named = [(line, name_of(line)) for line in lines]
-            lines = [line for line, name in named if not name or name[1].decode("utf-8", "replace") in wanted]
-            counts["without interactions"] += len(named) - len(lines)
-            return Block(block.first, len(lines), b"\n".join(lines))
-
-        blocks = (kept(block) for block in read_blocks(path, counts, progress=progress))
+        blocks: Iterable[Block] = read_blocks(path, counts, progress=progress)
+        if name_of is not None:
+            wanted_lines = (_wanted_lines(block, name_of, wanted, counts) for block in blocks)
+            blocks = (block for block in wanted_lines if block.text)
         for _, part in read_columns(blocks, types, counts, literals=literals):
-            for values in zip(*map(as_list, part.values()), strict=True):
-                item = values[0]
-                if isinstance(item, str) and item in wanted:
-                    yield item, tuple(fields_of(dict(zip(types, values, strict=True))))
-                else:
-                    counts["without interactions" if isinstance(item, str) else "no item"] += 1
+            items = as_list(next(iter(part.values())))
+            named = [isinstance(item, str) for item in items]
+            met = [name and item in wanted for name, item in zip(named, items, strict=True)]
+            _tally(
+                counts,
+                {"no item": len(items) - sum(named), "without interactions": sum(named) - sum(met)},
+            )
+            if not all(met):
+                items = list(compress(items, met))
+                part = {name: _compressed(column, met) for name, column in part.items()}
+            yield from zip(items, zip(*fields_of(part), strict=True), strict=True)
 
     return read
+
+
+def _tally(counts: Counter[str], found: Mapping[str, int]) -> None:
+    counts.update({reason: number for reason, number in found.items() if number})
+
+
+def _compressed(column: Column, rows: list[bool]) -> Column:
+    return list(compress(column, rows)) if isinstance(column, list) else column.filter(pa.array(rows))
+
+
+def _wanted_lines(
+    block: Block,
+    name_of: Callable[[bytes, int, int], re.Match[bytes] | None],
+    wanted: Container[str],
+    counts: Counter[str],
+) -> Block:
+    """The lines of wanted items and those whose item is not plain; the others are counted."""
+    text, lines, blank = block.text, list[bytes](), 0
+    for start, end in zip(block.starts.tolist(), block.ends.tolist(), strict=True):
+        name = name_of(text, start, end)
+        if name is not None and name[1].decode("utf-8", "replace") not in wanted:
+            continue
+        line = text[start : end + 1]
+        if name is None and (not line or line.isspace()):
+            blank += 1
+        else:
+            lines.append(line)
+    _tally(counts, {"blank line": blank, "without interactions": block.lines - len(lines) - blank})
+    return Block(block.first, b"".join(lines))
 
 
 _RATINGS_HEADER = ("user_id", "parent_asin", "rating", "timestamp")
@@ -135,18 +168,18 @@ def _read_ratings_2023(path: Path, counts: Counter[str], progress: bool) -> Iter
 
 
 def _amazon_fields(
-    record: dict[str, Any], store: str, categories: str, features: str | None
-) -> Iterator[str]:
+    columns: Mapping[str, Column], store: str, categories: str, features: str | None
+) -> Iterator[list[str]]:
     """Title, brand, categories, price, description and features, under the keys that a family has for them."""
-    title = web_text_field(record.get("title"))
+    titles = texts_in(columns["title"], web_text_field)
     # Pages that the crawl of 2018 failed to strip; the publishers advise to leave such titles out.
-    yield "" if categories == "category" and "getTime" in title else title
-    yield web_text_field(record.get(store))
-    yield web_text_field(record.get(categories), ", ")
-    yield price_field(record.get("price"))
-    yield web_text_field(record.get("description"))
+    yield ["" if "getTime" in title else title for title in titles] if categories == "category" else titles
+    yield texts_in(columns[store], web_text_field)
+    yield texts_in(columns[categories], partial(web_text_field, separator=", "))
+    yield made_once(columns["price"], price_field)
+    yield texts_in(columns["description"], web_text_field)
     if features is not None:
-        yield web_text_field(record.get(features))
+        yield texts_in(columns[features], web_text_field)
 
 
 _FIELDS_2014 = (
@@ -200,7 +233,9 @@ YELP = Family(
     _json_reviews("user_id", "business_id", "date", "stars", seconds_of_date),
     _json_items(
         dict.fromkeys(("business_id", "name", "categories", "city", "state"), _TEXT),
-        lambda record: (text_field(record.get(key)) for key in ("name", "categories", "city", "state")),
+        lambda columns: (
+            texts_in(columns[key], text_field) for key in ("name", "categories", "city", "state")
+        ),
     ),
 )
 
@@ -236,7 +271,7 @@ def _movielens_rows(
 ) -> Iterator[pa.Table]:
     """Yield the rows of one ``::``-separated file of the zip."""
     blocks = read_blocks(path, counts, progress=progress, opened=_member_of_zip(member))
-    as_utf8 = (block._replace(text=block.text.decode("latin-1").encode()) for block in blocks)
+    as_utf8 = (replace(block, text=block.text.decode("latin-1").encode()) for block in blocks)
     for rows in read_rows(as_utf8, names, "::"):
         counts.update({reason: len(lines) for reason, lines in rows.faults.items()})
         yield rows.cells
@@ -301,12 +336,13 @@ def _read_steam_reviews(path: Path, counts: Counter[str], progress: bool) -> Ite
         yield users, items, list(map(seconds_of_date, as_list(dates))), None
 
 
-def _game_fields(record: dict[str, Any]) -> Iterator[str]:
-    yield text_field(record.get("app_name") or record.get("title"))
-    yield text_field(record.get("developer"))
-    yield text_field(record.get("genres"), ", ")
-    yield text_field(record.get("tags"), ", ")
-    yield price_field(record.get("price"))
+def _game_fields(columns: Mapping[str, Column]) -> Iterator[list[str]]:
+    names = zip(as_list(columns["app_name"]), as_list(columns["title"]), strict=True)
+    yield [text_field(name or title) for name, title in names]
+    yield texts_in(columns["developer"], text_field)
+    yield texts_in(columns["genres"], partial(text_field, separator=", "))
+    yield texts_in(columns["tags"], partial(text_field, separator=", "))
+    yield made_once(columns["price"], price_field)
 
 
 #: Steam's reviews and games, second version; Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018.

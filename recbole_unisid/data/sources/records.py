@@ -50,14 +50,14 @@ def as_list(column: Column) -> list[Any]:
 
 def _regular(block: Block, types: Mapping[str, pa.DataType | None], literals: bool) -> pa.Table | None:
     """The columns of a block in which every line is an object with values of the types expected."""
-    text = block.text.rstrip(b"\n")
-    if None in types.values() or not _looks_regular(text, block.lines):
+    if None in types.values() or not _looks_regular(block):
         return None
     options = arrow_json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore")
+    text = block.text
     try:
         if literals:
             text = _literals_as_json(text.decode()).encode()
-            if text.count(b"\n") != block.lines - 1:  # a string went on in the next line
+            if text.count(b"\n") != block.text.count(b"\n"):  # a string went on in the next line
                 return None
         reading = arrow_json.ReadOptions(use_threads=False, block_size=len(text))
         table = arrow_json.read_json(pa.py_buffer(text), reading, options)
@@ -66,15 +66,14 @@ def _regular(block: Block, types: Mapping[str, pa.DataType | None], literals: bo
     return table if len(table) == block.lines else None
 
 
-def _looks_regular(text: bytes, lines: int) -> bool:
+def _looks_regular(block: Block) -> bool:
     """Whether this is UTF-8 in lines from ``{`` to ``}``: then as many JSON objects as lines are one a line."""
-    characters = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(characters == ord("\n"))
-    if not text.startswith(b"{") or len(ends) != lines - 1:
+    characters, ends = np.frombuffer(block.text, np.uint8), block.ends
+    if (characters[block.starts] != ord("{")).any():
         return False
     last = characters[ends - 1]
     last = np.where(last == ord("\r"), characters[ends - 2], last)
-    return bool(((last == ord("}")) & (characters[ends + 1] == ord("{"))).all()) and is_utf8(text)
+    return bool((last == ord("}")).all()) and is_utf8(block.text)
 
 
 def parse_json(line: bytes, counts: Counter[str]) -> dict[str, Any] | None:

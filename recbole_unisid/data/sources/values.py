@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
-from recbole_unisid.data.atomic_text import clean_text, format_number
-from recbole_unisid.data.interactions import finite_number
+from recbole_unisid.data.atomic_text import LONGEST_TEXT, MISSING_WORDS, clean_text, format_number
+from recbole_unisid.data.interactions import Column, finite_number
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _PRICE = re.compile(r"\$?\s*(\d{1,3}(?:,\d{3})+|\d{1,9})(\.\d{1,4})?")
@@ -68,6 +71,43 @@ def price_field(value: object) -> str:
         value = float(match[0].lstrip("$ ").replace(",", "")) if match else None
     number = finite_number(value)
     return "" if number is None or number < 0 else format_number(number)
+
+
+#: What cleaning may change in a text, but for quotation marks: all but ASCII with single blanks within.
+_UNCLEAN = "[^ -~]|[&<]|  |^ | $"
+#: Values that are remembered at a time.
+_REMEMBERED = 1 << 12
+
+
+def texts_in(column: Column, clean: Callable[[object], str]) -> list[str]:
+    """The fields that `clean`, :func:`text_field` or :func:`web_text_field`, makes of a column's values.
+
+    >>> texts_in(pa.chunked_array([["a", None, ' 5" &amp; more ', "null"]]), web_text_field)
+    ['a', '', "5'' & more", '']
+    """
+    if isinstance(column, list) or not pa.types.is_string(column.type):
+        return made_once(column, clean)
+    texts = column.fill_null("")
+    unclean = pc.or_(
+        pc.match_substring_regex(texts, _UNCLEAN), pc.greater(pc.binary_length(texts), LONGEST_TEXT // 2)
+    )
+    unclean = pc.or_(unclean, pc.is_in(texts, pa.array([*MISSING_WORDS])))
+    fields: list[str] = pc.replace_substring(texts, '"', "''").to_pylist()
+    for row in np.flatnonzero(unclean.to_numpy()).tolist():
+        fields[row] = clean(texts[row].as_py())
+    return fields
+
+
+def made_once(column: Column, make: Callable[[object], str]) -> list[str]:
+    """The fields that are made of a column's values, once of equal ones that Arrow has found of one type."""
+    if isinstance(column, list):
+        return list(map(make, column))
+    remembered = lru_cache(maxsize=_REMEMBERED)(make)
+    return [remembered(_frozen(value)) for value in column.to_pylist()]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def seconds_of_date(text: object) -> float | None:
