@@ -15,6 +15,9 @@ import recbole_unisid
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sample_negatives
+from recbole_unisid.models.backbones.base import Backbone
+from recbole_unisid.models.backbones.hstu import Hstu
+from recbole_unisid.models.backbones.transformer import CausalTransformer, FilterTransformer
 from recbole_unisid.models.tiger import TIGER
 from recbole_unisid.recbole_adapter.collector import RankRecorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -23,6 +26,7 @@ from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.report.gather import gather_report
+from recbole_unisid.serving.loaded import load
 
 QUICK: dict[str, Any] = {
     "epochs": 3,
@@ -114,6 +118,20 @@ def test_tokens_of_others_stand_in_one_leaderboard(ml_mini: Path, in_empty_folde
     labels = [row.model for row in gather_report(folders).board.rows]
     assert len(set(labels)) == 3
     assert all(any(name in label for label in labels) for name in ("as_they_were", "turned_round"))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("filter", FilterTransformer), ("hstu", Hstu)])
+def test_the_causal_form_takes_any_backbone(
+    name: str, kind: type[Backbone], ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """It is trained, kept and loaded; attention is as wide as `attention_dim` says."""
+    result = run(ml_mini, backbone=name, n_heads=2, attention_dim=32, epochs=1)
+    writer = load(Path(result["run_dir"])).model.writer
+    assert type(writer.transformer) is kind
+    assert {layer.heads for layer in writer.transformer.modules() if hasattr(layer, "heads")} == {2}
+    default = built(ml_mini)[0].writer.transformer
+    assert type(default) is CausalTransformer
+    assert default.blocks[0].attention.query_key_value.out_features == 3 * 64
 
 
 def test_other_models_have_no_ranker(ml_mini: Path, in_empty_folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
 from recbole_unisid.items.trie import CodeTrie, TrieLevel
-from recbole_unisid.models.backbones.transformer import CausalTransformer
+from recbole_unisid.models.backbones.base import Backbone
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
 
 
@@ -131,7 +131,7 @@ class CausalItems(CodeWriter):
         codes: torch.Tensor,
         sizes: list[int],
         trie: CodeTrie,
-        transformer: CausalTransformer,
+        transformer: Backbone,
         head: CodeHead,
         width: int,
     ) -> None:

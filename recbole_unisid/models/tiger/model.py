@@ -11,8 +11,8 @@ import torch
 from recbole_unisid.errors import check_choice
 from recbole_unisid.items.part import with_padding
 from recbole_unisid.items.trie import CodeTrie
-from recbole_unisid.models.backbones.base import TransformerSettings, initialise
-from recbole_unisid.models.backbones.transformer import CausalTransformer
+from recbole_unisid.models.backbones import chosen_backbone
+from recbole_unisid.models.backbones.base import initialise
 from recbole_unisid.models.tiger import scoring
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.decoder import CodeWriter
@@ -122,16 +122,12 @@ def _list_length(config: Any, n_items: int) -> int | None:
 def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
     """The fast architecture, its code vectors started from the codebooks' text."""
     width, sizes = config["semantic_dim"], semantics.codebook_sizes
-    attention = config["n_layers"], config["n_heads"], config["n_heads"] * config["head_dim"]
-    dropouts = config["hidden_dropout_prob"], config["attn_dropout_prob"]
-    settings = TransformerSettings(
-        config["MAX_ITEM_LIST_LENGTH"], *attention, config["inner_size"], *dropouts
-    )
-    transformer = CausalTransformer(width, settings)
+    backbone = chosen_backbone(config).from_config(config, width)
     of_head = config["head_inner_size"], config["head_dropout_prob"], config["temperature"]
     head = CodeHead(sizes, width, *of_head, among_children=config["softmax_over"] == "children")
-    writer = CausalItems(codes, sizes, trie, transformer, head, width)
+    writer = CausalItems(codes, sizes, trie, backbone, head, width)
     writer.apply(partial(initialise, deviation=config["initializer_range"]))
+    backbone.start()
     writer.tokens.start(config, semantics)
     return writer
 
