@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 
+import pyarrow as pa
+from pyarrow import compute as pc
+
 from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.interactions import finite_number
+from recbole_unisid.data.sources.records import as_list
 from recbole_unisid.data.sources.tables import Table
 from recbole_unisid.data.sources.values import NUMERIC_DATE, number_in, seconds_of_any_date
 from recbole_unisid.errors import UserError, did_you_mean
@@ -98,6 +103,22 @@ def name_in(cell: object) -> object:
     return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
 
 
+def plain_names(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """What :func:`name_in` finds in texts, if none of them begins or ends with a sign that it may take for a blank."""
+    if pc.any(pc.match_substring_regex(cells, r"^[^!-~]|[^!-~]$")).as_py():
+        return None
+    return pc.if_else(pc.equal(cells, ""), None, cells)
+
+
+def plain_numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The numbers that texts hold, if all of them do or are empty (null); NaN for those that are not finite."""
+    try:
+        numbers = pc.if_else(pc.equal(cells, ""), None, cells).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    return pc.if_else(pc.is_finite(numbers), numbers, math.nan)
+
+
 def time_in(cell: object, day_first: bool | None = None, decimal_comma: bool = False) -> object:
     """A time as a number: numbers as they are, dates as seconds since 1970; else the cell itself."""
     if isinstance(cell, str):
@@ -135,7 +156,7 @@ def day_first_in(table: Table, column: str, said: str | None) -> bool | None:
         return said == "day-first"
     found: dict[str, str] = {}  # what tells it -> the first cell that does
     for batch in table.batches(Counter(), [column], (), False):
-        for line, cell in zip(batch.lines, batch.columns[column], strict=True):
+        for line, cell in zip(batch.lines, as_list(batch.columns[column]), strict=True):
             match = NUMERIC_DATE.fullmatch(cell.strip()) if isinstance(cell, str) else None
             if match is not None:
                 days = [int(match[1]) > 12, int(match[3]) > 12]

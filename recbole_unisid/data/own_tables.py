@@ -24,17 +24,21 @@ from recbole_unisid.data.columns import (
     field_name,
     name_in,
     needed_column,
+    plain_names,
+    plain_numbers,
     rating_in,
     time_in,
 )
 from recbole_unisid.data.disk import IN_RECBOLE, dataset_folder
 from recbole_unisid.data.filters import Policy, checked_duplicates
 from recbole_unisid.data.interactions import (
+    Column,
     InteractionCollector,
     Interactions,
     storable_name,
     storable_number,
 )
+from recbole_unisid.data.sources.records import as_list
 from recbole_unisid.data.sources.tables import Table, open_table
 from recbole_unisid.data.sources.values import price_in, text_in
 from recbole_unisid.data.summary import Summary
@@ -122,34 +126,46 @@ def _collect(
 ) -> Interactions:
     """Read the interactions; note where the first time stands that is none."""
     collector, comma = InteractionCollector(counts, timed="time" in found), table.decimal_comma
-    name = _remembered(lambda cell: storable_name(name_in(cell)), pa.string())
+    name = _made(lambda cell: storable_name(name_in(cell)), pa.string(), plain_names)
     make = {
         "user": name,
         "item": name,
-        "time": _remembered(lambda cell: storable_number(time_in(cell, day_first, comma)), pa.float64()),
-        "rating": _remembered(lambda cell: rating_in(cell, comma), pa.float64()),
+        "time": _made(
+            lambda cell: storable_number(time_in(cell, day_first, comma)), pa.float64(), plain_numbers
+        ),
+        "rating": _made(lambda cell: rating_in(cell, comma), pa.float64(), plain_numbers),
     }
     measured = [column for role, column in found.items() if role in ("time", "rating")]
     noted = False
     for batch in table.batches(counts, list(found.values()), measured, progress):
         made = {role: make[role](batch.columns[column]) for role, column in found.items()}
         if "time" in made and not noted:
-            wrong = np.flatnonzero(np.isnan(made["time"].fill_null(0.0)))
+            wrong = np.flatnonzero(np.isnan(made["time"].fill_null(0.0).to_numpy()))
             for row in wrong[:1].tolist():
-                cell, noted = str(batch.columns[found["time"]][row])[:40], True
+                cell, noted = str(as_list(batch.columns[found["time"]])[row])[:40], True
                 notes.append(f"{table.path.name}, line {batch.lines[row]:,}: {cell!r} is no time")
         collector.add(made["user"], made["item"], made.get("time"), made.get("rating"))
     return collector.collected()
 
 
-def _remembered(make: Callable[[Any], Any], kind: pa.DataType) -> Callable[[list[Any]], pa.Array]:
-    """What makes an Arrow column of values, of texts that come again but once."""
+def _made(
+    make: Callable[[Any], Any],
+    kind: pa.DataType,
+    at_once: Callable[[pa.ChunkedArray], pa.ChunkedArray | None],
+) -> Callable[[Column], pa.ChunkedArray]:
+    """What makes an Arrow column of values: texts that come again but once, Arrow's at once where they are plain."""
     cached = lru_cache(maxsize=_REMEMBERED)(make)
 
     def remembered(value: Any) -> Any:
         return cached(value) if type(value) is str else make(value)
 
-    return lambda values: pa.array(map(remembered, values), kind)
+    def made(column: Column) -> pa.ChunkedArray:
+        found = None if isinstance(column, list) else at_once(column)
+        return (
+            pa.chunked_array([pa.array(map(remembered, as_list(column)), kind)]) if found is None else found
+        )
+
+    return made
 
 
 @dataclass(frozen=True)

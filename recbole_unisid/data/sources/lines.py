@@ -197,14 +197,7 @@ def _rows_of(block: Block, names: Sequence[str], separator: str) -> Rows:
         faults[reason].append(row.number - 1)
         return "skip"
 
-    table = csv.read_csv(
-        pa.py_buffer(text or b"\n"),
-        csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(names)),
-        csv.ParseOptions(
-            delimiter=separator, quote_char=False, ignore_empty_lines=False, invalid_row_handler=skip
-        ),
-        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-    )
+    table = cut(text or b"\n", names, separator, skip)
     places = np.delete(np.arange(block.lines), [*chain(*faults.values())])
     empty = reduce(pc.and_, (pc.equal(column, "") for column in table.columns)).to_numpy()
     for row in places[empty].tolist():
@@ -213,6 +206,24 @@ def _rows_of(block: Block, names: Sequence[str], separator: str) -> Rows:
         block.first + places[~empty],
         table.filter(pa.array(~empty)) if empty.any() else table,
         {reason: [block.first + row for row in rows] for reason, rows in faults.items()},
+    )
+
+
+def cut(
+    text: bytes,
+    names: Sequence[str],
+    separator: str,
+    skip: Callable[[csv.InvalidRow], str],
+    wanted: Sequence[str] | None = None,
+) -> pa.Table:
+    """Lines cut at a separator, as columns of text, all or those wanted; `skip` is told of rows of another width."""
+    return csv.read_csv(
+        pa.py_buffer(text),
+        csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(names)),
+        csv.ParseOptions(
+            delimiter=separator, quote_char=False, ignore_empty_lines=False, invalid_row_handler=skip
+        ),
+        csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=wanted),
     )
 
 

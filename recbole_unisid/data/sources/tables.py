@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from recbole_unisid.data.atomic_text import clean_text
 from recbole_unisid.data.sources.lines import LONGEST_LINE, is_utf8, read_blocks, read_lines, unpacked
+from recbole_unisid.data.sources.plain_csv import Batch, Form, plain_batches
 from recbole_unisid.data.sources.records import as_list, parse_json, read_columns
 from recbole_unisid.errors import UserError
 
@@ -27,13 +28,6 @@ _RECORDS_FOR_COLUMNS = 1000
 _ROWS_AT_ONCE = 16_384
 #: Encodings that exports have, beside UTF-8. Those that cannot be told apart are read as the first.
 _ENCODINGS = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "big5", "cp949"]
-
-
-class Batch(NamedTuple):
-    """Some rows of a table."""
-
-    columns: dict[str, list[Any]]  # the values under each column that was asked for
-    lines: Sequence[int]  # where each row stands in the file, from 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class Table:
     def rows(self, counts: Counter[str], columns: list[str], progress: bool) -> Iterator[dict[str, Any]]:
         """The rows one by one: what stands under each of these columns."""
         for batch in self.batches(counts, columns, (), progress):
-            for cells in zip(*(batch.columns[column] for column in columns), strict=True):
+            for cells in zip(*(as_list(batch.columns[column]) for column in columns), strict=True):
                 yield dict(zip(columns, cells, strict=True))
 
     @property
@@ -110,9 +104,18 @@ def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
     def batches(
         counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
     ) -> Iterator[Batch]:
-        strict = quotes != "csv"
-        rows = _csv_rows(path, text(counts, progress), counts, len(header), delimiter, quoting, strict)
-        next(rows, None)  # the names
+        plain, form = Counter[str](), Form(header, delimiter, quotes != "none")
+        if said in ("utf-8", "utf-8-sig") and len(header) > 1:
+            all_are = yield from plain_batches(path, form, columns, plain, progress)
+            counts.update(plain)
+            if all_are:
+                counts["lines"] -= 1  # the names
+                return
+        counts["lines"] -= plain["lines"]  # they are counted again
+        rest = islice(text(counts, progress), plain["lines"], None)
+        rows = _csv_rows(path, rest, counts, form, quoting, quotes != "csv", plain["lines"] + 1)
+        if not plain["lines"]:
+            next(rows, None)  # the names
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             cells = dict(zip(header, zip(*(row for _, row in chunk), strict=True), strict=True))
             yield Batch({name: list(cells[name]) for name in columns}, [line for line, _ in chunk])
@@ -145,12 +148,16 @@ def _csv_rows(
     path: Path,
     lines: Iterator[str],
     counts: Counter[str],
-    width: int,
-    delimiter: str,
+    form: Form,
     quoting: Mapping[str, Any],
     strict: bool,
+    number: int,
 ) -> Iterator[tuple[int, list[str]]]:
-    """Rows of `width` cells, and where they begin; `strict` refuses one that reaches over lines like rows."""
+    """Rows of the right width, and where they begin; `strict` refuses one that reaches over lines like rows.
+
+    The first line has the `number`.
+    """
+    width, delimiter = len(form.names), form.delimiter
     over: list[str] = []  # the lines of a row
 
     def noted() -> Iterator[str]:
@@ -158,7 +165,7 @@ def _csv_rows(
             over.append(line)
             yield line
 
-    reader, number = csv.reader(noted(), delimiter=delimiter, **quoting), 1
+    reader = csv.reader(noted(), delimiter=delimiter, **quoting)
     while True:
         over.clear()
         try:
