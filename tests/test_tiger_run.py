@@ -45,6 +45,7 @@ SMALL_T5: dict[str, Any] = {
     "user_tokens": 10,
     "MAX_ITEM_LIST_LENGTH": 5,
     "window_stride": 1,
+    "train_batch_size": 256,
     "schedule": "inverse_sqrt",
     "warmup_steps": 5,
 }

@@ -36,6 +36,11 @@ class Windows:
         """Number of inputs of every window, shape [windows]."""
         return self.stop - self.start
 
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """Number of targets of every window, shape [windows]."""
+        return self.stop - self.first_target + 1
+
     def batch(self, index: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         """Pad some windows [batch] to the longest of them.
 
@@ -86,21 +91,27 @@ def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_le
 
 
 def bucketed_batches(
-    lengths: NDArray[np.int64], positions: int, generator: np.random.Generator, pool: int = 64
+    lengths: NDArray[np.int64],
+    positions: int,
+    generator: np.random.Generator,
+    pool: int = 64,
+    weights: NDArray[np.int64] | None = None,
 ) -> Iterator[NDArray[np.int64]]:
     """Shuffle windows, sort by length within pools of `pool` batches, shuffle the batches; yield each once.
 
     A batch holds a number of positions rather than of windows, as RecBole's holds a number of prefix
     rows: a step then weighs the same on short sequences and on long ones. A window longer than `positions` is
-    a batch of its own. Larger pools pad less, smaller ones mix lengths more.
+    a batch of its own. Larger pools pad less, smaller ones mix lengths more. `weights` are what windows count as, by
+    default their lengths.
     """
+    weights = lengths if weights is None else weights
     order = generator.permutation(len(lengths))
-    pools = _cuts(lengths[order], positions * pool)
+    pools = _cuts(weights[order], positions * pool)
     batches = []
     for begin, end in itertools.pairwise(pools):
         part = order[begin:end]
         part = part[np.argsort(lengths[part], kind="stable")]
-        cuts = _cuts(lengths[part], positions)
+        cuts = _cuts(weights[part], positions)
         batches += [part[i:j] for i, j in itertools.pairwise(cuts)]
     for number in generator.permutation(len(batches)):
         yield batches[number]

@@ -45,6 +45,9 @@ class WholeSequenceLoader:
                 f"Data set '{config['dataset']}' has no training targets: every user has fewer than 3 items "
                 "(the last one is held out)."
             )
+        # What a step computes: positions in one pass, or (TIGER as published) a row a target.
+        rows = config["architecture"] == "encoder_decoder"
+        self.weights = self.windows.asked if rows else self.windows.lengths
         self.generator = np.random.default_rng(config["seed"])
         self.fields = (dataset.uid_field, dataset.item_id_list_field, dataset.item_list_length_field)
         # What RecBole's collector counts popularity in: the training targets.
@@ -53,15 +56,16 @@ class WholeSequenceLoader:
 
     def __len__(self) -> int:
         """Batches an epoch, about: how full they get depends on the shuffle."""
-        return -(-int(self.windows.lengths.sum()) // self.batch_size)
+        return -(-int(self.weights.sum()) // self.batch_size)
 
     def __iter__(self) -> Iterator[Interaction]:
         """Yield the batches of one epoch."""
-        for index in bucketed_batches(self.windows.lengths, self.batch_size, self.generator):
+        lengths = self.windows.lengths
+        for index in bucketed_batches(lengths, self.batch_size, self.generator, weights=self.weights):
             inputs, targets = self.windows.batch(index)
-            lengths = torch.from_numpy(self.windows.lengths[index])
+            of_batch = torch.from_numpy(lengths[index])
             users = torch.from_numpy(self.windows.user[index] + 1)
-            columns = zip((*self.fields, TARGET_LIST), (users, inputs, lengths, targets), strict=True)
+            columns = zip((*self.fields, TARGET_LIST), (users, inputs, of_batch, targets), strict=True)
             yield Interaction(dict(columns))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.models.tiger import packed
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
 
 
@@ -116,9 +117,12 @@ class CodeTransformer(nn.Module):
     def forward(self, tokens: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """Logits of every code of known items (teacher forcing), [batch, levels, tokens of the vocabulary].
 
-        `tokens` are histories [batch, tokens], 0 for padding, and `answers` the items' codes [batch, levels].
+        `tokens` are histories [batch, tokens], 0 for padding on the right, and `answers` the items' codes [batch,
+        levels].
         """
         given = functional.pad(answers[:, :-1], (1, 0))  # 0 begins
+        if tokens.device.type == "cpu":
+            return packed.logits(self.t5, tokens, given)
         logits: torch.Tensor = self.t5(
             input_ids=tokens, attention_mask=(tokens > 0).long(), decoder_input_ids=given, use_cache=False
         ).logits
@@ -156,10 +160,7 @@ class CodeTransformer(nn.Module):
             written.append(pair)
             states = _attend_history(cross, attended, state.history[number], state.hidden)
             states = feed_forward(states)
-        states = decoder.final_layer_norm(states)
-        config = self.t5.config
-        if getattr(config, "scale_decoder_outputs", config.tie_word_embeddings):
-            states = states * config.d_model**-0.5
+        states = packed.scaled(self.t5, decoder.final_layer_norm(states))
         return DecoderState(state.hidden, state.history, written, states)
 
     def score(self, state: DecoderState, level: int, places: Places) -> torch.Tensor:
