@@ -126,6 +126,14 @@ def test_opq_is_faiss_product_quantisation():
     assert np.mean(tokenizer.encode(data) == bits @ [1, 2, 4]) > 0.99
 
 
+@pytest.mark.parametrize("name", FITTED)
+def test_nothing_is_printed_while_it_is_fitted(name, capfd):
+    """Not by libraries either: faiss would print each iteration of each codebook. Bars go to the other stream."""
+    pytest.importorskip("faiss") if name == "opq" else None
+    build_tokenizer(name, [8, 8, 8], seed=1, **OPTIONS.get(name, {})).fit(vectors(), True)
+    assert not capfd.readouterr().out
+
+
 def test_lsh_keeps_near_vectors_together():
     data = vectors(300)
     tokenizer = fitted("lsh", data, sizes=(16,))

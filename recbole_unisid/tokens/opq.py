@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.tokens.tokenizer import Tokenizer
+
+LOG = logging.getLogger("recbole_unisid")
 
 
 class OptimisedProductQuantiser(Tokenizer):
@@ -40,7 +43,8 @@ class OptimisedProductQuantiser(Tokenizer):
         rotation.pq = quantiser = faiss.ProductQuantizer(width, levels, size.bit_length() - 1)
         quantiser.cp.seed = self.seed % 2**31
         quantiser.cp.min_points_per_centroid = 1  # faiss's warnings would be repeated per iteration
-        rotation.verbose = show_progress
+        if show_progress:  # faiss's own words are thousands of lines
+            LOG.info("fitting a rotation and %d codebooks of %d codes (faiss)", levels, size)
         # With fewer vectors than their width faiss 1.15.1 writes past its memory; each once more changes no mean.
         rotation.train(np.tile(latents, (-(-width // len(latents)), 1)))
         quantiser.train(rotation.apply(latents))
