@@ -91,7 +91,11 @@ class Browser:
         """Type into the token search; returns the results' buttons."""
         field = self.find("id", "token-search")
         field.clear()
-        field.send_keys(words)
+        if max(words) <= "\uffff":
+            field.send_keys(words)
+        else:  # some versions of ChromeDriver type no others
+            put = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+            self.driver.execute_script(put, field, words)
         self.wait("return document.getElementById('token-status').textContent")
         time.sleep(0.3)  # the search waits for a pause in typing
         return self.driver.find_elements("css selector", "#token-results button")

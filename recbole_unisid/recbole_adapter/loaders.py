@@ -46,7 +46,7 @@ class WholeSequenceLoader:
                 "(the last one is held out)."
             )
         # What a step computes: positions in one pass, or (TIGER as published) a row a target.
-        rows = config["architecture"] == "encoder_decoder"
+        rows = "architecture" in config and config["architecture"] == "encoder_decoder"
         self.weights = self.windows.asked if rows else self.windows.lengths
         self.generator = np.random.default_rng(config["seed"])
         self.fields = (dataset.uid_field, dataset.item_id_list_field, dataset.item_list_length_field)
