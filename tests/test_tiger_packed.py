@@ -13,7 +13,7 @@ from transformers import T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from recbole_unisid.data.windows import TARGET_LIST
-from recbole_unisid.models.tiger import layers
+from recbole_unisid.models.tiger import packed_layers
 from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
@@ -68,7 +68,7 @@ def test_loss_and_gradients_are_those_of_padded_rows(
 ) -> None:
     """To float64's last digits, of every parameter."""
     monkeypatch.setattr(T5LayerNorm, "forward", in_its_own_precision)
-    monkeypatch.setattr(layers, "_CHUNK", chunk)
+    monkeypatch.setattr(packed_layers, "_CHUNK", chunk)
     case = Case(levels, users, lengths)
     weights = dict(case.model.named_parameters())
     ours, theirs = case.ours(), case.theirs()
@@ -134,7 +134,7 @@ def test_each_place_is_dropped_at_the_rate(rate: float) -> None:
     numbers, draws = 50, 4000
     dropped = torch.zeros(draws, numbers)
     for row in dropped:
-        places = layers.dropped_places(numbers, rate, row.device)
+        places = packed_layers.dropped_places(numbers, rate, row.device)
         assert (places.diff() > 0).all()
         row[places] = 1
     error = (rate * (1 - rate) / draws) ** 0.5
@@ -145,22 +145,22 @@ def test_each_place_is_dropped_at_the_rate(rate: float) -> None:
 
 
 def test_gradients_with_dropout_are_those_of_finite_differences() -> None:
-    groups = [layers.Group(2, 2, 1), layers.Group(1, 2, 3)]
+    groups = [packed_layers.Group(2, 2, 1), packed_layers.Group(1, 2, 3)]
     torch.manual_seed(0)
     sizes = {"asking": (6, 4), "read": (5, 4), "asks": (4, 8), "gives": (8, 4), "bias": (2, 2, 3)}
     given = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes.values()]
 
     def attend(asking: Tensor, read: Tensor, asks: Tensor, gives: Tensor, bias: Tensor) -> Tensor:
         torch.manual_seed(5)
-        return layers.attend(asking, read, (asks, gives), bias, groups, 0.4)
+        return packed_layers.attend(asking, read, (asks, gives), bias, groups, 0.4)
 
     def others(states: Tensor, inner: Tensor, outer: Tensor) -> Tensor:
         torch.manual_seed(6)
-        return layers.feed_forward(layers.unit(states, 1e-6), inner, outer, 0.4)
+        return packed_layers.feed_forward(packed_layers.unit(states, 1e-6), inner, outer, 0.4)
 
     def dropout(states: Tensor) -> Tensor:
         torch.manual_seed(7)
-        return layers.dropout(states, 0.4)
+        return packed_layers.dropout(states, 0.4)
 
     assert torch.autograd.gradcheck(attend, given)
     wide = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((6, 4), (9, 4), (4, 9))]
@@ -187,7 +187,7 @@ def test_layers_drop_where_transformers_does(monkeypatch: pytest.MonkeyPatch) ->
     case = Case(3, 5, torch.full((4,), LONGEST))  # nothing is padded
     case.model.train()
     ours, theirs = [], []
-    drawn, layer = layers.dropped_places, functional.dropout
+    drawn, layer = packed_layers.dropped_places, functional.dropout
 
     def our_draw(numbers: int, *others: Any) -> Tensor:
         ours.append(numbers)
@@ -197,7 +197,7 @@ def test_layers_drop_where_transformers_does(monkeypatch: pytest.MonkeyPatch) ->
         theirs.append(states.numel())
         return layer(states, *others, **more)
 
-    monkeypatch.setattr(layers, "dropped_places", our_draw)
+    monkeypatch.setattr(packed_layers, "dropped_places", our_draw)
     monkeypatch.setattr(nn.functional, "dropout", their_layer)
     case.model.t5.set_attn_implementation("eager")
     case.ours()

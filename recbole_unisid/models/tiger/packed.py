@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_unisid.models.tiger.layers import Group, attend, chunked, dropout, feed_forward, unit
+from recbole_unisid.models.tiger.packed_layers import Group, attend, chunked, dropout, feed_forward, unit
 
 
 def logits(t5: Any, tokens: Tensor, given: Tensor) -> Tensor:
