@@ -354,4 +354,9 @@ def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are(m
         assert not later & UniSIDConfig(model, "ml-mini", settings=given).hashed().keys()
         changed = UniSIDConfig(model, "ml-mini", settings=given | {"schedule": "cosine", "warmup_steps": 5})
         assert {"schedule", "warmup_steps"} <= changed.hashed().keys()
-    assert {"schedule", "warmup_steps"} <= UniSIDConfig("TIGER", "ml-mini", settings=given).hashed().keys()
+    of_tiger = UniSIDConfig("TIGER", "ml-mini", settings=given).hashed().keys()
+    assert {"schedule", "warmup_steps"} <= of_tiger
+    shared = {"attention_dim", "layer_norm_eps"}
+    assert not of_tiger & (shared | {"backbone", "positions", "filter_taps", "filter_scale", "filter_mix"})
+    assert shared <= UniSIDConfig("UniSID", "ml-mini", settings=given).hashed().keys()
+    assert "layer_norm_eps" in UniSIDConfig("SASRec", "ml-mini", settings=given).hashed()

@@ -130,9 +130,9 @@ def test_the_causal_form_takes_any_backbone(
     writer = load(Path(result["run_dir"])).model.writer
     assert type(writer.transformer) is kind
     assert {layer.heads for layer in writer.transformer.modules() if hasattr(layer, "heads")} == {2}
-    default = built(ml_mini)[0].writer.transformer
-    assert type(default) is CausalTransformer
-    assert default.blocks[0].attention.query_key_value.out_features == 3 * 64
+    plain = built(ml_mini, n_heads=2, head_dim=16)[0].writer.transformer
+    assert type(plain) is CausalTransformer
+    assert plain.blocks[0].attention.query_key_value.out_features == 3 * 32
 
 
 def test_other_models_have_no_ranker(ml_mini: Path, in_empty_folder: Path) -> None:

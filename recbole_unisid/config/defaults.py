@@ -27,6 +27,8 @@ LATER_SETTINGS = {
 }
 #: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
+#: Such settings of TIGER, which the others had from the start.
+LATER_IN_TIGER = {"attention_dim": None, "layer_norm_eps": 1e-12}
 #: Of one setting in a file.
 _MOST_PARTS = 10_000
 

@@ -18,6 +18,7 @@ from recbole.utils import InputType  # noqa: E402
 
 from recbole_unisid import distributed  # noqa: E402
 from recbole_unisid.config.defaults import (  # noqa: E402
+    LATER_IN_TIGER,
     LATER_SETTINGS,
     LATER_THAN_TIGER,
     dataset_defaults,
@@ -275,6 +276,7 @@ class UniSIDConfig(Config):
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
         settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
         later = LATER_SETTINGS | (LATER_THAN_TIGER if "loss" in settings else {})
+        later |= LATER_IN_TIGER if "architecture" in settings else {}
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
         named = [settings.get(key) for key in CLASS_SETTINGS] + list(settings.get("score_terms") or [])
         code = code_of([self.model, *named])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_unisid.config.defaults import LATER_SETTINGS, LATER_THAN_TIGER, read_yaml
+from recbole_unisid.config.defaults import LATER_IN_TIGER, LATER_SETTINGS, LATER_THAN_TIGER, read_yaml
 from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
@@ -21,7 +21,7 @@ from recbole_unisid.report.leaderboard import HEADLINE, SIZES, SLICES, Run
 #: Settings that never tell two variants of a model apart.
 NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed", "ties"}
 #: What stood for settings in runs that are older than they.
-_STOOD = LATER_SETTINGS | LATER_THAN_TIGER
+_STOOD = LATER_SETTINGS | LATER_THAN_TIGER | LATER_IN_TIGER
 _LONGEST_VARIANT, _MEND = 60, "delete its folder and run again"
 
 _NUMBER, _FIGURES = (int, float), {"*": (int, float)}

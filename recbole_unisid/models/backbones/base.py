@@ -62,11 +62,10 @@ class TransformerSettings:
     @classmethod
     def from_config(cls, config: Any, filtered: bool = False) -> Self:
         """Read the settings of a model."""
-        # Finished runs of TIGER from before it had a backbone of choice name a head's width, and no eps.
         attention = config["attention_dim"] or config["n_heads"] * config["head_dim"]
         sizes = config["n_layers"], config["n_heads"], attention, config["inner_size"]
         dropouts = config["hidden_dropout_prob"], config["attn_dropout_prob"]
-        eps, positions = float(config["layer_norm_eps"] or 1e-12), config["positions"] != "none"
+        eps, positions = float(config["layer_norm_eps"]), config["positions"] != "none"
         taps = config["filter_taps"] if filtered else 0
         low_pass = taps, config["filter_scale"], config["filter_mix"]
         return cls(config["MAX_ITEM_LIST_LENGTH"], *sizes, *dropouts, eps, positions, *low_pass)
