@@ -21,7 +21,7 @@ from recbole_unisid.config.defaults import (
 from recbole_unisid.config.settings import check_values, misfit, settings, words_of
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.features import is_dense
+from recbole_unisid.recbole_adapter.features import dense_recipes
 from recbole_unisid.recbole_adapter.registry import OWN_MODELS, PUBLISHED_MODELS, known_models, recbole_folder
 
 KINDS_OF = {key: setting.kind for key, setting in settings().items()}
@@ -223,14 +223,25 @@ def test_the_command_ends_with_that_line(
     assert not (in_empty_folder / "runs").exists()
 
 
-@pytest.mark.parametrize(("interactions", "dense"), [(200, False), (201, True)])
-def test_dense_data_have_a_recipe_of_their_own(interactions: int, dense: bool, tmp_path: Path) -> None:
-    """More than 20 interactions an item: a wider ID, and windows that do not overlap."""
+@pytest.mark.parametrize(
+    ("interactions", "items", "dense", "epochs"),
+    [
+        (200, 10, False, 30),
+        (201, 10, True, 30),
+        (50_000, 10, True, 30),
+        (50_001, 10, True, 10),
+        (50_001, 1_251, True, 30),
+    ],
+)
+def test_dense_data_have_a_recipe_of_their_own(
+    interactions: int, items: int, dense: bool, epochs: int, tmp_path: Path
+) -> None:
+    """More than 20 interactions an item: a wider ID, and windows that do not overlap; above 40: fewer epochs."""
     folder = tmp_path / "shop"
     folder.mkdir()
-    rows = [f"{row}\t{row % 10}\t{row}" for row in range(interactions)]
+    rows = [f"{row}\t{row % items}\t{row}" for row in range(interactions)]
     (folder / "shop.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
-    (folder / "shop.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *map(str, range(10))]))
+    (folder / "shop.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *map(str, range(items))]))
 
     def config(model: str, **more: Any) -> UniSIDConfig:
         return UniSIDConfig(model, "shop", {"data_path": str(tmp_path), **more})
@@ -238,6 +249,8 @@ def test_dense_data_have_a_recipe_of_their_own(interactions: int, dense: bool, t
     for model, width in (("UniSID", 16 if dense else 6), ("ItemID", 64), ("SemanticID", 0), ("DenseText", 0)):
         chosen = config(model)
         assert (chosen["id_dim"], chosen["window_stride"]) == (width, 50 if dense else None), model
+        shortened = model == "UniSID" and epochs == 10
+        assert (chosen["epochs"], chosen["eval_step"]) == ((10, 10) if shortened else (30, 5)), model
         plain = config(model, recipe="plain")
         assert plain["window_stride"] is None
     assert config("UniSID", recipe="plain")["id_dim"] == 6
@@ -245,4 +258,4 @@ def test_dense_data_have_a_recipe_of_their_own(interactions: int, dense: bool, t
     assert config("TIGER")["window_stride"] is None
     for text in ("", "item_id:token"):
         (folder / "shop.item").write_text(text)
-        assert not is_dense(folder)
+        assert not dense_recipes(folder)

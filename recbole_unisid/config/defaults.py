@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
@@ -140,17 +141,18 @@ def overall_defaults() -> dict[str, Any]:
     return read_yaml(properties_folder() / "overall.yaml")
 
 
-def model_defaults(model: str, recipe: str = "default", dense: bool = False) -> dict[str, Any]:
+def model_defaults(model: str, recipe: str = "default", of_data: Sequence[str] = ()) -> dict[str, Any]:
     """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's.
 
-    The recipe ``default`` is ``dense``, where a model has one, on dense data.
+    The recipe ``default`` is the first of those `of_data` that the model has, on dense data ``dense``.
     """
     path = properties_folder() / "model" / f"{model}.yaml"
     defaults = read_yaml(path) if path.is_file() else {}
     recipes: dict[str, dict[str, Any]] = {"default": {}} | defaults.pop("recipes", {})
     if recipe not in recipes:
         raise UserError(f"{model} has no recipe '{recipe}'; it has: {', '.join(recipes)}.")
-    return defaults | recipes["dense" if dense and recipe == "default" and "dense" in recipes else recipe]
+    fitting = [name for name in of_data if name in recipes] if recipe == "default" else []
+    return defaults | recipes[[*fitting, recipe][0]]
 
 
 def dataset_defaults(dataset: str) -> dict[str, Any]:

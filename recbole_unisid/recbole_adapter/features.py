@@ -21,8 +21,8 @@ FEATURE_KEYS = {
 }
 #: Catalogues with fewer items are small.
 SMALL = 1000
-#: Interactions an item above which data are dense.
-DENSE = 20
+#: Recipes of dense data, the densest first: each is the default above so many interactions an item and in all.
+DENSE = {"very_dense": (40, 50_000), "dense": (20, 0)}
 #: Names under which files carry an item's categories, in order of preference.
 CATEGORY_NAMES = ("class", "categories", "category", "genres", "genre", "brand")
 
@@ -90,14 +90,16 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
     return {key: chosen if isinstance(settings[key], list) else chosen[0]}
 
 
-def is_dense(folder: Path) -> bool:
-    """Whether the files of a data set have more than `DENSE` interactions an item; False where one is missing."""
+def dense_recipes(folder: Path) -> list[str]:
+    """The recipes of :data:`DENSE` that are for the files of a data set; none where a file is missing."""
     items, interactions = (folder / f"{folder.name}.{suffix}" for suffix in ("item", "inter"))
     if not (items.is_file() and interactions.is_file()):
-        return False
+        return []
     with items.open("rb") as rows, interactions.open("rb") as lines:
-        most = DENSE * max(0, sum(1 for _ in rows) - 1)
-        return sum(1 for _ in islice(lines, most + 2)) - 1 > most > 0
+        count = max(0, sum(1 for _ in rows) - 1)
+        limits = {name: max(each * count, in_all) for name, (each, in_all) in DENSE.items() if count}
+        found = sum(1 for _ in islice(lines, max(limits.values(), default=0) + 2)) - 1
+    return [name for name, limit in limits.items() if found > limit]
 
 
 def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:

@@ -1,0 +1,93 @@
+"""What new items gain and old ones lose: ``python -m benchmarks.new_items RUN [RUN ...]``.
+
+RUNS are finished runs under ``--split=cold_items`` of one data set or several. An offset is added to the scores of the
+items that were never trained on. *New*: test targets, all of which are such items. *Old*: validation targets, none of
+which is. A line of CSV a data set, model and offset: means over the runs (seeds), seen items left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recbole_unisid.data.split import TEST, VALID
+from recbole_unisid.evaluation.metrics import per_user_metric
+from recbole_unisid.recbole_adapter.config import UniSIDConfig
+from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
+from recbole_unisid.recbole_adapter.semantics import item_semantics
+from recbole_unisid.serving.loaded import load
+
+OFFSETS = (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
+PHASES = {"old": VALID, "new": TEST}
+METRICS = {"R@10": "recall@10", "NDCG@10": "ndcg@10"}
+
+
+def ranks_by_offset(scores: Tensor, targets: Tensor, new: Tensor) -> NDArray[np.int64]:
+    """Ranks from 1, equal scores counted against the target, [offsets, cases].
+
+    `scores` [cases, n_items + 1] are -inf where an item is no candidate; `new` bool [n_items + 1].
+    """
+    found, cases = [], torch.arange(len(targets))
+    for offset in OFFSETS:
+        moved = scores + offset * new
+        target = moved[cases, targets].clone()
+        moved[cases, targets] = -torch.inf
+        found.append(1 + (moved >= target[:, None]).sum(1))
+    return torch.stack(found).numpy()
+
+
+@torch.no_grad()
+def ranks_of(run: Path) -> tuple[tuple[str, str], dict[str, NDArray[np.int64]]]:
+    """Data set and model of a run, and the ranks of old and of new targets, [offsets, cases]."""
+    loaded = load(run)
+    config = UniSIDConfig(loaded.config["model"], loaded.config["dataset"], dict(loaded.stored.settings))
+    if config["split"] != "cold_items":
+        sys.exit(f"{run}: split={config['split']}; runs under --split=cold_items are wanted.")
+    dataset = load_dataset(config)
+    dataset.semantics = item_semantics(config, dataset)
+    make_loaders(config, dataset)
+    model, ranks = loaded.model.eval(), {}
+    new = torch.from_numpy(np.asarray(dataset.split.training_counts(dataset.sequences)) == 0)
+    for name, phase in PHASES.items():
+        parts = []
+        for interaction, _, _, targets in HistoryLoader(config, dataset, dataset.split.targets(phase)):
+            scores = model.full_sort_predict(interaction)
+            kept = scores.gather(1, targets[:, None])
+            scores.scatter_(1, interaction[model.ITEM_SEQ], -torch.inf).scatter_(1, targets[:, None], kept)
+            scores[:, 0] = -torch.inf
+            parts.append(ranks_by_offset(scores, targets, new))
+        ranks[name] = np.concatenate(parts, axis=1)
+    return (str(config["dataset"]), str(config["model"])), ranks
+
+
+def main(runs: Sequence[str]) -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    found: dict[tuple[str, str], list[dict[str, NDArray[np.int64]]]] = {}
+    for run in runs:
+        key, ranks = ranks_of(Path(run))
+        found.setdefault(key, []).append(ranks)
+    writer = csv.writer(sys.stdout)
+    heads = [f"{name}, {metric}" for name in PHASES for metric in METRICS]
+    writer.writerow(["data set", "model", "seeds", "offset", *heads])
+    for (dataset, model), seeds in sorted(found.items()):
+        for place, offset in enumerate(OFFSETS):
+            means = [
+                np.mean([per_user_metric(ranks[name][place], metric).mean() for ranks in seeds])
+                for name in PHASES
+                for metric in METRICS.values()
+            ]
+            cells = [f"{mean:.4f}".removeprefix("0") for mean in means]
+            writer.writerow([dataset, model, len(seeds), f"{offset:+.1f}".replace("+0.0", "0"), *cells])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
