@@ -16,7 +16,7 @@ from recbole_unisid.models.score_terms import terms, transitions
 from recbole_unisid.models.score_terms.popularity import Popularity
 from recbole_unisid.models.score_terms.seen import Seen
 from recbole_unisid.models.score_terms.text import TextSimilarity
-from recbole_unisid.models.score_terms.transitions import Neighbours, Transitions
+from recbole_unisid.models.score_terms.transitions import LastItemTransitions, Neighbours
 
 N_ITEMS = 30
 
@@ -67,7 +67,7 @@ def test_seen_counts_by_age() -> None:
 def test_transitions_count_training_pairs_from_the_last_item() -> None:
     data = small_data()
     padded, lengths, lists = histories()
-    found = Transitions.from_config(None, data)(padded, lengths)[0]
+    found = LastItemTransitions.from_config(None, data)(padded, lengths)[0]
     for row, one in enumerate(lists):
         for item in range(1, N_ITEMS + 1):
             pairs = [p for s in training_sequences(data) for p in itertools.pairwise(s)]
@@ -151,7 +151,7 @@ def test_nothing_is_read_of_what_is_held_out() -> None:
     held_out = other.split.phase > TRAIN
     other.sequences.items[held_out] = np.random.default_rng(5).integers(1, N_ITEMS + 1, held_out.sum())
     assert not np.array_equal(data.sequences.items, other.sequences.items)
-    for kind in (Transitions, Neighbours, TextSimilarity, Popularity):
+    for kind in (LastItemTransitions, Neighbours, TextSimilarity, Popularity):
         for name, tensor in kind.from_config(None, data).state_dict().items():
             assert torch.equal(tensor, kind.from_config(None, other).state_dict()[name])
 
@@ -159,7 +159,12 @@ def test_nothing_is_read_of_what_is_held_out() -> None:
 def test_terms_are_added_where_they_are_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Part by part, call by call, whoever stops in between: as the sum of all features of all items."""
     data, (padded, lengths, _) = small_data(), histories()
-    kinds = {"seen": Seen, "text": TextSimilarity, "transitions": Transitions, "neighbours": Neighbours}
+    kinds = {
+        "seen": Seen,
+        "text": TextSimilarity,
+        "transitions": LastItemTransitions,
+        "neighbours": Neighbours,
+    }
     made = {name: kind.from_config({"model": "UniSID"}, data) for name, kind in kinds.items()}
     found = terms.ScoreTerms(
         made | {"popularity": Popularity.from_config(None, data)}, torch.zeros(N_ITEMS + 1).bool()

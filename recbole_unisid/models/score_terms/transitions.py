@@ -44,7 +44,7 @@ class LinkTerm(ScoreTerm):
         self.links.append(count)
 
 
-class Transitions(LinkTerm):
+class LastItemTransitions(LinkTerm):
     """``log(1 + count)`` of the training transitions from the last item (TGH, arXiv 2605.07125, without its rings)."""
 
     features, rate = ("transitions",), 0.0
