@@ -107,11 +107,7 @@ class UniSIDConfig(Config):
         kin = self.chosen.family
         super()._load_internal_config_dict(kin, model_class, dataset)
         own = overall_defaults() | dataset_defaults(dataset) | model_defaults(kin, self._recipe)
-        brought = class_defaults(model_class)
-        for part in part_classes(own | brought | self.external_config_dict, own):
-            brought = class_defaults(part) | brought
-        check_class_defaults(brought, model, documented_keys(), recbole_code_keys)
-        check_values(brought, self.internal_config_dict | own, f"'{model}': in its defaults, ")
+        brought = self._defaults_of_classes(own)
         self.internal_config_dict.update(own | brought)
         check_values(self.external_config_dict, self.internal_config_dict)
         for key in LISTS & self.external_config_dict.keys():  # RecBole takes a text for a list of letters
@@ -132,26 +128,44 @@ class UniSIDConfig(Config):
             self.internal_config_dict["codebook_sizes"] = sizes
         # General models mask what a user had; sequential ones may recommend it again (RecBole's rule).
         self.internal_config_dict["repeatable"] = self.chosen.sequential
-        columns, features = {"inter": inter_columns(merged, folder)}, feature_settings(kin, merged, folder)
+        self._choose_columns(merged, folder)
+        self._choose_negatives(merged)
+
+    def _defaults_of_classes(self, own: dict[str, Any]) -> dict[str, Any]:
+        """The defaults that the model's class and those of its parts bring along; `own` are this package's."""
+        brought = class_defaults(self.model_class)
+        for part in part_classes(own | brought | self.external_config_dict, own):
+            brought = class_defaults(part) | brought
+        check_class_defaults(brought, self.model, documented_keys(), recbole_code_keys)
+        check_values(brought, self.internal_config_dict | own, f"'{self.model}': in its defaults, ")
+        return brought
+
+    def _choose_columns(self, merged: Mapping[str, Any], folder: Path) -> None:
+        """Have the columns loaded that are read or named, and those alone."""
+        columns = {"inter": inter_columns(merged, folder)}
+        features = feature_settings(self.chosen.family, merged, folder)
         for names in features.values():
             columns["item"] = [merged["ITEM_ID_FIELD"], *(as_list(names) or [])]
         for suffix in merged["additional_feat_suffix"] or ():
             columns[suffix] = [*header(folder / f"{folder.name}.{suffix}", merged["field_separator"])]
         self._load_filtered(columns, merged, folder)
         self.internal_config_dict |= features | {"load_col": columns}
+
+    def _choose_negatives(self, merged: Mapping[str, Any]) -> None:
+        """Take the number of negatives of the loss, and no sampled ones where the model reads none."""
         if isinstance(merged.get("negatives"), Mapping):  # our default: a number for each loss
             numbers = merged["negatives"]
             given = "negatives" in self.external_config_dict
             settings = self.external_config_dict if given else self.internal_config_dict
             settings["negatives"] = numbers.get(merged["loss"], numbers["shared"])
         # A full softmax needs no sampled negatives; RecBole raises where its own default has them, or a copy of it.
-        full_softmax = merged.get("loss_type") == "CE" and not hasattr(model_class, "input_type")
-        if self.chosen.sequential and (full_softmax or kin in PUBLISHED_MODELS):
-            usual, given = self.internal_config_dict["train_neg_sample_args"], self.external_config_dict
-            if given.get("train_neg_sample_args") == usual:
-                given["train_neg_sample_args"] = None
+        full_softmax = merged.get("loss_type") == "CE" and not hasattr(self.model_class, "input_type")
+        if self.chosen.sequential and (full_softmax or self.chosen.family in PUBLISHED_MODELS):
+            usual, asked = self.internal_config_dict["train_neg_sample_args"], self.external_config_dict
+            if asked.get("train_neg_sample_args") == usual:
+                asked["train_neg_sample_args"] = None
             self.internal_config_dict["train_neg_sample_args"] = None
-        learns_from = getattr(model_class, "input_type", None)
+        learns_from = getattr(self.model_class, "input_type", None)
         pairwise = learns_from == InputType.PAIRWISE or merged.get("loss_type") == "BPR"
         if pairwise and not self.chosen.ours and not merged.get("train_neg_sample_args", True):
             raise UserError(

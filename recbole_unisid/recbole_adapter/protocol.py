@@ -31,6 +31,22 @@ _FILTERS = ("val_interval", "user_inter_num_interval", "item_inter_num_interval"
 def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], model: ChosenModel) -> None:
     """Refuse a protocol that this benchmark cannot rank by, with the way to say it here."""
     args = settings["eval_args"]
+    _check_split(args)
+    if args["order"] not in ("TO", "RO"):
+        raise UserError(f"eval_args: order={args['order']} must be TO (by time) or RO (random).")
+    _check_modes(settings, model)
+    changed = [key for key in ("split", "order", "group_by") if args[key] != defaults[key]]
+    _check_combined(settings, changed)
+    if settings.get("benchmark_filename"):
+        _check_parts(settings, changed)
+        if not model.sequential:
+            raise UserError(
+                f"benchmark_filename holds histories with targets; {model.name} reads loose interactions."
+            )
+
+
+def _check_split(args: Mapping[str, Any]) -> None:
+    """Refuse what `split` and `group_by` of ``eval_args`` cannot be."""
     split, group = args["split"], str(args["group_by"]).lower()
     if not isinstance(split, Mapping) or len(split) != 1:
         raise UserError(f"eval_args: split={split} must be one of {'; '.join(_SPLITS.values())}.")
@@ -55,9 +71,11 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
         raise UserError(
             f"eval_args: group_by={args['group_by']} must be user{' or none' if kind == 'RS' else ''}."
         )
-    if args["order"] not in ("TO", "RO"):
-        raise UserError(f"eval_args: order={args['order']} must be TO (by time) or RO (random).")
-    modes = args["mode"]
+
+
+def _check_modes(settings: Mapping[str, Any], model: ChosenModel) -> None:
+    """Refuse candidates in ``eval_args`` that nothing is ranked among, or not with this model."""
+    modes = settings["eval_args"]["mode"]
     for mode in set(modes.values()) if isinstance(modes, Mapping) else [modes]:
         if not re.fullmatch(r"full|(uni|pop)[1-9]\d*", str(mode)):
             raise UserError(
@@ -69,7 +87,10 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
                 f"eval_args: mode {mode} is for RecBole's models; {model.name} ranks all items and "
                 f"{settings['candidates']} anyway: leave it at full."
             )
-    changed = [key for key in ("split", "order", "group_by") if args[key] != defaults[key]]
+
+
+def _check_combined(settings: Mapping[str, Any], changed: list[str]) -> None:
+    """Refuse settings of which one leaves another without effect; `changed` are those of ``eval_args``."""
     if changed and settings["split"] != "leave_one_out":
         raise UserError(
             f"split={settings['split']} and eval_args with another {changed[0]} are two protocols: give one."
@@ -83,16 +104,10 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
         raise UserError(
             "tie_orders asks which item of a time came last: it is for the split leave_one_out alone."
         )
-    if args["order"] == "RO" and str(settings["ties"]) != "raw":
+    if settings["eval_args"]["order"] == "RO" and str(settings["ties"]) != "raw":
         raise UserError(
             f"ties={settings['ties']} has no effect in random order (eval_args: order RO); leave it out."
         )
-    if settings.get("benchmark_filename"):
-        _check_parts(settings, changed)
-        if not model.sequential:
-            raise UserError(
-                f"benchmark_filename holds histories with targets; {model.name} reads loose interactions."
-            )
 
 
 def filters_given(config: Any) -> dict[str, Any]:
