@@ -81,9 +81,7 @@ def prepare_from_tables(
     policy = Policy(checked_duplicates(duplicates), core)
     table = open_table(Path(interactions), encoding, quotes)
     item_table = None if items is None else open_table(Path(items), encoding, quotes)
-    found = {role: needed_column(table, columns, role) for role in ("user", "item")}
-    others = {role: column_for(table, columns, role) for role in ("time", "rating")}
-    found |= {role: column for role, column in others.items() if column is not None}
+    found = _columns_by_role(table, columns)
     day_first = day_first_in(table, found["time"], dates) if "time" in found else None
     text_columns = _TextColumns.of(table, item_table, found["item"], columns)
 
@@ -100,20 +98,27 @@ def prepare_from_tables(
         coverage = write_dataset(folder, log, texts, of_items, note)
     if text_columns is not None:
         notes += text_columns.notes_on(log.items_met, of_items)
-        if text_columns.many:  # the rows are the interactions', counted there
-            of_items.clear()
-        else:
-            read["rows of items"] = of_items.pop("lines", 0)
-            read["items without interactions"] = of_items.pop("without interactions", 0)
-    elif unused := [column for column in table.columns if column and column not in found.values()]:
-        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        notes.append(
-            f"no item text: {shown} of the interactions are not used; name them with --columns=text=COLUMN"
-        )
+        read |= text_columns.rows_read(of_items)
+    else:
+        notes += _note_on_unused(table, found)
     skipped.update({f"{reason} (items)": number for reason, number in of_items.items()})
     return Summary.of(
         folder, log, notes, dry_run, read=read, skipped=skipped, dropped=dropped, coverage=coverage
     )
+
+
+def _columns_by_role(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns of a table of interactions by role: user and item, and those of time and rating that it has."""
+    needed = {role: needed_column(table, columns, role) for role in ("user", "item")}
+    others = {role: column_for(table, columns, role) for role in ("time", "rating")}
+    return needed | {role: column for role, column in others.items() if column is not None}
+
+
+def _note_on_unused(table: Table, found: Mapping[str, str]) -> Iterator[str]:
+    """Columns of the interactions that may be text, where no item has any."""
+    if unused := [column for column in table.columns if column and column not in found.values()]:
+        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+        yield f"no item text: {shown} of the interactions are not used; name them with --columns=text=COLUMN"
 
 
 def _collect(
@@ -222,6 +227,16 @@ class _TextColumns:
                 self.forms.setdefault(form_of(item), item)
             else:
                 yield item, tuple(make(row[column]) for column, make in makers)
+
+    def rows_read(self, counts: Counter[str]) -> dict[str, int]:
+        """Take out of the counts how many rows were read; those of interactions are counted there."""
+        if self.many:
+            counts.clear()
+            return {}
+        return {
+            "rows of items": counts.pop("lines", 0),
+            "items without interactions": counts.pop("without interactions", 0),
+        }
 
     def notes_on(self, met: Collection[str], counts: Counter[str]) -> Iterator[str]:
         """Items of the interactions that the table has not, or has under a name of another form."""

@@ -117,16 +117,19 @@ def _amazon() -> Iterator[KnownDataset]:
             )
 
 
-def _others() -> Iterator[KnownDataset]:
+def _movielens() -> Iterator[KnownDataset]:
     movielens = _original("https://files.grouplens.org/datasets/movielens/ml-1m.zip")
     yield KnownDataset("ml-1m", ML_1M, movielens, movielens, published=(6040, 3706, 1000209), core=1)
     movielens = _original("https://files.grouplens.org/datasets/movielens/ml-20m.zip")
     yield KnownDataset("ml-20m", ML_20M, movielens, movielens, published=(138493, 26744, 20000263), core=1)
+
+
+def _steam() -> KnownDataset:
     # Papers that take Steam differ in what they count: SASRec's users and items have 5 reviews before any filter. The
     # number of reviews is its authors'.
     steam = "https://cseweb.ucsd.edu/~wckang/"
     reviews, games = (_original(f"{steam}steam_{kind}.json.gz") for kind in ("reviews", "games"))
-    yield KnownDataset(
+    return KnownDataset(
         "steam",
         STEAM,
         reviews,
@@ -135,12 +138,14 @@ def _others() -> Iterator[KnownDataset]:
         elsewhere="SASRec has 334,730 users, 13,047 games and 3.7 million reviews, counted before its filter",
         duplicates="all",
     )
-    yelp = (Original(f"yelp_academic_dataset_{kind}.json") for kind in ("review", "business"))
+
+
+def _yelp() -> Iterator[KnownDataset]:
+    reviews, businesses = (Original(f"yelp_academic_dataset_{kind}.json") for kind in ("review", "business"))
     by_hand = (
         "Yelp's terms forbid handing its data on: download the JSON files from "
         "https://business.yelp.com/data/resources/open-dataset/ yourself and unpack them"
     )
-    reviews, businesses = yelp
     # NGCF's (Wang et al., SIGIR 2019) and LightGCN's 10-core of the download of 2018. No counts are asserted of Yelp:
     # the download changes from year to year.
     yield KnownDataset(
@@ -167,4 +172,6 @@ def _others() -> Iterator[KnownDataset]:
 
 
 #: Every data set that can be prepared by name, but for ml-100k, which comes with RecBole.
-CATALOGUE: dict[str, KnownDataset] = {known.name: known for known in (*_amazon(), *_others())}
+CATALOGUE: dict[str, KnownDataset] = {
+    known.name: known for known in (*_amazon(), *_movielens(), _steam(), *_yelp())
+}

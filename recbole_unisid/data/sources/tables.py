@@ -94,12 +94,7 @@ def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
     first = next(text(Counter(), False), "")
     delimiter = max(_DELIMITERS, key=first.count)
     quoting: Any = {"quoting": csv.QUOTE_NONE} if quotes == "none" else {"strict": True}
-    try:
-        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter, **quoting), [])]
-    except csv.Error as error:
-        raise UserError(f"{path} does not begin with a line of column names ({error}).") from error
-    if not any(header) or len(set(header)) < len(header):
-        raise UserError(f"{path} must begin with a line of column names, each one different.")
+    header = _header(path, csv.reader([first], delimiter=delimiter, **quoting))
 
     def batches(
         counts: Counter[str], columns: Sequence[str], numbers: Container[str], progress: bool
@@ -122,6 +117,17 @@ def _open_csv(path: Path, encoding: str | None, quotes: str | None) -> Table:
         counts["lines"] -= 1  # the names
 
     return Table(path, header, batches, decimal_comma=delimiter != ",", note=note)
+
+
+def _header(path: Path, lines: Iterator[list[str]]) -> list[str]:
+    """The names of the columns, out of the first line."""
+    try:
+        header = [name.strip() for name in next(lines, [])]
+    except csv.Error as error:
+        raise UserError(f"{path} does not begin with a line of column names ({error}).") from error
+    if not any(header) or len(set(header)) < len(header):
+        raise UserError(f"{path} must begin with a line of column names, each one different.")
+    return header
 
 
 def _text_lines(
