@@ -62,29 +62,9 @@ def rank_predictions(
         )
     others = len(rows.users) - len(np.unique(row_of[row_of >= 0]))
     notes = [f"{others:,} lists are of users or positions without a test target: left out."] if others else []
-    parts: list[dict[str, NDArray[np.int64]]] = []
-    held = np.zeros(3, dtype=np.int64)  # listed of training, listed of what was had later, targets cut off
     trained = np.unique(_pairs(sequences, np.flatnonzero(split.phase <= TRAIN)))
-    width = (rows.listed or sequences.n_items) + 2
-    step = max(1, _CELLS // width)
-    matrix = None if rows.listed else sampled_for(settings, sequences)
-    for start in range(0, len(targets), step):
-        chunk, its = targets[start : start + step], row_of[start : start + step]
-        ranks, counted = _rank_chunk(rows, sequences, chunk, its, trained, matrix)
-        parts.append(ranks)
-        held += counted
-    ranks = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if seen == "out" and held[0]:
-        raise UserError(
-            f"The predictions hold {held[0]:,} items of their users' training, so seen items are not left out: leave "
-            "--seen=out out."
-        )
-    may_repeat = seen == "in" or (seen == "auto" and held[0] > 0)
-    if may_repeat and held[2]:
-        raise UserError(
-            f"Without items that users had, {held[2]:,} lists of {rows.listed} end before place {FULL_CUTOFFS[-1]}, so "
-            "full cannot be measured: list more, or leave out what a user had."
-        )
+    ranks, held = _rank_all(rows, sequences, targets, row_of, trained, settings)
+    may_repeat = _may_repeat(rows, held, seen)
     notes += _notes(rows, held, may_repeat, len(without))
     if not may_repeat:
         del ranks["full_unfiltered"]
@@ -98,16 +78,62 @@ def rank_predictions(
     return Ranked(ranks, about, notes, best)
 
 
-def _notes(rows: Rows, held: NDArray[np.int64], may_repeat: bool, missing: int) -> Iterator[str]:
+class _Held(NamedTuple):
+    """What the predictions hold of the items that users had, and how many lists end too early without them."""
+
+    trained: int  # listed items of their users' training
+    later: int  # listed items that were had after it
+    cut: int  # lists that end before the last place that is measured, their target being none of theirs
+
+
+def _rank_all(
+    rows: Rows,
+    sequences: UserSequences,
+    targets: NDArray[np.int64],
+    row_of: NDArray[np.int64],
+    trained: NDArray[np.int64],
+    settings: Any,
+) -> tuple[dict[str, NDArray[np.int64]], _Held]:
+    """Ranks of all targets, and their best items as ``best``, some cases at a time."""
+    parts: list[dict[str, NDArray[np.int64]]] = []
+    held = np.zeros(len(_Held._fields), dtype=np.int64)
+    width = (rows.listed or sequences.n_items) + 2
+    step = max(1, _CELLS // width)
+    matrix = None if rows.listed else sampled_for(settings, sequences)
+    for start in range(0, len(targets), step):
+        chunk, its = targets[start : start + step], row_of[start : start + step]
+        ranks, counted = _rank_chunk(rows, sequences, chunk, its, trained, matrix)
+        parts.append(ranks)
+        held += counted
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, _Held(*held.tolist())
+
+
+def _may_repeat(rows: Rows, held: _Held, seen: str) -> bool:
+    """Whether the predictions may hold what a user had; a UserError where `seen` is not what they are."""
+    if seen == "out" and held.trained:
+        raise UserError(
+            f"The predictions hold {held.trained:,} items of their users' training, so seen items are not left out: "
+            "leave --seen=out out."
+        )
+    may_repeat = seen == "in" or (seen == "auto" and held.trained > 0)
+    if may_repeat and held.cut:
+        raise UserError(
+            f"Without items that users had, {held.cut:,} lists of {rows.listed} end before place {FULL_CUTOFFS[-1]}, "
+            "so full cannot be measured: list more, or leave out what a user had."
+        )
+    return may_repeat
+
+
+def _notes(rows: Rows, held: _Held, may_repeat: bool, missing: int) -> Iterator[str]:
     if may_repeat:
         yield (
-            f"Lists may hold what a user had ({held[0]:,} items of training are listed): full leaves it out, "
+            f"Lists may hold what a user had ({held.trained:,} items of training are listed): full leaves it out, "
             "full_unfiltered does not."
         )
     else:
         yield "No list holds an item of its user's training: full is computed, full_unfiltered cannot be."
-        if held[1]:
-            yield f"{held[1]:,} listed items were had after training (validation): full leaves them out."
+        if held.later:
+            yield f"{held.later:,} listed items were had after training (validation): full leaves them out."
     if rows.listed:
         yield (
             f"Lists are at most {rows.listed:,} long: a target beyond has rank {rows.listed + 1:,}, in mrr too. "
@@ -155,7 +181,7 @@ def _rank_chunk(
     trained: NDArray[np.int64],
     negatives: NDArray[np.int64] | None,
 ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
-    """Ranks [cases], and the counts of :func:`rank_predictions`."""
+    """Ranks [cases], and the counts of :class:`_Held`."""
     asked, owners, width = sequences.items[targets], sequences.owners(targets), sequences.n_items + 1
     cases, items = seen_pairs(sequences, targets)
     had = np.unique((cases * width + items)[items != asked[cases]])

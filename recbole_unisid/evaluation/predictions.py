@@ -129,16 +129,7 @@ def _positions(column: Any, told: str) -> NDArray[np.int64]:
 
 
 def _lists(table: pa.Table, told: str, sequences: UserSequences) -> Rows:
-    columns = {role: column for role in _NAMES if (column := _column(table, role)) is not None}
-    missing = [role for role in ("user", "item") if role not in columns]
-    if missing or not {"rank", "score"} & columns.keys():
-        wanted = " and ".join(missing) or "rank or score"
-        raise UserError(
-            f"{told} has no column {wanted}, but {', '.join(table.column_names)[:200]}; lists have user, item and rank "
-            "or score."
-        )
-    if not table.num_rows:
-        raise UserError(f"{told} has no row.")
+    columns = _list_columns(table, told)
     users = _numbers_of(columns["user"], sequences.user_ids, "user", told)
     items = _numbers_of(columns["item"], sequences.item_ids[1:], "item", told) + 1
     positions = np.full(len(users), -1)
@@ -148,15 +139,7 @@ def _lists(table: pa.Table, told: str, sequences: UserSequences) -> Rows:
     scores = values["score"] if "score" in values else -values["rank"]
     if "rank" in values and values["rank"].min() < 1:
         raise UserError(f"{told}: ranks begin at 1, not at {values['rank'].min():g}.")
-
-    order = np.lexsort((items, positions, users))
-    again = np.flatnonzero(_same_as_before(users[order], positions[order], items[order]))
-    if len(again):
-        row = order[again[0]]
-        raise UserError(
-            f"{told}: the list of user {str(sequences.user_ids[users[row]])!r} has item "
-            f"{str(sequences.item_ids[items[row]])!r} twice; a list has an item once."
-        )
+    _check_no_item_twice(users, positions, items, sequences, told)
     order = np.lexsort((values.get("rank", -scores), positions, users))
     users, positions, items, scores = users[order], positions[order], items[order], scores[order]
     follows = _same_as_before(users, positions)
@@ -167,12 +150,52 @@ def _lists(table: pa.Table, told: str, sequences: UserSequences) -> Rows:
             f"{told}: rank and score order the list of user {name!r} differently; keep one column."
         )
     begins = np.flatnonzero(~follows)
+    return Rows(users[begins], positions[begins], *_padded(items, scores, follows))
+
+
+def _list_columns(table: pa.Table, told: str) -> dict[str, pa.ChunkedArray]:
+    """The columns of lists by what they hold; a UserError where one that is needed is not there, or all are empty."""
+    columns = {role: column for role in _NAMES if (column := _column(table, role)) is not None}
+    missing = [role for role in ("user", "item") if role not in columns]
+    if missing or not {"rank", "score"} & columns.keys():
+        wanted = " and ".join(missing) or "rank or score"
+        raise UserError(
+            f"{told} has no column {wanted}, but {', '.join(table.column_names)[:200]}; lists have user, item and rank "
+            "or score."
+        )
+    if not table.num_rows:
+        raise UserError(f"{told} has no row.")
+    return columns
+
+
+def _check_no_item_twice(
+    users: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    items: NDArray[np.int64],
+    sequences: UserSequences,
+    told: str,
+) -> None:
+    order = np.lexsort((items, positions, users))
+    again = np.flatnonzero(_same_as_before(users[order], positions[order], items[order]))
+    if len(again):
+        row = order[again[0]]
+        raise UserError(
+            f"{told}: the list of user {str(sequences.user_ids[users[row]])!r} has item "
+            f"{str(sequences.item_ids[items[row]])!r} twice; a list has an item once."
+        )
+
+
+def _padded(
+    items: NDArray[np.int64], scores: NDArray[np.float64], follows: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Items and scores of lists one after another as [lists, longest]; `follows` is False where a list begins."""
+    begins = np.flatnonzero(~follows)
     row = np.cumsum(~follows) - 1
     column = np.arange(len(row)) - begins[row]
     shape = (len(begins), int(column.max()) + 1)
     padded, filled = np.zeros(shape, np.int64), np.full(shape, -np.inf)
     padded[row, column], filled[row, column] = items, scores
-    return Rows(users[begins], positions[begins], padded, filled)
+    return padded, filled
 
 
 def _same_as_before(*keys: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -76,8 +76,7 @@ def sequences_from_rows(
     np.maximum.at(longest, users, lengths + 1)
     offsets = np.concatenate([[0], np.cumsum(longest)])
     items = np.zeros(offsets[-1], dtype=np.int64)
-    whole = lengths + 1 == longest[users]
-    for row in np.flatnonzero(whole):
+    for row in np.flatnonzero(lengths + 1 == longest[users]):
         start = offsets[users[row]]
         items[start : start + lengths[row]] = histories[row, : lengths[row]]
         items[start + lengths[row]] = targets[row]
@@ -94,17 +93,28 @@ def sequences_from_rows(
             f"The benchmark files of '{dataset.dataset_name}' are not prefixes of one sequence per user (user {name}); "
             "give plain interactions instead of benchmark_filename."
         )
-    phase = np.full(len(items), UNUSED, dtype=np.int8)
     kinds = np.repeat([_PHASES.get(name, TRAIN) for name in part_names], part_sizes)
-    phase[positions] = kinds
-    # What stands before a user's last training target was seen in training.
-    last, trained = offsets[:-1].copy(), kinds == TRAIN
-    np.maximum.at(last, users[trained], positions[trained])
-    before = np.arange(len(items)) < np.repeat(last, np.diff(offsets))
-    phase[before & (phase == UNUSED)] = CONTEXT
+    phase = _phases_of_rows(kinds, users, positions, offsets)
     names = [np.asarray(dataset.field2id_token[f], np.str_) for f in (dataset.uid_field, dataset.iid_field)]
     return (
         positions,
         UserSequences(items, offsets, None, names[0][1:], names[1]),
         Split(phase, "benchmark_files", "pre-split files: " + ", ".join(part_names)),
     )
+
+
+def _phases_of_rows(
+    kinds: NDArray[np.int64],
+    users: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> NDArray[np.int8]:
+    """The phase of every interaction, [interactions], from the phases of the rows' targets at `positions`, [rows]."""
+    phase = np.full(offsets[-1], UNUSED, dtype=np.int8)
+    phase[positions] = kinds
+    # What stands before a user's last training target was seen in training.
+    last, trained = offsets[:-1].copy(), kinds == TRAIN
+    np.maximum.at(last, users[trained], positions[trained])
+    before = np.arange(len(phase)) < np.repeat(last, np.diff(offsets))
+    phase[before & (phase == UNUSED)] = CONTEXT
+    return phase

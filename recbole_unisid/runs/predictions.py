@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,8 @@ def evaluate(
         For predictions that do not belong to the split, in one line.
     """
     _check_name(name)
-    for key, value, words in (("seen", seen, ("auto", "in", "out")), ("missing", missing, ("error", "miss"))):
-        if value not in words:
-            raise UserError(f"--{key}={value} must be one of {', '.join(words)}.")
+    _check_word("seen", seen, ("auto", "in", "out"))
+    _check_word("missing", missing, ("error", "miss"))
     seed, parameters, seconds = _plain_numbers(seed, parameters, seconds)
     loaded = _load(predictions, dataset, config_dict or {}, protocol)
     sequences, split, config = loaded.sequences, loaded.split, loaded.config
@@ -107,6 +106,11 @@ def _check_name(name: str) -> None:
         )
     if name in known_models():
         raise UserError(f"--name={name} is a model here: tell yours from it, such as {name}-elsewhere.")
+
+
+def _check_word(key: str, value: str, words: Sequence[str]) -> None:
+    if value not in words:
+        raise UserError(f"--{key}={value} must be one of {', '.join(words)}.")
 
 
 def _plain_numbers(
