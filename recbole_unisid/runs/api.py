@@ -74,23 +74,12 @@ def run(
     from recbole_unisid.recbole_adapter.config import UniSIDConfig
     from recbole_unisid.runs.many import run_many
     from recbole_unisid.runs.single import run_single
-    from recbole_unisid.runs.tune import tune
 
     several_seeds = "seeds" in settings
     seeds = parse_seeds(settings.pop("seeds")) if several_seeds else [None]
     if "tune" in settings:
-        trials = settings.pop("tune")
-        if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
-            raise UserError(f"--tune={trials} is no number of trials, such as 20.")
-        if several_seeds:
-            raise UserError(
-                "--tune searches with one seed (--seed); give --seeds to the run of what it found."
-            )
-        return [
-            tune(UniSIDConfig(name, dataset, settings), settings, trials, verbose)
-            | {"model": name, "dataset": dataset}
-            for name in models
-        ]
+        trials = _checked_trials(settings.pop("tune"), several_seeds)
+        return _tune_all(models, dataset, settings, trials, verbose)
     configs = [
         UniSIDConfig(name, dataset, settings if seed is None else settings | {"seed": seed})
         for name in models
@@ -99,6 +88,27 @@ def run(
     if several_seeds or len(models) > 1:
         return run_many(configs, verbose)
     return run_single(configs[0], verbose)
+
+
+def _checked_trials(trials: Any, several_seeds: bool) -> int:
+    if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
+        raise UserError(f"--tune={trials} is no number of trials, such as 20.")
+    if several_seeds:
+        raise UserError("--tune searches with one seed (--seed); give --seeds to the run of what it found.")
+    return trials
+
+
+def _tune_all(
+    models: Iterable[str], dataset: str, settings: dict[str, Any], trials: int, verbose: bool
+) -> list[dict[str, Any]]:
+    from recbole_unisid.recbole_adapter.config import UniSIDConfig
+    from recbole_unisid.runs.tune import tune
+
+    return [
+        tune(UniSIDConfig(name, dataset, settings), settings, trials, verbose)
+        | {"model": name, "dataset": dataset}
+        for name in models
+    ]
 
 
 def parse_seeds(seeds: Any) -> list[int]:

@@ -32,10 +32,7 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
     verbose = verbose and distributed.is_writer()
     check_same_data(configs)
     folders = [RunFolder(config) for config in configs]
-    twice = [one for at, one in enumerate(folders) if one.path in {earlier.path for earlier in folders[:at]}]
-    if twice:
-        told = f"{twice[0].config['model']} with seed {twice[0].config['seed']}"
-        raise UserError(f"{told} is asked for twice: name a model once, and a seed once.")
+    _check_none_twice(folders)
     missing = [one.config for one in folders if one.result() is None]
     if verbose:
         print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
@@ -52,8 +49,7 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
                 with further_runs(len(missing) - new, elapsed / (new - 1) if new > 1 else None):
                     results.append(run_single(config, verbose and new > 0))
             except Exception as error:
-                ours = isinstance(error, UserError)
-                line = str(error) if ours else failed_in(error) or machine_trouble(error)
+                line = _said_of(error)
                 # A bug of ours is no line; and several processes must stay in step.
                 if line is None or len(configs) == 1 or distributed.world() > 1:
                     raise
@@ -62,19 +58,41 @@ def run_many(configs: Sequence[UniSIDConfig], verbose: bool = True) -> list[dict
                     print(f"not done: {line}")
     except KeyboardInterrupt:
         if verbose and results:
-            print(f"\nStopped; {len(results)} of {len(configs)} runs are finished.\n")
-            runs = load_runs([result["run_dir"] for result in results])
-            print(to_screen(make_leaderboard(runs)))
+            _show_finished(results, len(configs))
         raise
     if results and distributed.is_writer():
-        report = gather_report([result["run_dir"] for result in results])
-        page = write_report(report, benchmark_folder(results))
-        if verbose:
-            print(f"\n{to_screen(report.board)}\n\n-> {page}")
+        _write_benchmark(results, verbose)
     if failed:
         left = f"; the report of the others is in {benchmark_folder(results)}" if results else ""
         raise UserError(f"{len(failed)} of {len(configs)} runs could not be done{left}. {' '.join(failed)}")
     return results
+
+
+def _check_none_twice(folders: Sequence[RunFolder]) -> None:
+    twice = [one for at, one in enumerate(folders) if one.path in {earlier.path for earlier in folders[:at]}]
+    if twice:
+        told = f"{twice[0].config['model']} with seed {twice[0].config['seed']}"
+        raise UserError(f"{told} is asked for twice: name a model once, and a seed once.")
+
+
+def _said_of(error: Exception) -> str | None:
+    """One line for an error that is not a bug of ours; None for one that is."""
+    return str(error) if isinstance(error, UserError) else failed_in(error) or machine_trouble(error)
+
+
+def _show_finished(results: Sequence[dict[str, Any]], asked: int) -> None:
+    """Print the table of what was finished before a stop."""
+    print(f"\nStopped; {len(results)} of {asked} runs are finished.\n")
+    runs = load_runs([result["run_dir"] for result in results])
+    print(to_screen(make_leaderboard(runs)))
+
+
+def _write_benchmark(results: Sequence[dict[str, Any]], verbose: bool) -> None:
+    """Write the leaderboard and the page of all runs."""
+    report = gather_report([result["run_dir"] for result in results])
+    page = write_report(report, benchmark_folder(results))
+    if verbose:
+        print(f"\n{to_screen(report.board)}\n\n-> {page}")
 
 
 def benchmark_folder(results: Sequence[dict[str, Any]]) -> Path:

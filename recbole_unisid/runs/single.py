@@ -102,14 +102,8 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     init_seed(config["seed"], config["reproducibility"])
     pretrain_if_needed(config, folder.path)
     warm = WarmStart.of(config)
-    dataset = load_dataset(config)
-    counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
-    LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
-    cpu = {"items": -time.process_time()}
-    # RecBole's preprocessing hook: text and tokens come before the model that reads them.
-    with distributed.writer_first(), all_cores():  # the other processes find it in the cache
-        dataset.semantics = warm.semantics(config, dataset) if warm else item_semantics(config, dataset)
-    cpu["items"] += time.process_time()
+    dataset, seconds_of_items = _load_with_semantics(config, warm)
+    cpu = {"items": seconds_of_items}
     # What items are shown as is read before the training: a damaged item file costs none of it.
     names = item_names(dataset)
     shown = dataset.semantics
@@ -117,13 +111,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     loaders = make_loaders(config, dataset)
     init_seed(config["seed"], config["reproducibility"])  # as RecBole: the model starts from the seed itself
     check_tie_orders(config, dataset)
-    model = config.make_model(loaders.train.dataset)
-    if warm:
-        warm.load_into(model, names)
-    usual = model_defaults(config.chosen.family, config["recipe"])
-    others = [part for part in PART_SETTINGS if part in usual and config[part] not in (None, usual[part])]
-    if config.chosen.users or (config.is_own_model and others):
-        _check_own(config, model, loaders)
+    model = _make_model(config, loaders, warm, names)
     trainer = make_trainer(config, model, folder.path)
     started = time.perf_counter()
     told = warm.told(names) if warm else None
@@ -140,13 +128,42 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     spent += time.process_time()
     parts = ("cpu_seconds", "valid_cpu_seconds")
     cpu["training"] = spent + sum(epoch.get(part, 0.0) for epoch in trainer.history for part in parts)
+    _take_learned_tokens(config, dataset, model)
+    # RecBole counts epochs from 0, people from 1.
+    LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
+    return Trained(dataset, loaders, trainer, titles, seconds, cpu, told)
+
+
+def _load_with_semantics(config: UniSIDConfig, warm: WarmStart | None) -> tuple[Any, float]:
+    """The data set with its items' text and tokens, and the CPU seconds that those took."""
+    dataset = load_dataset(config)
+    counts = (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num)
+    LOG.info("%s: %d users, %d items, %d interactions", config["dataset"], *counts)
+    spent = -time.process_time()
+    # RecBole's preprocessing hook: text and tokens come before the model that reads them.
+    with distributed.writer_first(), all_cores():  # the other processes find it in the cache
+        dataset.semantics = warm.semantics(config, dataset) if warm else item_semantics(config, dataset)
+    return dataset, spent + time.process_time()
+
+
+def _make_model(config: UniSIDConfig, loaders: Loaders, warm: WarmStart | None, names: list[str]) -> Any:
+    """The model at its start, tried before it trains where it is not all ours."""
+    model = config.make_model(loaders.train.dataset)
+    if warm:
+        warm.load_into(model, names)
+    usual = model_defaults(config.chosen.family, config["recipe"])
+    others = [part for part in PART_SETTINGS if part in usual and config[part] not in (None, usual[part])]
+    if config.chosen.users or (config.is_own_model and others):
+        _check_own(config, model, loaders)
+    return model
+
+
+def _take_learned_tokens(config: UniSIDConfig, dataset: Any, model: Any) -> None:
+    """Put tokens that the model learned itself where those of a tokenizer stand."""
     semantic = model.items.semantic if config.is_own_model else None
     learned = None if semantic is None else semantic.learned_tokens()
     if learned is not None:
         add_learned_tokens(dataset.semantics, learned)
-    # RecBole counts epochs from 0, people from 1.
-    LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
-    return Trained(dataset, loaders, trainer, titles, seconds, cpu, told)
 
 
 def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
