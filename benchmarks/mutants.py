@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from damage import mutant, mutated_settings
 from forked import SECONDS, TEXT, Command, in_this_process, prepare_of, run_of, write_tables
-from wounds import mutant, mutated_settings
 
 
 class Fault(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_seen_counts_by_age() -> None:
 def test_transitions_count_training_pairs_from_the_last_item() -> None:
     data = small_data()
     padded, lengths, lists = histories()
-    found = LastItemTransitions.from_config(None, data)(padded, lengths)[0]
+    found = LastItemTransitions.from_config(LEFT_OUT, data)(padded, lengths)[0]
     for row, one in enumerate(lists):
         for item in range(1, N_ITEMS + 1):
             pairs = [p for s in training_sequences(data) for p in itertools.pairwise(s)]
@@ -88,7 +89,7 @@ def test_neighbours_are_cosines_of_what_stands_within_five_places() -> None:
     np.fill_diagonal(near, 0)
     cosine = near / np.sqrt(np.maximum(np.outer(counts, counts), 1))
     expected = [sum(0.8**age * cosine[item] for age, item in enumerate(reversed(one))) for one in lists]
-    found = Neighbours.from_config(None, data)(padded, lengths)[0]
+    found = Neighbours.from_config(LEFT_OUT, data)(padded, lengths)[0]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -96,10 +97,10 @@ def test_neighbours_are_cosines_of_what_stands_within_five_places() -> None:
 def test_neighbours_are_the_same_in_blocks(interactions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large catalogue's are counted some rows at a time, to the same bits."""
     data = small_data()
-    whole = Neighbours.from_config(None, data).links
+    whole = Neighbours.from_config(LEFT_OUT, data).links
     monkeypatch.setattr(transitions, "_INTERACTIONS", interactions)
     assert len(list(Neighbours._rows(data))) > 1
-    parts = Neighbours.from_config(None, data).links
+    parts = Neighbours.from_config(LEFT_OUT, data).links
     assert all(
         torch.equal(getattr(parts, name), getattr(whole, name)) for name in ("starts", "items", "values")
     )
@@ -109,7 +110,7 @@ def test_text_is_compared_by_principal_components() -> None:
     """With all components it is the cosine of the centred vectors; the second feature is gated by training counts."""
     data = small_data(users=12)
     padded, lengths, lists = histories()
-    term = TextSimilarity.from_config(None, data)
+    term = TextSimilarity.from_config(LEFT_OUT, data)
     centred = data.semantics.vectors - data.semantics.vectors.mean(0)
     unit = np.vstack([np.zeros(12), centred / np.linalg.norm(centred, axis=1, keepdims=True)])
     counts = np.bincount([i for s in training_sequences(data) for i in s], minlength=N_ITEMS + 1)
@@ -126,6 +127,10 @@ def test_text_is_compared_by_principal_components() -> None:
     np.testing.assert_allclose(narrow.vectors[1:] @ narrow.vectors[1:].T, projected @ projected.T, atol=1e-5)
 
 
+#: What the term reads of a configuration.
+LEFT_OUT: dict[str, Any] = {"split": "leave_one_out"}
+
+
 def test_popularity_counts_late_items_more_and_knows_no_new_ones() -> None:
     """An item that was never trained on, and one that is added, count as the mean of the others."""
     data = small_data(users=12)
@@ -139,10 +144,28 @@ def test_popularity_counts_late_items_more_and_knows_no_new_ones() -> None:
     expected = np.log1p(counts) / np.log1p(counts).max()
     usual = expected[trained].mean()
     expected[1:][~trained[1:]] = usual
-    term = Popularity.from_config(None, data)
+    term = Popularity.from_config(LEFT_OUT, data)
     np.testing.assert_allclose(term(padded, lengths), np.tile(expected, (1, len(lists), 1)), atol=1e-6)
     term.append(None, 2)
     np.testing.assert_allclose(term(padded, lengths)[0, 1], [*expected, usual, usual], atol=1e-6)
+
+
+def test_new_items_count_as_popular_as_the_setting_says() -> None:
+    """Those of the cold-item split and those added later; items without a count are no new ones elsewhere."""
+    data, (padded, lengths, _) = small_data(users=12), histories()
+    mean = Popularity.from_config(LEFT_OUT, data)
+    trained = mean.level != mean.usual
+    trained[0] = False
+    high = torch.quantile(mean.level[trained], 0.9)
+    assert high > mean.usual
+    cold = Popularity.from_config({"split": "cold_items", "new_item_popularity": 0.9}, data)
+    torch.testing.assert_close(
+        cold.level, torch.where(trained, mean.level, high).index_fill(0, torch.tensor(0), 0)
+    )
+    later = Popularity.from_config(LEFT_OUT | {"new_item_popularity": 0.9}, data)
+    assert torch.equal(later.level, mean.level)
+    later.append(None, 1)
+    torch.testing.assert_close(later(padded, lengths)[0, 0, -1], high)
 
 
 def test_nothing_is_read_of_what_is_held_out() -> None:
@@ -152,8 +175,8 @@ def test_nothing_is_read_of_what_is_held_out() -> None:
     other.sequences.items[held_out] = np.random.default_rng(5).integers(1, N_ITEMS + 1, held_out.sum())
     assert not np.array_equal(data.sequences.items, other.sequences.items)
     for kind in (LastItemTransitions, Neighbours, TextSimilarity, Popularity):
-        for name, tensor in kind.from_config(None, data).state_dict().items():
-            assert torch.equal(tensor, kind.from_config(None, other).state_dict()[name])
+        for name, tensor in kind.from_config(LEFT_OUT, data).state_dict().items():
+            assert torch.equal(tensor, kind.from_config(LEFT_OUT, other).state_dict()[name])
 
 
 def test_terms_are_added_where_they_are_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +190,7 @@ def test_terms_are_added_where_they_are_not_zero(monkeypatch: pytest.MonkeyPatch
     }
     made = {name: kind.from_config({"model": "UniSID"}, data) for name, kind in kinds.items()}
     found = terms.ScoreTerms(
-        made | {"popularity": Popularity.from_config(None, data)}, torch.zeros(N_ITEMS + 1).bool()
+        made | {"popularity": Popularity.from_config(LEFT_OUT, data)}, torch.zeros(N_ITEMS + 1).bool()
     )
     found.weights.copy_(torch.linspace(-1, 2, len(found.weights)))
     monkeypatch.setattr(terms, "_HELD", 1)  # one history is summed at a time, four are held

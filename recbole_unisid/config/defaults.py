@@ -25,6 +25,7 @@ LATER_SETTINGS = {
     "tail_below": None,
     "tie_orders": False,
     "figures": "all",
+    "new_item_popularity": 0.9,
 }
 #: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}

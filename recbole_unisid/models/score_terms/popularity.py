@@ -19,21 +19,30 @@ class Popularity(SizedByWeights, ScoreTerm):
     .. math:: \frac{\log(1 + c_j)}{\max_k \log(1 + c_k)}, \qquad c_j = \sum_u \sum_{a \ge 0:\ i_{u,a} = j} \lambda^a
 
     over users u and their training items :math:`i_{u,a}`, the last of which has age a = 0. Nothing is known of an item
-    that was never trained on: it counts as the mean of those that were.
+    that was never trained on: it counts as the mean of those that were. New items, those of the cold-item split and
+    those that are added later, count as `new_item_popularity` says.
     """
 
     features = ("popularity",)
     level: Tensor
     usual: Tensor
 
-    def __init__(self, counts: Tensor) -> None:
+    def __init__(self, counts: Tensor, new_above: float | None = None, are_new: bool = False) -> None:
+        """Of late counts [n_items + 1]; new items have more than the share `new_above` of those that have any.
+
+        `are_new`: items without a count are new, and not just unknown.
+        """
         super().__init__()
         trained, level = counts > 0, counts.log1p()
         level /= level.max().clamp(min=1e-12)
-        usual = level[trained].mean().nan_to_num()  # 0 where a finished run is loaded, whose buffers follow
-        level[1:][~trained[1:]] = usual
+        known = (
+            level[trained] if trained.any() else level[:1]
+        )  # 0 where a finished run is loaded, whose buffers follow
+        usual = known.mean()
+        new = usual if new_above is None else known.quantile(new_above)
+        level[1:][~trained[1:]] = new if are_new else usual
         self.register_buffer("level", level)  # [n_items + 1]
-        self.register_buffer("usual", usual)
+        self.register_buffer("usual", new)
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any, rate: float = 0.8) -> Self:
@@ -43,7 +52,9 @@ class Popularity(SizedByWeights, ScoreTerm):
             items, per_user = sequences.items[trained], np.bincount(sequences.users[trained])
             age = np.repeat(per_user.cumsum(), per_user) - 1 - np.arange(len(items))
             counts = np.bincount(items, rate**age, minlength=dataset.item_num)
-        return cls(torch.from_numpy(counts).float())
+        known = "new_item_popularity" in config  # RecBole's Config has no get
+        new_above = config["new_item_popularity"] if known else None
+        return cls(torch.from_numpy(counts).float(), new_above, config["split"] == "cold_items")
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         return self.level.expand(1, len(histories), -1)
