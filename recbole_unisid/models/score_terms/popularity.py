@@ -35,11 +35,10 @@ class Popularity(SizedByWeights, ScoreTerm):
         super().__init__()
         trained, level = counts > 0, counts.log1p()
         level /= level.max().clamp(min=1e-12)
-        known = (
-            level[trained] if trained.any() else level[:1]
-        )  # 0 where a finished run is loaded, whose buffers follow
+        # Of no item where a finished run is loaded, whose buffers follow.
+        known = level[trained] if trained.any() else level[:1]
         usual = known.mean()
-        new = usual if new_above is None else known.quantile(new_above)
+        new = usual if new_above is None else usual.new_tensor(np.quantile(known.numpy(), new_above))
         level[1:][~trained[1:]] = new if are_new else usual
         self.register_buffer("level", level)  # [n_items + 1]
         self.register_buffer("usual", new)
