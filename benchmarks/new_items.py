@@ -25,7 +25,7 @@ from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
 from recbole_unisid.serving.loaded import load
 
-OFFSETS = (-1.0, 0.0, 0.5, 1.0, 1.5, 2.0)
+OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 PHASES = {"old": VALID, "new": TEST}
 METRICS = {"R@10": "recall@10", "NDCG@10": "ndcg@10"}
 
