@@ -1,4 +1,4 @@
-"""Wounds for files of every kind that the commands read: bytes, cells, JSON values and arrays that are damaged.
+"""Damage to files of every kind that the commands read: to bytes, cells, JSON values and arrays.
 
 What is drawn follows from the `random.Random` alone: the same seed damages the same file in the same way.
 """
@@ -30,7 +30,7 @@ PATCHES = [
 ]  # fmt: skip
 
 
-def wounded_bytes(draw: random.Random, data: bytes) -> bytes:
+def damaged_bytes(draw: random.Random, data: bytes) -> bytes:
     """A bit flipped, bytes put in or taken out, the end cut off."""
     place = draw.randrange(len(data)) if data else 0
     match draw.randrange(4):
@@ -48,7 +48,7 @@ def wounded_bytes(draw: random.Random, data: bytes) -> bytes:
             return data[:place]
 
 
-def wounded_table(draw: random.Random, data: bytes, separator: str) -> bytes:
+def damaged_table(draw: random.Random, data: bytes, separator: str) -> bytes:
     """Lines and cells dropped, doubled, changed, shifted; other separators and line ends."""
     lines = [line.split(separator) for line in data.decode("utf-8", "surrogateescape").split("\n")]
     row = draw.choice(lines)
@@ -74,7 +74,7 @@ def wounded_table(draw: random.Random, data: bytes, separator: str) -> bytes:
     return end.join(joint.join(row) for row in lines).encode("utf-8", "surrogateescape")
 
 
-def wounded_tree(draw: random.Random, tree: Any) -> Any:
+def damaged_tree(draw: random.Random, tree: Any) -> Any:
     """A value somewhere in JSON of another type, gone, or doubled under another name."""
     inner = tree
     while isinstance(inner, (dict, list)) and inner:
@@ -91,28 +91,28 @@ def wounded_tree(draw: random.Random, tree: Any) -> Any:
     return tree
 
 
-def wounded_json(draw: random.Random, data: bytes) -> bytes:
+def damaged_json(draw: random.Random, data: bytes) -> bytes:
     """One line of it, or all where it is one value."""
     try:
-        return json.dumps(wounded_tree(draw, json.loads(data)), ensure_ascii=False, indent=1).encode()
+        return json.dumps(damaged_tree(draw, json.loads(data)), ensure_ascii=False, indent=1).encode()
     except ValueError:
         pass
     lines = data.split(b"\n")
     place = draw.randrange(len(lines))
     try:
-        lines[place] = json.dumps(wounded_tree(draw, json.loads(lines[place])), ensure_ascii=False).encode()
+        lines[place] = json.dumps(damaged_tree(draw, json.loads(lines[place])), ensure_ascii=False).encode()
     except ValueError:
         lines.insert(draw.randrange(len(lines)), lines[place])
     return b"\n".join(lines)
 
 
-def wounded_arrays(draw: random.Random, data: bytes) -> bytes:
+def damaged_arrays(draw: random.Random, data: bytes) -> bytes:
     """A column of an archive that is gone, short, of another type, of another shape, or has impossible values."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             columns = dict(archive)
     except Exception:  # it is damaged already
-        return wounded_bytes(draw, data)
+        return damaged_bytes(draw, data)
     name = draw.choice(sorted(columns))
     column = columns[name]
     changes: list[Callable[[], Any]] = [
@@ -131,17 +131,17 @@ def wounded_arrays(draw: random.Random, data: bytes) -> bytes:
 
 
 def mutant(draw: random.Random, kind: str, data: bytes) -> bytes:
-    """The file with one to three wounds."""
+    """The file damaged in one to three places."""
     if kind == "YAML":
         return mutated_settings(draw)[0]
     own: dict[str, Callable[[bytes], bytes]] = {
-        "CSV": lambda data: wounded_table(draw, data, ","),
-        "JSON lines": lambda data: wounded_json(draw, data),
-        "ranks.npz": lambda data: wounded_arrays(draw, data),
-        "result.json": lambda data: wounded_json(draw, data),
-        "serving.json": lambda data: wounded_json(draw, data),
+        "CSV": lambda data: damaged_table(draw, data, ","),
+        "JSON lines": lambda data: damaged_json(draw, data),
+        "ranks.npz": lambda data: damaged_arrays(draw, data),
+        "result.json": lambda data: damaged_json(draw, data),
+        "serving.json": lambda data: damaged_json(draw, data),
     }
-    of_kind = own.get(kind, lambda data: wounded_table(draw, data, "\t"))
+    of_kind = own.get(kind, lambda data: damaged_table(draw, data, "\t"))
     for _ in range(draw.randint(1, 3)):
-        data = of_kind(data) if draw.random() < 0.65 else wounded_bytes(draw, data)
+        data = of_kind(data) if draw.random() < 0.65 else damaged_bytes(draw, data)
     return data

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import per_user_metric
+from recbole_unisid.evaluation.ranks import ranks_from_scores
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
@@ -28,20 +28,6 @@ from recbole_unisid.serving.loaded import load
 OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 PHASES = {"old": VALID, "new": TEST}
 METRICS = {"R@10": "recall@10", "NDCG@10": "ndcg@10"}
-
-
-def ranks_by_offset(scores: Tensor, targets: Tensor, new: Tensor) -> NDArray[np.int64]:
-    """Ranks from 1, equal scores counted against the target, [offsets, cases].
-
-    `scores` [cases, n_items + 1] are -inf where an item is no candidate; `new` bool [n_items + 1].
-    """
-    found, cases = [], torch.arange(len(targets))
-    for offset in OFFSETS:
-        moved = scores + offset * new
-        target = moved[cases, targets].clone()
-        moved[cases, targets] = -torch.inf
-        found.append(1 + (moved >= target[:, None]).sum(1))
-    return torch.stack(found).numpy()
 
 
 @torch.no_grad()
@@ -54,18 +40,18 @@ def ranks_of(run: Path) -> tuple[tuple[str, str], dict[str, NDArray[np.int64]]]:
     dataset = load_dataset(config)
     dataset.semantics = item_semantics(config, dataset)
     make_loaders(config, dataset)
-    model, ranks = loaded.model.eval(), {}
+    model, found = loaded.model.eval(), {}
     new = torch.from_numpy(np.asarray(dataset.split.training_counts(dataset.sequences)) == 0)
     for name, phase in PHASES.items():
         parts = []
         for interaction, _, _, targets in HistoryLoader(config, dataset, dataset.split.targets(phase)):
-            scores = model.full_sort_predict(interaction)
-            kept = scores.gather(1, targets[:, None])
-            scores.scatter_(1, interaction[model.ITEM_SEQ], -torch.inf).scatter_(1, targets[:, None], kept)
-            scores[:, 0] = -torch.inf
-            parts.append(ranks_by_offset(scores, targets, new))
-        ranks[name] = np.concatenate(parts, axis=1)
-    return (str(config["dataset"]), str(config["model"])), ranks
+            scores, histories = model.full_sort_predict(interaction), interaction[model.ITEM_SEQ]
+            rows, places = histories.nonzero(as_tuple=True)
+            seen = rows, histories[rows, places]
+            moved = (ranks_from_scores(scores + offset * new, targets, seen) for offset in OFFSETS)
+            parts.append(np.stack([ranks["full"] for ranks in moved]))
+        found[name] = np.concatenate(parts, axis=1)
+    return (str(config["dataset"]), str(config["model"])), found
 
 
 def main(runs: Sequence[str]) -> None:

@@ -18,9 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 
 def interactions(path: Path) -> pd.DataFrame:
@@ -30,18 +28,11 @@ def interactions(path: Path) -> pd.DataFrame:
     return pd.DataFrame({"user_id": table["user"], "item_id": table["item"], "weight": 1.0, "datetime": days})
 
 
-def ndcg(lists: pd.DataFrame, targets: pd.DataFrame) -> float:
-    """Mean over targets of 1 / log2(1 + rank), 0 where the target is not among the ten."""
-    found = targets.merge(lists, on=["user_id", "item_id"], how="left")
-    ranks: NDArray[np.float64] = found["rank"].to_numpy(np.float64)
-    gains: NDArray[np.float64] = np.nan_to_num(1 / np.log2(1 + ranks))
-    return float(gains.mean())
-
-
 def main() -> None:
     """Train until the goal, and print what it took."""
     from pytorch_lightning import seed_everything
     from rectools.dataset import Dataset
+    from rectools.metrics import NDCG
     from rectools.models import SASRecModel
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -65,7 +56,7 @@ def main() -> None:
         model.fit_partial(data, min_epochs=1, max_epochs=1)
         cpu, clock = cpu + time.process_time() - begun[0], clock + time.perf_counter() - begun[1]
         lists = model.recommend(targets["user_id"].to_numpy(), data, k=10, filter_viewed=False)
-        score = ndcg(lists, targets)
+        score = float(NDCG(k=10, divide_by_achievable=True).calc(lists, targets))  # ours: results/peers.md
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
             f"epoch {epoch}: {cpu:.0f} CPU-s, {clock:.0f} s, NDCG@10 {score:.4f}, peak {peak:.2f} GiB",

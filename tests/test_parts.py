@@ -15,6 +15,7 @@ from recbole_unisid.config.settings import settings
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.finished_run import StoredConfig
+from recbole_unisid.report.run_files import differing_settings
 from recbole_unisid.runs import single
 
 pytestmark = pytest.mark.usefixtures("nothing_in_use")
@@ -120,6 +121,21 @@ def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folde
     for given in (settings_of(ml_mini), settings_of(ml_mini, backbone="own_parts:Sum")):
         other = UniSIDConfig("UniSID", "ml-mini", given).hashed()
         assert (other["backbone"], other["score_terms"]) == (given.get("backbone", "filter"), ["all"])
+
+
+def test_new_items_are_part_of_the_hash_where_they_are_ranked(ml_mini: Path, in_empty_folder: Path) -> None:
+    """They had the mean popularity before: elsewhere a run has the hash that it had, under the cold-item split none."""
+
+    def hashed(**more: Any) -> dict[str, Any]:
+        return UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini) | more).hashed()
+
+    assert "new_item_popularity" not in hashed()
+    assert hashed(new_item_popularity=0.5)["new_item_popularity"] == 0.5
+    assert hashed(split="cold_items")["new_item_popularity"] == 0.9
+    older = {"split": "cold_items", "score_terms": ["all"]}
+    newer = older | {"new_item_popularity": 0.9}
+    assert differing_settings([older, newer]) == ["new_item_popularity"]
+    assert not differing_settings([one | {"split": "leave_one_out"} for one in (older, newer)])
 
 
 def test_a_run_older_than_a_setting_is_loaded_with_what_stood_for_it(

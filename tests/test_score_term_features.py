@@ -20,6 +20,8 @@ from recbole_unisid.models.score_terms.text import TextSimilarity
 from recbole_unisid.models.score_terms.transitions import LastItemTransitions, Neighbours
 
 N_ITEMS = 30
+#: What popularity reads of a configuration; the other terms here read nothing of it.
+LEFT_OUT: dict[str, Any] = {"split": "leave_one_out"}
 
 
 def small_data(seed: int = 0, users: int = 60) -> SimpleNamespace:
@@ -125,10 +127,6 @@ def test_text_is_compared_by_principal_components() -> None:
     projected = centred @ values.T
     projected /= np.linalg.norm(projected, axis=1, keepdims=True)
     np.testing.assert_allclose(narrow.vectors[1:] @ narrow.vectors[1:].T, projected @ projected.T, atol=1e-5)
-
-
-#: What the term reads of a configuration.
-LEFT_OUT: dict[str, Any] = {"split": "leave_one_out"}
 
 
 def test_popularity_counts_late_items_more_and_knows_no_new_ones() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
@@ -27,12 +27,20 @@ LATER_SETTINGS = {
     "figures": "all",
     "new_item_popularity": 0.9,
 }
-#: Such settings of the models that have a setting ``loss``; TIGER had them from the start.
+#: Such settings of all models but TIGER, which had them from the start; it has a setting ``architecture``.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
 #: Such settings of TIGER, which the others had from the start.
 LATER_IN_TIGER = {"attention_dim": None, "layer_norm_eps": 1e-12}
 #: Of one setting in a file.
 _MOST_PARTS = 10_000
+
+
+def values_when_absent(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What stood for settings in runs of a model that are older than they, by key; `settings` are those of a run."""
+    later = LATER_SETTINGS | (LATER_IN_TIGER if "architecture" in settings else LATER_THAN_TIGER)
+    if settings.get("split") == "cold_items":  # whose figures it changes: new items had the mean popularity
+        later["new_item_popularity"] = None
+    return later
 
 
 @cache

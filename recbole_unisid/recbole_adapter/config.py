@@ -18,12 +18,10 @@ from recbole.utils import InputType  # noqa: E402
 
 from recbole_unisid import distributed  # noqa: E402
 from recbole_unisid.config.defaults import (  # noqa: E402
-    LATER_IN_TIGER,
-    LATER_SETTINGS,
-    LATER_THAN_TIGER,
     dataset_defaults,
     model_defaults,
     overall_defaults,
+    values_when_absent,
 )
 from recbole_unisid.config.given import parsed  # noqa: E402
 from recbole_unisid.config.settings import as_list, check_values, place_keys  # noqa: E402
@@ -289,8 +287,7 @@ class UniSIDConfig(Config):
     def hashed(self) -> dict[str, Any]:
         """The settings that decide the figures, with the source of the user's own classes; no paths or device."""
         settings = {key: value for key, value in self.resolved().items() if key not in place_keys()}
-        later = LATER_SETTINGS | (LATER_THAN_TIGER if "loss" in settings else {})
-        later |= LATER_IN_TIGER if "architecture" in settings else {}
+        later = values_when_absent(settings)
         settings = {key: value for key, value in settings.items() if later.get(key, settings) != value}
         named = [settings.get(key) for key in CLASS_SETTINGS] + list(settings.get("score_terms") or [])
         code = code_of([self.model, *named])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_unisid.config.defaults import LATER_SETTINGS, LATER_THAN_TIGER, model_defaults
+from recbole_unisid.config.defaults import model_defaults, values_when_absent
 from recbole_unisid.data.disk import folder_to_read
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
@@ -24,8 +24,9 @@ from recbole_unisid.recbole_adapter.semantics import ItemSemantics
 def settings_as_made(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A run's settings; of those that came later, the values that stood for them when it was made."""
     known = model_defaults(resolve(str(settings["model"])).family)
-    later = LATER_SETTINGS | LATER_THAN_TIGER
-    return {key: value for key, value in later.items() if key in known} | dict(settings)
+    return {key: value for key, value in values_when_absent(settings).items() if key in known} | dict(
+        settings
+    )
 
 
 class StoredConfig(UniSIDConfig):

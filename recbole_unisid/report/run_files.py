@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_unisid.config.defaults import LATER_IN_TIGER, LATER_SETTINGS, LATER_THAN_TIGER, read_yaml
+from recbole_unisid.config.defaults import read_yaml, values_when_absent
 from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
@@ -20,8 +20,6 @@ from recbole_unisid.report.leaderboard import HEADLINE, SIZES, SLICES, Run
 
 #: Settings that never tell two variants of a model apart.
 NO_VARIANT = {"metric_decimal_place", "loss_decimal_place", "seed", "ties"}
-#: What stood for settings in runs that are older than they.
-_STOOD = LATER_SETTINGS | LATER_THAN_TIGER | LATER_IN_TIGER
 _LONGEST_VARIANT, _MEND = 60, "delete its folder and run again"
 
 _NUMBER, _FIGURES = (int, float), {"*": (int, float)}
@@ -137,14 +135,14 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     ['id_dim']
     """
     keys = sorted({key for one in settings for key in one} - NO_VARIANT - place_keys())
-    values = {
-        key: {json.dumps(one.get(key, _STOOD.get(key)), sort_keys=True) for one in settings} for key in keys
-    }
+    whole = [{**values_when_absent(one), **one} for one in settings]
+    values = {key: {json.dumps(one.get(key), sort_keys=True) for one in whole} for key in keys}
     return [key for key in keys if len(values[key]) > 1]
 
 
 def _variant(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    told = {key: settings.get(key, _STOOD.get(key)) for key in keys}
+    whole = {**values_when_absent(settings), **settings}
+    told = {key: whole.get(key) for key in keys}
     # What is not set needs no word beside what is: "tokenizer=lsh", not "tokenizer=lsh, tokens_file=null".
     told = {key: value for key, value in told.items() if value is not None} or told
     words = ", ".join(f"{key}={_short(key, value)}" for key, value in told.items())

@@ -28,9 +28,9 @@ class Popularity(SizedByWeights, ScoreTerm):
     usual: Tensor
 
     def __init__(self, counts: Tensor, new_above: float | None = None, are_new: bool = False) -> None:
-        """Of late counts [n_items + 1]; new items have more than the share `new_above` of those that have any.
+        """Of counts by age [n_items + 1]; a new item is above the share `new_above` of the items that have any.
 
-        `are_new`: items without a count are new, and not just unknown.
+        None is their mean. `are_new`: items without a count are new, and not just unknown.
         """
         super().__init__()
         trained, level = counts > 0, counts.log1p()
@@ -41,7 +41,7 @@ class Popularity(SizedByWeights, ScoreTerm):
         new = usual if new_above is None else usual.new_tensor(np.quantile(known.numpy(), new_above))
         level[1:][~trained[1:]] = new if are_new else usual
         self.register_buffer("level", level)  # [n_items + 1]
-        self.register_buffer("usual", new)
+        self.register_buffer("usual", new)  # of items that are added; the name is that in finished runs
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any, rate: float = 0.8) -> Self:
