@@ -169,6 +169,18 @@ def test_runs_end_to_end(codes: dict[str, Any], ml_mini: Path, in_empty_folder: 
     assert result["history"][1]["loss"] < result["history"][0]["loss"]
 
 
+def test_the_wide_recipe_learns_faster(ml_mini: Path, in_empty_folder: Path) -> None:
+    """It starts from the text's codebooks; two epochs of it are below two of the default."""
+    settings = QUICK | {"data_path": str(ml_mini)}
+    wide = recbole_unisid.run(
+        "RPG", "ml-mini", settings | {"recipe": "wide", "warmup_steps": 1}, verbose=False
+    )
+    plain = recbole_unisid.run("RPG", "ml-mini", settings, verbose=False)
+    assert wide["recipe"] == "wide"
+    assert wide["parameters"]["tokens"] == 16 * 8 * 256
+    assert wide["history"][-1]["loss"] < plain["history"][-1]["loss"]
+
+
 def test_learns_what_follows_what(tmp_path: Path, in_empty_folder: Path) -> None:
     """On sequences in which item i is followed by i + 1, the next item is first, though codes are random."""
     folder = tmp_path / "ring"
