@@ -96,7 +96,8 @@ def main() -> None:
     codes = np.array([of_item[item] for item in sorted(number, key=number.__getitem__)])
     model = GivenCodes(codes, **settings | {"model_selection": "last", "seed": given.seed, "verbose": True})
     begun = time.process_time(), time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=given.bfloat16):
+    # Around the whole training: kept casts would stay those of the first step.
+    with torch.autocast("cpu", torch.bfloat16, enabled=given.bfloat16, cache_enabled=False):
         model.fit(method.train_set)
     seconds = time.process_time() - begun[0], time.perf_counter() - begun[1]
 
