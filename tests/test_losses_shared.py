@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
+from recbole_unisid import products
 from recbole_unisid.models.losses import next_item
 from recbole_unisid.models.losses.next_item import Positions, SampledSoftmax, matches, shared_softmax_loss
 from recbole_unisid.models.losses.softmax import Softmax
@@ -112,31 +113,32 @@ def test_scores_are_float32_at_least_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 90])
-def test_threads_leave_every_bit_as_it_is(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 0 to 30 chunks among 4 sums; what fails in a thread is raised."""
-    monkeypatch.setattr(next_item, "CHUNK_SCORES", 3 * 200)
+def test_onednn_multiplies_as_torch_does(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32, with 0 to 30 chunks, the last of them a part of one: where oneDNN is asked and where it is not."""
+    monkeypatch.setattr(next_item, "CHUNK_SCORES", 4 * 200)
     states, vectors = torch.randn(count, WIDTH), torch.randn(200, WIDTH)
     own, targets = torch.randn(count), torch.randint(250, (count,))
+    hits = matches(targets, torch.arange(200))
 
     def found() -> list[torch.Tensor]:
-        parts = [
-            states.clone().requires_grad_(),
-            own.clone().requires_grad_(),
-            vectors.clone().requires_grad_(),
-        ]
-        hits = matches(targets, torch.arange(200))
-        loss = shared_softmax_loss(*parts, torch.zeros(200), hits)
-        return [loss, *torch.autograd.grad(loss, parts)]
+        leaves = [each.clone().requires_grad_() for each in (states, own, vectors)]
+        loss = shared_softmax_loss(*leaves, torch.zeros(200), hits)
+        return [loss, *torch.autograd.grad(loss, leaves)]
+
+    asked: list[tuple[int, ...]] = []
+
+    def onednn(left: torch.Tensor, right: torch.Tensor, *_: object) -> torch.Tensor:
+        asked.append(tuple(left.shape))
+        return functional.linear(left, right)
 
     expected = found()
-    with ThreadPoolExecutor(3) as workers:
-        monkeypatch.setattr(next_item, "WORKERS", workers)
-        for _ in range(5):
-            assert all(torch.equal(one, other) for one, other in zip(found()[1:], expected[1:], strict=True))
-        hits = torch.tensor([0]), torch.tensor([200])  # no such candidate
-        if count:
-            with pytest.raises(IndexError):
-                shared_softmax_loss(states, own, vectors, torch.zeros(200), hits)
+    if products.by_onednn() or torch.backends.mkldnn.is_available():
+        monkeypatch.setattr(products, "by_onednn", lambda: True)
+        torch.testing.assert_close(found(), expected, equal_nan=True)
+    monkeypatch.setattr(products, "by_onednn", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", onednn, raising=False)
+    torch.testing.assert_close(found(), expected, equal_nan=True)
+    assert asked == [shape for _ in range(count // 4) for shape in ((4, WIDTH), (WIDTH, 200), (WIDTH, 4))]
 
 
 def losses_of_a_batch(data: Path, negatives: int, loss: str = "sampled_softmax") -> tuple[float, Any]:

@@ -16,7 +16,7 @@ from torch.nn import functional
 import recbole_unisid
 from recbole_unisid.commands.main import main
 from recbole_unisid.errors import UserError
-from recbole_unisid.models.published import BSARec, Dropout, PublishedRecommender, WEARec, fourier_basis
+from recbole_unisid.models.published import BSARec, PublishedRecommender, WEARec, fourier_basis
 
 Array = NDArray[np.float64]
 ITEMS = 30
@@ -178,20 +178,6 @@ def test_loss_and_scores_are_of_all_items_but_padding(kind: type[PublishedRecomm
     assert not found[0][0].any()
     assert not model.item_embedding.weight[0].any()
     torch.testing.assert_close(model.predict(batch), scores.gather(1, batch["item_id"][:, None])[:, 0])
-
-
-@pytest.mark.parametrize("rate", [0.5, 0.1])
-def test_dropout(rate: float) -> None:
-    """A share of the values, the rest scaled up; by the seed, and nothing in evaluation."""
-    layer, values = Dropout(rate), torch.ones(999, 7)
-    torch.manual_seed(1)
-    dropped = layer(values)
-    assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
-    assert abs(float((dropped == 0).float().mean()) - rate) < 0.02
-    torch.manual_seed(1)
-    torch.testing.assert_close(layer(values, 2 * values), 2 + dropped)
-    assert torch.equal(layer.eval()(values), values)
-    assert torch.equal(layer(values, values), 2 * values)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -18,7 +18,7 @@ from conftest import read_by
 
 import recbole_unisid
 from recbole_unisid.evaluation.metrics import protocol_metrics
-from recbole_unisid.models.losses import next_item
+from recbole_unisid.models import shards
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.runs import machine
 
@@ -166,21 +166,21 @@ def test_threads_heed_what_may_be_used_and_wait_without_spinning(
 def test_texts_have_all_cores_and_training_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding is large products, which gain by a second thread even where another process is at work."""
     before = torch.get_num_threads()
-    monkeypatch.setattr(next_item, "WORKERS", None)
+    monkeypatch.setattr(shards, "WORKERS", None)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "_OWN_THREADS", 3)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     try:
         machine.settle_threads()
         assert torch.get_num_threads() == 1
-        assert next_item.WORKERS is not None
+        assert shards.WORKERS is not None
         with machine.all_cores():
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 1
         monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
         machine.settle_threads()
         assert torch.get_num_threads() == 3
-        assert next_item.WORKERS is None
+        assert shards.WORKERS is None
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         with machine.all_cores():
             assert torch.get_num_threads() == 3

@@ -52,7 +52,7 @@ def test_weights_are_those_of_another_optimiser() -> None:
 
     expected = minimize(loss, [1, 0, 0], tol=1e-10).x
     for start in (None, torch.tensor([3.0, 0, 2]).double(), torch.from_numpy(expected)):
-        weights = fitted_weights(parts, 3, torch.from_numpy(unused), start)
+        weights = fitted_weights([parts, lambda: iter(())], 3, torch.from_numpy(unused), start)
         np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_without_cases_that_tell_the_score_stays_the_models() -> None:
     """The prior: one case, and features that are the same of all items, or no numbers."""
     for value in (1.0, math.nan):
         same, unused = torch.full((3, 1, 5), value), torch.zeros(5, dtype=torch.bool)
-        weights = fitted_weights(lambda same=same: iter([(same, torch.tensor([2]))]), 3, unused)  # type: ignore[misc]
+        weights = fitted_weights([lambda same=same: iter([(same, torch.tensor([2]))])], 3, unused)  # type: ignore[misc]
         assert weights.tolist() == pytest.approx([1, 0, 0], abs=1e-6)
 
 

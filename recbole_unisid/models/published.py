@@ -12,26 +12,9 @@ from torch.nn import functional
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import initialise
+from recbole_unisid.models.backbones.dropout import Dropout
 from recbole_unisid.models.losses.next_item import shared_softmax_loss
 from recbole_unisid.models.whole_sequence import OwnSequential
-
-
-class Dropout(nn.Module):
-    """Dropout by 16 random bits an element: on a CPU a third of the time of :class:`torch.nn.Dropout`."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, values: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Drop values, and add the residual where there is one."""
-        if not self.training or not self.rate:
-            return values if residual is None else residual + values
-        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64, device=values.device)
-        bits = words.random_(-(2**63), None).view(torch.int16)[: values.numel()].view_as(values)
-        kept = (bits >= round(self.rate * 2**16) - 2**15).to(values.dtype)
-        start = values.new_zeros(()) if residual is None else residual
-        return torch.addcmul(start, values, kept, value=1 / (1 - self.rate))
 
 
 def fourier_basis(length: int) -> Tensor:

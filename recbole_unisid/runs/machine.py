@@ -17,7 +17,7 @@ import joblib
 import torch
 
 import recbole_unisid
-from recbole_unisid.models.losses import next_item
+from recbole_unisid.models import shards
 
 LOG = logging.getLogger("recbole_unisid")
 #: How many torch would use.
@@ -34,14 +34,14 @@ def settle_threads() -> None:
     """Choose torch's threads for training, by what this process may use and not by what others do.
 
     Their work would move the figures. Of two cores one: where another process is at work, two threads that wait for
-    one another at every operation take up to ten times as long (results/speed.md). The softmax among shared negatives
-    has both: its threads sleep while they wait. Of more cores torch's own number, within a container's CPU quota.
-    ``OMP_NUM_THREADS`` is heeded.
+    one another at every operation take up to ten times as long (results/speed.md). Where the model allows it each half
+    of a batch has a core of its own: those threads sleep while they wait. Of more cores torch's own number, within a
+    container's CPU quota. ``OMP_NUM_THREADS`` is heeded.
     """
     cores = joblib.cpu_count()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1 if cores <= 2 else min(_OWN_THREADS, cores))
-        next_item.WORKERS = ThreadPoolExecutor(cores) if cores == 2 else None
+        shards.WORKERS = ThreadPoolExecutor(cores) if cores == 2 else None
     how = torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
     LOG.info("threads: %d (OMP_NUM_THREADS), %s while they wait (OMP_WAIT_POLICY)", *how)
 

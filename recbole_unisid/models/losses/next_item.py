@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from recbole_unisid.models.losses.draw import LARGE_CATALOGUE, distinct_numbers
+from recbole_unisid.products import product
 
 CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
-PARTS = 4  #: Sums over chunks that threads may make at the same time, of 64 MiB at most.
-WORKERS: ThreadPoolExecutor | None = None  #: These threads (`runs/machine.py`): they sleep while they wait.
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,9 @@ class Candidates:
     """The items that targets compete with: shared by all positions, or each position's own."""
 
     numbers: Tensor | None  # item numbers, int64 [n] or [P, n]; None: all items and padding, [n_items + 1]
-    offsets: Tensor | None = None  # added to the scores of shared ones [n]: logQ correction; no gradient
+    offsets: Tensor | float | None = (
+        None  # added to the scores of shared ones [n]: logQ correction; no gradient
+    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class SampledSoftmax(Loss):
         """Uniform negatives, as many as ``negatives`` says."""
         numbers = self.uniform()
         expected = math.log(len(numbers) / len(self.eligible))
-        return Candidates(numbers, numbers.new_full(numbers.shape, -expected, dtype=torch.float64))
+        return Candidates(numbers, -expected)
 
     def uniform(self) -> Tensor:
         """Distinct item numbers, shape [negatives], or all if there are no more."""
@@ -99,8 +100,10 @@ class SampledSoftmax(Loss):
     def forward(self, positions: Positions) -> Tensor:
         """See :class:`Loss`; a negative that is a position's target counts once, as the target."""
         numbers, offsets = positions.candidates.numbers, positions.candidates.offsets
-        assert numbers is not None and offsets is not None  # noqa: PT018
+        assert numbers is not None
         scores, hits = positions.target_scores(), matches(positions.targets, numbers)
+        if isinstance(offsets, float):  # of all of them: the target's, the other way
+            scores, offsets = scores - offsets, None
         return shared_softmax_loss(positions.states, scores, positions.vectors, offsets, hits)
 
 
@@ -115,19 +118,24 @@ def matches(targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shared_softmax_loss(
-    states: Tensor, target_scores: Tensor, candidates: Tensor, offsets: Tensor, hits: tuple[Tensor, Tensor]
+    states: Tensor,
+    target_scores: Tensor,
+    candidates: Tensor,
+    offsets: Tensor | None,
+    hits: tuple[Tensor, Tensor],
 ) -> Tensor:
     r"""Mean cross-entropy of each target among itself and the candidates.
 
     .. math:: \frac1P \sum_p \log\Bigl(e^{t_p} + \sum_{j \notin hits(p)} e^{h_p \cdot e_j + o_j}\Bigr) - t_p
 
     States h [P, width] with their targets' scores t [P], candidates e [n, width] with offsets o [n] (-inf leaves one
-    out; no gradient), and `hits` of :func:`matches`: the candidate is the position's target, and the two do not meet.
+    out; no gradient; None: 0), and `hits` of :func:`matches`: there the candidate is the position's target, and the two
+    do not meet.
     """
     # At least float32 and outside autocast: exponentials of thousands of scores are summed.
     dtype = torch.promote_types(states.dtype, torch.float32)
     with torch.autocast(states.device.type, enabled=False):
-        given = [part.to(dtype) for part in (states, target_scores, candidates, offsets)]
+        given = [x if x is None else x.to(dtype) for x in (states, target_scores, candidates, offsets)]
         return _SharedSoftmax.apply(*given, hits)  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -139,33 +147,30 @@ class _SharedSoftmax(torch.autograd.Function):
         states, target_scores, candidates, offsets, hits = given
         count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
         by_states, by_targets, losses = map(torch.empty_like, (states, target_scores, target_scores))
-        starts = torch.arange(0, count + rows, rows, device=states.device)
-        bounds = torch.searchsorted(hits[0], starts).tolist()
-
-        @torch.no_grad()  # in a thread of its own
-        def by_candidates_of(starts: range) -> Tensor:
-            by_candidates = torch.zeros_like(candidates)
-            room = states.new_empty(rows, len(candidates))  # one for all chunks: the heap does not grow
-            for start in starts:
-                hit, part = slice(*bounds[start // rows :][:2]), slice(start, start + rows)
-                scores = torch.addmm(offsets, states[part], candidates.T, out=room[: len(states[part])])
-                scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
-                target = target_scores[part]
-                largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
-                target_weight = (target - largest).exp()
-                total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
-                losses[part] = total.log() + largest - target
-                scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
-                by_targets[part] = target_weight * scale - 1 / count
-                by_states[part] = (scores @ candidates) * scale[:, None]
-                by_candidates.addmm_(scores.T, states[part] * scale[:, None])
-            return by_candidates
-
-        # As many sums whoever makes them, added in one order: figures do not depend on the threads.
-        parts = PARTS if states.device.type == "cpu" and candidates.numel() <= 1 << 24 else 1
-        each = map if WORKERS is None or parts == 1 else WORKERS.map
-        each_part = (range(first * rows, count, parts * rows) for first in range(parts))
-        ctx.save_for_backward(by_states, by_targets, sum(each(by_candidates_of, each_part)))
+        by_candidates = candidates.new_zeros(candidates.T.shape)  # [width, n]: its products are faster so
+        starts = range(0, count, rows)
+        bounds = torch.searchsorted(
+            hits[0], torch.arange(0, count + rows, rows, device=states.device)
+        ).tolist()
+        for number, start in enumerate(starts):
+            hit, part = slice(*bounds[number : number + 2]), slice(start, start + rows)
+            times = (
+                product if start + rows <= count else functional.linear
+            )  # the last chunk's shape is seldom back
+            scores = times(states[part], candidates)
+            if offsets is not None:
+                scores += offsets
+            scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
+            target = target_scores[part]
+            largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
+            target_weight = (target - largest).exp()
+            total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
+            losses[part] = total.log() + largest - target
+            scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
+            by_targets[part] = target_weight * scale - 1 / count
+            by_states[part] = times(candidates.T, scores).T * scale[:, None]
+            by_candidates += times((states[part] * scale[:, None]).T, scores.T)
+        ctx.save_for_backward(by_states, by_targets, by_candidates.T)
         return losses.mean()
 
     @staticmethod

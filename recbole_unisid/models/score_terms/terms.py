@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -13,10 +15,12 @@ from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.score_terms.base import Entries, ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
+from recbole_unisid.models.shards import row_halves
 from recbole_unisid.plugins.loading import named_class, short_name
 
 #: Numbers that the features of some histories take where they are summed, and how many such parts are held: 32 MB.
 _HELD, _PARTS = 1 << 21, 4
+_OF_THREAD = threading.local()  # what a thread holds for the terms that it asked last
 
 
 class ScoreTerms(nn.ModuleDict):
@@ -33,7 +37,6 @@ class ScoreTerms(nn.ModuleDict):
         #: Padding and items that are never trained on, bool [n_items + 1]: no candidates where weights are fitted.
         self.register_buffer("unused", unused, persistent=False)
         self.register_buffer("weights", torch.zeros(len(self.features)))
-        self._held: Tensor | None = None
 
     @property
     def features(self) -> list[str]:
@@ -92,23 +95,26 @@ class ScoreTerms(nn.ModuleDict):
         self.weights.zero_()
         weights: Tensor | None = None
         for batches in cases:
-            features = partial(self._features, model, batches)
+            features = [
+                partial(self._features, model, interaction[rows], asked[rows])
+                for interaction, _, _, asked in batches
+                for rows in row_halves(len(asked))
+            ]
             weights = fitted_weights(features, len(self.features) + 1, self.unused, weights)
         assert weights is not None
         self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05))
 
-    def _features(self, model: Any, batches: list[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _features(self, model: Any, interaction: Any, asked: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The model's score and the features, [1 + features, cases, n_items + 1], and the targets, part by part."""
-        for interaction, _, _, asked in batches:
-            interaction, targets = interaction.to(model.device), asked.to(model.device)
-            known = ~self.unused[targets]  # an item that is never trained on may still be asked for
-            if not known.any():
-                continue
-            interaction, targets = interaction[known], targets[known]
-            histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
-            scores = model.full_sort_predict(interaction)
-            for rows, found in self._parts(scores, histories, lengths, 1):
-                yield found, targets[rows]
+        interaction, targets = interaction.to(model.device), asked.to(model.device)
+        known = ~self.unused[targets]  # an item that is never trained on may still be asked for
+        if not known.any():
+            return
+        interaction, targets = interaction[known], targets[known]
+        histories, lengths = interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN]
+        scores = model.full_sort_predict(interaction)
+        for rows, found in self._parts(scores, histories, lengths, 1):
+            yield found, targets[rows]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""
@@ -146,11 +152,18 @@ class ScoreTerms(nn.ModuleDict):
                     entries.clear(feature)
 
     def _held_for(self, scores: Tensor, *shape: int) -> Tensor:
-        """Where the features of some histories are held, 0 where they are sparse; kept from call to call."""
+        """Where this thread holds the features of some histories, 0 where they are sparse; kept from call to call."""
         width = scores.shape[1]
-        if self._held is None or self._held.shape != (*shape, width) or self._held.device != scores.device:
-            self._held = scores.new_zeros(*shape, width)
-        return self._held
+        terms, held = getattr(_OF_THREAD, "held", (None, scores))
+        if (
+            terms is None
+            or terms() is not self
+            or held.shape != (*shape, width)
+            or held.device != scores.device
+        ):
+            held = scores.new_zeros(*shape, width)
+            _OF_THREAD.held = weakref.ref(self), held
+        return held
 
     def _fill(self, out: Tensor, histories: Tensor, lengths: Tensor) -> list[tuple[Tensor, Entries]]:
         """Write all features over `out`, whose sparse ones are 0 before; the sparse ones with their entries."""

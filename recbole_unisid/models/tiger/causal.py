@@ -13,6 +13,7 @@ from torch.nn import functional
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
 from recbole_unisid.items.trie import CodeTrie, TrieLevel
 from recbole_unisid.models.backbones.base import Backbone
+from recbole_unisid.models.backbones.dropout import Dropout
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
 
 
@@ -54,7 +55,7 @@ class CodeHead(nn.Module):
         self.from_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in sizes)
         self.out = nn.ModuleList(nn.Linear(inner, width) for _ in sizes)
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
