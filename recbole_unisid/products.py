@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 
-@cache
-def by_onednn() -> bool:
+def _onednn_is_faster() -> bool:
     """Whether oneDNN multiplies faster than torch does: torch asks MKL, which leaves AVX-512 unused on AMD.
 
     There it takes some 2.3 times as long (torch 2.13, Zen 5; results/speed.md). Both add up in the same order.
     """
     try:
-        named = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        named = False
+        amd = False
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     by_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return named and wide and by_mkl and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return amd and wide and by_mkl and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def product(left: Tensor, right: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """``left @ right.T + bias``, [..., k] by [n, k] -> [..., n], without a gradient.
+BY_ONEDNN = _onednn_is_faster()
+#: ``left @ right.T + bias`` of float32 on the CPU, [..., k], [n, k] and [n] or None -> [..., n], without a gradient.
+#: The first product of each shape costs oneDNN a millisecond: shapes that seldom return are better off elsewhere.
+fast_linear = functional.linear
+if BY_ONEDNN:
+    fast_linear = partial(torch.ops.mkldnn._linear_pointwise, attr="none", scalars=[], algorithm="")
 
-    Two matrices without a bias are multiplied into `out`, where it is given.
-    The first product of each shape costs oneDNN a millisecond: shapes that seldom return are better off elsewhere.
-    """
-    if (
-        left.device.type != "cpu"
-        or left.dtype != torch.float32
-        or right.dtype != torch.float32
-        or not by_onednn()
-    ):
-        return nn.functional.linear(left, right, bias) if out is None else torch.mm(left, right.T, out=out)
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
-    return found if out is None else out.copy_(found)
+
+def multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """Write ``left @ right.T`` to `out`, without a gradient."""
+    if BY_ONEDNN and left.dtype == torch.float32 and left.device.type == "cpu":
+        return out.copy_(fast_linear(left, right, None))
+    return torch.mm(left, right.T, out=out)

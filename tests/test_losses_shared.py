@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from recbole_unisid import products
 from recbole_unisid.models.losses import next_item
 from recbole_unisid.models.losses.next_item import Positions, SampledSoftmax, matches, shared_softmax_loss
 from recbole_unisid.models.losses.softmax import Softmax
@@ -127,18 +127,17 @@ def test_onednn_multiplies_as_torch_does(count: int, monkeypatch: pytest.MonkeyP
 
     asked: list[tuple[int, ...]] = []
 
-    def onednn(left: torch.Tensor, right: torch.Tensor, *_: object) -> torch.Tensor:
+    def fast(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         asked.append(tuple(left.shape))
-        return functional.linear(left, right)
+        return onednn(left, right, bias) if onednn else functional.linear(left, right, bias)
 
-    expected = found()
-    if products.by_onednn() or torch.backends.mkldnn.is_available():
-        monkeypatch.setattr(products, "by_onednn", lambda: True)
-        torch.testing.assert_close(found(), expected, equal_nan=True)
-    monkeypatch.setattr(products, "by_onednn", lambda: True)
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", onednn, raising=False)
+    expected, onednn = found(), None
+    monkeypatch.setattr(next_item, "fast_linear", fast)
     torch.testing.assert_close(found(), expected, equal_nan=True)
     assert asked == [shape for _ in range(count // 4) for shape in ((4, WIDTH), (WIDTH, 200), (WIDTH, 4))]
+    if torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        onednn = partial(torch.ops.mkldnn._linear_pointwise, attr="none", scalars=[], algorithm="")
+        torch.testing.assert_close(found(), expected, equal_nan=True)
 
 
 def losses_of_a_batch(data: Path, negatives: int, loss: str = "sampled_softmax") -> tuple[float, Any]:

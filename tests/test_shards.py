@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from recbole_unisid.models import shards
-from recbole_unisid.models.backbones.dropout import Dropout, drawing_from
-from recbole_unisid.models.shards import halves, in_shards
-from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
+from recbole_unisid.models.backbones.dropout import FastDropout, draw_fast, drawing_from
+from recbole_unisid.models.shards import ahead, divide, each, halves, in_shards
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
@@ -46,7 +46,10 @@ def made(data: Path, name: str = "UniSID", **settings: Any) -> tuple[Any, Any]:
     dataset.semantics = item_semantics(config, dataset)
     loaders = make_loaders(config, dataset)
     torch.manual_seed(1)
-    return config.make_model(dataset).train(), next(iter(loaders.train))
+    model = config.make_model(dataset).train()
+    draw_fast(model)
+    divide(model)
+    return model, next(iter(loaders.train))
 
 
 @pytest.mark.parametrize(
@@ -59,15 +62,15 @@ def made(data: Path, name: str = "UniSID", **settings: Any) -> tuple[Any, Any]:
     ],
 )
 def test_shards_have_the_loss_and_gradients_of_the_whole(
-    settings: dict[str, Any], ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], ml_mini: Path, in_empty_folder: Path
 ) -> None:
     """Whatever stands around the loss; a parameter that no shard reads has no gradient."""
     model, batch = made(ml_mini, **NO_DROPOUT, **settings)
-    assert model._in_shards
     found = loss_and_slopes(model, batch)
-    monkeypatch.setattr(WholeSequenceRecommender, "_in_shards", property(lambda _: False))
     if settings.get("semantics") == "joint":  # its codebooks have moved
         model, batch = made(ml_mini, **NO_DROPOUT, **settings)
+    assert model.divided is not None
+    model.divided = None
     whole = loss_and_slopes(model, batch)
     assert found.keys() == whole.keys()
     for name, slope in whole.items():
@@ -93,17 +96,37 @@ def test_threads_leave_every_bit_as_it_is(
 
 def test_what_is_unknown_is_not_cut(ml_mini: Path, in_empty_folder: Path) -> None:
     """A backbone or loss of somebody else may draw random numbers of torch's own, or look at the whole batch."""
-    model, _ = made(ml_mini, name="ItemID")
-    assert model._in_shards
-    with torch.no_grad():
-        assert not model._in_shards
-    assert not made(ml_mini, name="ItemID", loss="bce")[0]._in_shards
+    model, batch = made(ml_mini, name="ItemID")
+    with torch.no_grad():  # nothing is added up for a gradient
+        assert not model.calculate_loss(batch).requires_grad
+    assert made(ml_mini, name="ItemID", loss="bce")[0].divided is None
     for part in ("loss", "transformer"):
-        other = type(getattr(model, part).__class__.__name__, (type(getattr(model, part)),), {})
-        own, getattr(model, part).__class__ = type(getattr(model, part)), other
-        assert not model._in_shards
+        own = type(getattr(model, part))
+        getattr(model, part).__class__ = type("Another", (own,), {})
+        model.divided = None
+        divide(model)
+        assert model.divided is None
         getattr(model, part).__class__ = own
-    assert model._in_shards
+    divide(model)
+    assert model.divided is not None
+
+
+def test_work_goes_to_threads_and_comes_back_in_order() -> None:
+    """With this thread's state of gradients; work within a thread stays there; what fails is raised."""
+
+    def square(number: int) -> tuple[int, bool, list[int]]:
+        time.sleep(0.01 * (number % 2))
+        return number**2, torch.is_grad_enabled(), each(lambda other: other + number, [1, 2])
+
+    wanted = [(n**2, False, [1 + n, 2 + n]) for n in range(9)]
+    with torch.no_grad():
+        assert each(square, range(9)) == [*ahead(square, range(9))] == wanted
+        with ThreadPoolExecutor(2) as workers, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shards, "WORKERS", workers)
+            assert each(square, range(9)) == [*ahead(square, range(9))] == wanted
+            for call in (each, ahead):
+                with pytest.raises(ZeroDivisionError):
+                    list(call(lambda number: 1 // number, range(-1, 9)))
 
 
 def test_halves() -> None:
@@ -141,12 +164,12 @@ def test_a_sum_over_shards_in_its_own_threads() -> None:
 @pytest.mark.parametrize("rate", [0.5, 0.1])
 def test_dropout(rate: float) -> None:
     """A share of the values, the rest scaled up; by the seed, and nothing in evaluation."""
-    layer, values = Dropout(rate), torch.ones(999, 7)
+    layer, values = FastDropout(rate), torch.ones(999, 7)
     torch.manual_seed(1)
     dropped = layer(values)
     assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - rate)], rel=2e-5)
     assert abs(float((dropped == 0).float().mean()) - rate) < 0.02
-    assert float(Dropout(rate)(torch.ones(1 << 20)).mean()) == pytest.approx(1, abs=0.005)
+    assert float(FastDropout(rate)(torch.ones(1 << 20)).mean()) == pytest.approx(1, abs=0.005)
     torch.manual_seed(1)
     torch.testing.assert_close(layer(values, 2 * values), 2 + dropped)
     with drawing_from(torch.Generator().manual_seed(1)):
@@ -154,6 +177,9 @@ def test_dropout(rate: float) -> None:
         assert not torch.equal(layer(values), dropped)
     assert torch.equal(layer.eval()(values), values)
     assert torch.equal(layer(values, values), 2 * values)
-    assert not Dropout(1.0)(values).any()
-    assert torch.equal(Dropout(0.0)(values), values)
+    assert not FastDropout(1.0)(values).any()
+    assert torch.equal(FastDropout(0.0)(values), values)
     assert layer(values.double()).dtype == torch.float64
+    network = nn.Sequential(nn.Dropout(rate), nn.Dropout1d(rate), nn.ReLU())
+    draw_fast(network)
+    assert [type(part) for part in network] == [FastDropout, nn.Dropout1d, nn.ReLU]

@@ -188,17 +188,17 @@ def _load(name: str, device: str, max_length: int | None) -> Any:
 
 
 def _multiply_fast(model: Any) -> None:
-    """Let the linear layers of a model multiply by :func:`recbole_unisid.products.product` where that is faster."""
-    from torch import nn
+    """Let the linear layers of a model of float32 multiply as :mod:`recbole_unisid.products` does."""
+    import torch
 
-    from recbole_unisid.products import by_onednn, product
+    from recbole_unisid.products import BY_ONEDNN, fast_linear
 
-    class FastLinear(nn.Linear):
+    class FastLinear(torch.nn.Linear):
         def forward(self, input: Any) -> Any:
-            return product(input, self.weight, self.bias)
+            return fast_linear(input, self.weight, self.bias)
 
-    for layer in model.modules() if by_onednn() else ():
-        if type(layer) is nn.Linear:
+    for layer in model.modules() if BY_ONEDNN else ():
+        if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
             layer.__class__ = FastLinear
 
 

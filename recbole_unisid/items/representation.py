@@ -159,5 +159,4 @@ class ItemRepresentation(nn.Module):
     def all_items(self) -> Tensor:
         """Vectors of the whole catalogue, shape [n_items + 1, width]; row 0 is padding."""
         held = next(chain(self.parameters(), self.buffers()))
-        vectors: Tensor = self(torch.arange(self.n_items + 1, device=held.device))
-        return vectors
+        return self(torch.arange(self.n_items + 1, device=held.device))  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import initialise
-from recbole_unisid.models.backbones.dropout import Dropout
+from recbole_unisid.models.backbones.dropout import FastDropout
 from recbole_unisid.models.losses.next_item import shared_softmax_loss
 from recbole_unisid.models.whole_sequence import OwnSequential
 
@@ -39,7 +39,7 @@ class PublishedBlock(nn.Module):
         width, self.heads, inner = config["hidden_size"], config["n_heads"], config["inner_size"]
         if width % self.heads:
             raise UserError(f"n_heads={self.heads} must divide hidden_size={width}.")
-        self.dropout, self.share = Dropout(config["hidden_dropout_prob"]), config["filter_mix"]
+        self.dropout, self.share = FastDropout(config["hidden_dropout_prob"]), config["filter_mix"]
         self.layer_norm = partial(nn.LayerNorm, width, eps=float(config["layer_norm_eps"]))
         self.filter_norm, self.norm = self.layer_norm(), self.layer_norm()
         self.feed_forward = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
@@ -70,7 +70,10 @@ class BSARecBlock(PublishedBlock):
         super().__init__(config)
         width = config["hidden_size"]
         self.query_key_value, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.attention_dropout, self.attention_norm = Dropout(config["attn_dropout_prob"]), self.layer_norm()
+        self.attention_dropout, self.attention_norm = (
+            FastDropout(config["attn_dropout_prob"]),
+            self.layer_norm(),
+        )
         self.beta, self.rows = nn.Parameter(torch.randn(width)), 2 * (config["filter_cutoff"] // 2) + 1
 
     def mix(self, states: Tensor, real: Tensor, newest: bool) -> Tensor:
@@ -155,7 +158,7 @@ class PublishedRecommender(OwnSequential):
         self.item_embedding = nn.Embedding(self.n_items, width, padding_idx=0)
         self.positions = nn.Embedding(self.max_seq_length, width)
         self.norm = nn.LayerNorm(width, eps=float(config["layer_norm_eps"]))
-        self.dropout = Dropout(config["hidden_dropout_prob"])
+        self.dropout = FastDropout(config["hidden_dropout_prob"])
         self.blocks = nn.ModuleList(self.block(config) for _ in range(config["n_layers"]))
         self.apply(partial(initialise, deviation=config["initializer_range"]))
         nn.init.zeros_(self.item_embedding.weight[0])

@@ -129,5 +129,5 @@ class RPG(WholeSequenceRecommender):
 
     def _digit_values(self, interaction: Any) -> torch.Tensor:
         """Log-probability of every code of every digit, shape [batch, sum of codebook sizes]."""
-        states = self._last_states(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        states = self._last_states(interaction)
         return torch.cat(self.heads(states, self.tokens.table.weight), dim=-1)

@@ -1,17 +1,23 @@
-"""A batch in two shards, by a thread each where `WORKERS` has two: its loss and gradients, or its scores."""
+"""A batch in two shards, by a thread each where `WORKERS` has two; and other work by the same threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_unisid.models.backbones.dropout import drawing_from
+
+if TYPE_CHECKING:
+    from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 
 SHARDS = 2  #: Whatever computes them, so that no figure depends on the number of threads.
 WORKERS: ThreadPoolExecutor | None = None  #: Threads that sleep while they wait (`runs/machine.py`).
@@ -24,6 +30,25 @@ def each(function: Callable[[Given], Found], parts: Iterable[Given]) -> list[Fou
     """What a function makes of parts, in their order, by the threads of `WORKERS`; within one of them by it alone."""
     if WORKERS is None or getattr(_OF_THREAD, "works", False):
         return [function(part) for part in parts]
+    return list(WORKERS.map(_as_here(function), parts))
+
+
+def ahead(function: Callable[[Given], Found], parts: Iterable[Given]) -> Iterator[Found]:
+    """What a function makes of parts, in their order, some of them made while those before are looked at."""
+    if WORKERS is None or getattr(_OF_THREAD, "works", False):
+        yield from map(function, parts)
+        return
+    waiting: deque[Future[Found]] = deque()
+    for part in parts:
+        waiting.append(WORKERS.submit(_as_here(function), part))
+        if len(waiting) > SHARDS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _as_here(function: Callable[[Given], Found]) -> Callable[[Given], Found]:
+    """The function for a thread of `WORKERS`, with this thread's state of gradients and precision."""
     state = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     def work(part: Given) -> Found:
@@ -31,7 +56,7 @@ def each(function: Callable[[Given], Found], parts: Iterable[Given]) -> list[Fou
         with torch.set_grad_enabled(state[0]), torch.autocast("cpu", state[2], state[1]):
             return function(part)
 
-    return list(WORKERS.map(work, parts))
+    return work
 
 
 def row_halves(rows: int) -> list[slice]:
@@ -50,6 +75,49 @@ def halves(asked: Tensor) -> list[int]:
     return [first, rows - first] if 0 < first < rows and sums[first - 1] > 0 else [rows]
 
 
+def divide(model: WholeSequenceRecommender) -> None:
+    """Let a model compute the loss of each batch in shards, where its loss and its backbone are known to allow it.
+
+    A loss must be a mean over positions, with candidates that the batch shares, and a backbone must draw random numbers
+    by its dropout layers alone, which draw fast (:func:`~.backbones.dropout.draw_fast`).
+    """
+    plain: Any = model.loss
+    while hasattr(plain, "loss"):  # what stands around it is a mean over positions, too
+        plain = plain.loss
+    known = all(type(part).__module__.startswith("recbole_unisid.") for part in (plain, model.transformer))
+    if known and plain.shares_candidates:
+        learned = [*model.transformer.parameters(), *model.loss.parameters()]
+        model.divided = partial(mean_in_shards, learned)
+
+
+def mean_in_shards(
+    learned: Sequence[Tensor],
+    mean: Callable[..., Tensor],
+    asked: Tensor,
+    targets: Tensor,
+    read: Tensor,
+    own: Tensor,
+    others: Tensor,
+) -> Tensor:
+    """The mean over all targets of what `mean` finds for those of each shard, with its gradient; shape [].
+
+    The batch asks for targets [P] at `asked`, bool [batch, length], with vectors of the inputs `read`, [batch, length,
+    width], of the targets, `own` [P, width], and of the candidates, `others`.
+    """
+    if not torch.is_grad_enabled():
+        return mean(asked, targets, read, own, others)
+    rows = halves(asked)
+    asks = torch.split(asked, rows)
+    counts = [int(part.sum()) for part in asks]
+    wanted = torch.split(targets, counts)
+
+    def share(number: int, read: Tensor, own: Tensor, others: Tensor) -> Tensor:
+        return mean(asks[number], wanted[number], read, own, others) * (counts[number] / len(targets))
+
+    apart = [*zip(torch.split(read, rows), torch.split(own, counts), strict=True)]
+    return in_shards(share, apart, [others], learned)
+
+
 def in_shards(
     compute: Callable[..., Tensor],
     apart: Sequence[Sequence[Tensor]],
@@ -58,14 +126,14 @@ def in_shards(
 ) -> Tensor:
     """Sum of ``compute(number, *tensors of the shard, *shared)`` over shards, shape [], with its gradient.
 
-    `apart` are the tensors of each shard. `compute` draws random numbers by ``dropout.Dropout`` alone, and reads no
+    `apart` are the tensors of each shard. `compute` draws random numbers by :class:`FastDropout` alone, and reads no
     other tensors with a gradient than these and the `parameters`. Gradients are computed in the same pass and added in
     the order of the shards.
     """
     learned = [parameter for parameter in parameters if parameter.requires_grad]
     seeds = torch.randint(2**62, (len(apart),)).tolist()
-    given = [tensor for tensors in apart for tensor in tensors]
-    found: Tensor = _InShards.apply(compute, seeds, len(apart[0]), len(shared), *given, *shared, *learned)  # type: ignore[no-untyped-call]
+    given = [*chain.from_iterable(apart), *shared, *learned]
+    found: Tensor = _InShards.apply(compute, seeds, len(apart[0]), len(shared), *given)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -21,7 +21,6 @@ from recbole_unisid.models.backbones.base import Backbone, initialise
 from recbole_unisid.models.losses import eligible_items, make_loss
 from recbole_unisid.models.losses.next_item import Positions
 from recbole_unisid.models.score_terms import make_score_terms
-from recbole_unisid.models.shards import each, halves, in_shards, row_halves
 
 
 class OwnSequential(SequentialRecommender):
@@ -57,6 +56,7 @@ class WholeSequenceRecommender(OwnSequential):
     #: What reads a history; None is the setting `backbone`.
     backbone: type[Backbone] | None = None
     make_loss: Callable[..., Any] = staticmethod(make_loss)
+    divided: Callable[..., Tensor] | None = None  #: Computes a loss in parts (`models/shards.py: divide`).
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -88,34 +88,13 @@ class WholeSequenceRecommender(OwnSequential):
         candidates = self.loss.draw(targets)
         padding = len(inputs) * self.max_seq_length - int((inputs > 0).sum())
         vectors, token_loss = self.items.of_batch(inputs, targets, candidates.numbers, padding)
-        if not self._in_shards:
-            states = self.transformer(vectors[0])[asked]  # [P, width]
-            positions = Positions(states, targets, vectors[1], candidates, vectors[2], asked)
-            return token_loss + self.loss(positions)  # type: ignore[no-any-return]
-        rows = halves(asked)
-        asks = torch.split(asked, rows)
-        counts = [int(part.sum()) for part in asks]
-        wanted = torch.split(targets, counts)
 
-        def share_of_loss(number: int, read: Tensor, own: Tensor, others: Tensor) -> Tensor:
-            states = self.transformer(read)[asks[number]]
-            positions = Positions(states, wanted[number], own, candidates, others, asks[number])
-            return self.loss(positions) * (counts[number] / len(targets))  # type: ignore[no-any-return]
+        def mean(asked: Tensor, targets: Tensor, read: Tensor, own: Tensor, others: Tensor) -> Tensor:
+            states = self.transformer(read)[asked]  # [P, width]
+            return self.loss(Positions(states, targets, own, candidates, others, asked))  # type: ignore[no-any-return]
 
-        apart = [*zip(torch.split(vectors[0], rows), torch.split(vectors[1], counts), strict=True)]
-        learned = [*self.transformer.parameters(), *self.loss.parameters()]
-        return token_loss + in_shards(share_of_loss, apart, [vectors[2]], learned)
-
-    @property
-    def _in_shards(self) -> bool:
-        """Whether threads may have half a batch each: on a CPU, where loss and backbone are known to allow it."""
-        plain = self.loss
-        while hasattr(plain, "loss"):  # what stands around it is a sum over positions, too
-            plain = plain.loss
-        known = all(type(part).__module__.startswith("recbole_unisid.") for part in (plain, self.transformer))
-        compiled = self.transformer._compiled_call_impl is not None
-        on_cpu = next(self.parameters()).device.type == "cpu"
-        return known and not compiled and on_cpu and plain.shares_candidates and torch.is_grad_enabled()
+        whole = asked, targets, *vectors
+        return token_loss + (mean(*whole) if self.divided is None else self.divided(mean, *whole))
 
     def predict(self, interaction: Any) -> Tensor:
         """Scores of one item per row, shape [batch]."""
@@ -123,35 +102,23 @@ class WholeSequenceRecommender(OwnSequential):
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores of all items, shape [batch, n_items] (RecBole's n_items counts padding, column 0)."""
-        vectors = self._item_vectors()
+        scores = self._last_states(interaction) @ self._item_vectors().T
         histories, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        if torch.is_grad_enabled() or vectors.device.type != "cpu":
-            scores = self._last_states(histories, lengths) @ vectors.T
-            return scores if self.terms is None else self.terms.add_to(scores, histories, lengths)
-        scores = vectors.new_empty(len(histories), len(vectors))
-
-        def score(rows: slice) -> None:
-            torch.mm(self._last_states(histories[rows], lengths[rows]), vectors.T, out=scores[rows])
-            if self.terms is not None:
-                self.terms.add_to(scores[rows], histories[rows], lengths[rows])
-
-        each(score, row_halves(len(histories)))
-        return scores
+        return scores if self.terms is None else self.terms.add_to(scores, histories, lengths)
 
     def score_candidates(self, interaction: Any, candidates: Tensor) -> Tensor:
         """Scores of some items for each row, [batch, n] item numbers to [batch, n] scores."""
         if not self.scores_by_vectors or self.terms is not None:  # ranked as among all items
             return self.full_sort_predict(interaction).gather(1, candidates)
-        states = self._last_states(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return torch.einsum("bw,bnw->bn", states, self._item_vectors()[candidates])
+        return torch.einsum("bw,bnw->bn", self._last_states(interaction), self._item_vectors()[candidates])
 
     @property
     def scores_by_vectors(self) -> bool:
         """Whether a score is state @ item vector: not in a class that scores in a way of its own."""
         return type(self).full_sort_predict is WholeSequenceRecommender.full_sort_predict
 
-    def _last_states(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """The state after each history, [batch, width]; int64 [batch, length] and [batch]."""
+    def _last_states(self, interaction: Any) -> Tensor:
+        inputs, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         states: Tensor = self.transformer(self._item_vectors()[inputs[:, : max(1, int(lengths.max()))]])
         return states[torch.arange(len(states), device=states.device), lengths - 1]
 

@@ -20,6 +20,9 @@ from recbole_unisid.data.windows import TARGET_LIST
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sampled_for
 from recbole_unisid.interruption import heed
+from recbole_unisid.models.backbones.dropout import draw_fast
+from recbole_unisid.models.shards import ahead, divide
+from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.models import check_loss
 from recbole_unisid.recbole_adapter.collector import (
     RankCollector,
@@ -70,6 +73,14 @@ class RunTrainer(Resumable):
         if not config.is_written_here:
             chunk_dropout(model)
             keep_last_position(model)
+        elif self.device.type == "cpu":
+            draw_fast(model)
+        if (
+            isinstance(model, WholeSequenceRecommender)
+            and self.device.type == "cpu"
+            and not config["compile"]
+        ):
+            divide(model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
             self.averaged = WeightAverage(model, config["weight_average"], self.table)
@@ -238,8 +249,8 @@ class RunTrainer(Resumable):
             # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
             dataset = eval_data._dataset
             collector.popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
-        for batch in eval_data:
-            interaction, scores, rows, items = score_batch(batch)
+        several = isinstance(self.model, WholeSequenceRecommender) and collector.lister is None
+        for interaction, scores, rows, items in (ahead if several else map)(score_batch, eval_data):
             collector.eval_batch_collect(scores, interaction, rows, items)
         result = self.evaluator.evaluate(collector.get_data_struct())
         self.wandblogger.log_eval_metrics(result, head="eval")

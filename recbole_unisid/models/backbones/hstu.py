@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import TransformerSettings
-from recbole_unisid.models.backbones.dropout import Dropout
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 
 
@@ -38,8 +37,8 @@ class GatedAttention(nn.Module):
         self.distance_bias = nn.Parameter(torch.zeros(self.max_len, self.heads))
         self.attended_norm = nn.LayerNorm(attention_width, eps=eps)
         self.output = nn.Linear(attention_width, width)
-        self.hidden_dropout = Dropout(settings.hidden_dropout)
-        self.attention_dropout = Dropout(settings.attention_dropout)
+        self.hidden_dropout = nn.Dropout(settings.hidden_dropout)
+        self.attention_dropout = nn.Dropout(settings.attention_dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """Attend, [batch, length, width] -> the same shape, with the residual, not normalised."""
@@ -53,7 +52,7 @@ class GatedAttention(nn.Module):
         weights = functional.silu(query @ key.transpose(2, 3) + bias) / self.max_len
         weights = self.attention_dropout(weights.masked_fill(lag < 0, 0.0))
         joined = (weights @ value).transpose(1, 2).reshape(batch, length, -1)
-        added: Tensor = self.hidden_dropout(self.output(self.attended_norm(joined) * gate), states)
+        added: Tensor = states + self.hidden_dropout(self.output(self.attended_norm(joined) * gate))
         return added
 
 

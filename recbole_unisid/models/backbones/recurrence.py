@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_unisid.models.backbones.base import TransformerSettings
-from recbole_unisid.models.backbones.dropout import Dropout
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 
 
@@ -55,14 +54,14 @@ class RecurrentBlock(nn.Module):
         super().__init__()
         self.recurrence = GatedRecurrence(width, settings.attention_width, settings.max_len)
         layers = nn.Linear(width, settings.inner_width), nn.GELU(), nn.Linear(settings.inner_width, width)
-        self.feed_forward, self.dropout = nn.Sequential(*layers), Dropout(settings.hidden_dropout)
+        self.feed_forward, self.dropout = nn.Sequential(*layers), nn.Dropout(settings.hidden_dropout)
         norms = (nn.LayerNorm(width, eps=settings.eps) for _ in range(2))
         self.recurrence_norm, self.feed_forward_norm = norms
 
     def forward(self, states: Tensor) -> Tensor:
         """Transform, [batch, length, width] -> the same shape."""
-        mixed: Tensor = self.recurrence_norm(self.dropout(self.recurrence(states), states))
-        transformed: Tensor = self.feed_forward_norm(self.dropout(self.feed_forward(mixed), mixed))
+        mixed: Tensor = self.recurrence_norm(states + self.dropout(self.recurrence(states)))
+        transformed: Tensor = self.feed_forward_norm(mixed + self.dropout(self.feed_forward(mixed)))
         return transformed
 
 

@@ -12,7 +12,6 @@ from typing_extensions import Self
 
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.backbones.base import Backbone, TransformerSettings
-from recbole_unisid.models.backbones.dropout import Dropout
 
 
 class CausalAttention(nn.Module):
@@ -22,7 +21,7 @@ class CausalAttention(nn.Module):
         super().__init__()
         if attention_width % heads:
             raise UserError(f"n_heads={heads} must divide attention_dim={attention_width}.")
-        self.heads, self.dropout = heads, Dropout(dropout)
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.query_key_value = nn.Linear(width, 3 * attention_width)
         self.output = nn.Linear(attention_width, width)
 
@@ -31,15 +30,13 @@ class CausalAttention(nn.Module):
         batch, length, _ = states.shape
         projected = self.query_key_value(states).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = projected  # each [batch, heads, length, head width]
-        rate = self.dropout.rate if self.training else 0.0
-        if rate and states.device.type == "cpu":  # what torch's does there, by dropout of our own
+        if self.training and self.dropout.p and states.device.type == "cpu":  # torch's cannot draw fast
             scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(2, 3)
             later = torch.ones(length, length, dtype=torch.bool).triu_(1)
             context = self.dropout(scores.masked_fill(later, -math.inf).softmax(-1)) @ value
         else:
-            context = functional.scaled_dot_product_attention(
-                query, key, value, dropout_p=rate, is_causal=True
-            )
+            rate = self.dropout.p if self.training else 0.0
+            context = functional.scaled_dot_product_attention(query, key, value, None, rate, is_causal=True)
         attended: Tensor = self.output(context.transpose(1, 2).reshape(batch, length, -1))
         return attended
 
@@ -61,12 +58,12 @@ class CausalLowPass(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(-torch.arange(taps) / scale)  # a, [K], the present position's first
         self.gain = nn.Parameter(torch.randn(width))  # beta
-        self.norm, self.dropout = nn.LayerNorm(width, eps=eps), Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(width, eps=eps), nn.Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """Filter, [batch, length, width] -> the same shape, with residual and layer norm."""
         low = self.matrix(states.shape[1]) @ states
-        filtered: Tensor = self.norm(self.dropout(low + self.gain.square() * (states - low), states))
+        filtered: Tensor = self.norm(states + self.dropout(low + self.gain.square() * (states - low)))
         return filtered
 
     def matrix(self, length: int) -> Tensor:
@@ -93,15 +90,15 @@ class Block(nn.Module):
         low_pass = CausalLowPass(width, taps, scale, dropout, eps) if taps else None
         layers = nn.Linear(width, settings.inner_width), nn.GELU(), nn.Linear(settings.inner_width, width)
         self.feed_forward, self.feed_forward_norm = nn.Sequential(*layers), nn.LayerNorm(width, eps=eps)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.low_pass, self.share = low_pass, settings.share
 
     def forward(self, states: Tensor) -> Tensor:
         """Transform, [batch, length, width] -> the same shape."""
-        mixed: Tensor = self.attention_norm(self.dropout(self.attention(states), states))
+        mixed: Tensor = self.attention_norm(states + self.dropout(self.attention(states)))
         if self.low_pass is not None:
             mixed = torch.lerp(mixed, self.low_pass(states), self.share)
-        transformed: Tensor = self.feed_forward_norm(self.dropout(self.feed_forward(mixed), mixed))
+        transformed: Tensor = self.feed_forward_norm(mixed + self.dropout(self.feed_forward(mixed)))
         return transformed
 
 
@@ -114,7 +111,7 @@ class CausalTransformer(Backbone):
     def __init__(self, width: int, settings: TransformerSettings) -> None:
         super().__init__()
         self.positions = nn.Embedding(settings.max_len, width) if settings.positions else None
-        self.norm, self.dropout = nn.LayerNorm(width, eps=settings.eps), Dropout(settings.hidden_dropout)
+        self.norm, self.dropout = nn.LayerNorm(width, eps=settings.eps), nn.Dropout(settings.hidden_dropout)
         self.blocks = nn.ModuleList(self.block(width, settings) for _ in range(settings.blocks))
 
     @classmethod

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
+from torch.nn.functional import linear
 
 from recbole_unisid.models.losses.draw import LARGE_CATALOGUE, distinct_numbers
-from recbole_unisid.products import product
+from recbole_unisid.products import fast_linear
 
 CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
 
@@ -23,9 +23,7 @@ class Candidates:
     """The items that targets compete with: shared by all positions, or each position's own."""
 
     numbers: Tensor | None  # item numbers, int64 [n] or [P, n]; None: all items and padding, [n_items + 1]
-    offsets: Tensor | float | None = (
-        None  # added to the scores of shared ones [n]: logQ correction; no gradient
-    )
+    offsets: Tensor | float | None = None  # added to scores of shared ones [n]: logQ correction; no gradient
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,7 @@ class SampledSoftmax(Loss):
     def draw(self, targets: Tensor) -> Candidates:
         """Uniform negatives, as many as ``negatives`` says."""
         numbers = self.uniform()
-        expected = math.log(len(numbers) / len(self.eligible))
-        return Candidates(numbers, -expected)
+        return Candidates(numbers, -math.log(len(numbers) / len(self.eligible)))
 
     def uniform(self) -> Tensor:
         """Distinct item numbers, shape [negatives], or all if there are no more."""
@@ -118,19 +115,14 @@ def matches(targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shared_softmax_loss(
-    states: Tensor,
-    target_scores: Tensor,
-    candidates: Tensor,
-    offsets: Tensor | None,
-    hits: tuple[Tensor, Tensor],
+    states: Tensor, target_scores: Tensor, candidates: Tensor, offsets: Tensor | None, hits: Any
 ) -> Tensor:
     r"""Mean cross-entropy of each target among itself and the candidates.
 
     .. math:: \frac1P \sum_p \log\Bigl(e^{t_p} + \sum_{j \notin hits(p)} e^{h_p \cdot e_j + o_j}\Bigr) - t_p
 
     States h [P, width] with their targets' scores t [P], candidates e [n, width] with offsets o [n] (-inf leaves one
-    out; no gradient; None: 0), and `hits` of :func:`matches`: there the candidate is the position's target, and the two
-    do not meet.
+    out; no gradient; None: 0), and `hits` of :func:`matches`: the candidate is the target there, and they do not meet.
     """
     # At least float32 and outside autocast: exponentials of thousands of scores are summed.
     dtype = torch.promote_types(states.dtype, torch.float32)
@@ -148,19 +140,13 @@ class _SharedSoftmax(torch.autograd.Function):
         count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
         by_states, by_targets, losses = map(torch.empty_like, (states, target_scores, target_scores))
         by_candidates = candidates.new_zeros(candidates.T.shape)  # [width, n]: its products are faster so
-        starts = range(0, count, rows)
-        bounds = torch.searchsorted(
-            hits[0], torch.arange(0, count + rows, rows, device=states.device)
-        ).tolist()
-        for number, start in enumerate(starts):
-            hit, part = slice(*bounds[number : number + 2]), slice(start, start + rows)
-            times = (
-                product if start + rows <= count else functional.linear
-            )  # the last chunk's shape is seldom back
-            scores = times(states[part], candidates)
-            if offsets is not None:
-                scores += offsets
-            scores[hits[0][hit] - start, hits[1][hit]] = -torch.inf
+        bounds = torch.searchsorted(hits[0], torch.arange(0, count + rows, rows, device=states.device))
+        fast = fast_linear if (states.device.type, states.dtype) == ("cpu", torch.float32) else linear
+        for start, *hit in zip(range(0, count, rows), bounds[:-1], bounds[1:], strict=True):
+            met, part = slice(*hit), slice(start, start + rows)
+            times = fast if start + rows <= count else linear  # the last chunk's shape seldom returns
+            scores = times(states[part], candidates, offsets)
+            scores[hits[0][met] - start, hits[1][met]] = -torch.inf
             target = target_scores[part]
             largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
             target_weight = (target - largest).exp()
@@ -168,8 +154,8 @@ class _SharedSoftmax(torch.autograd.Function):
             losses[part] = total.log() + largest - target
             scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
             by_targets[part] = target_weight * scale - 1 / count
-            by_states[part] = times(candidates.T, scores).T * scale[:, None]
-            by_candidates += times((states[part] * scale[:, None]).T, scores.T)
+            by_states[part] = times(candidates.T, scores, None).T * scale[:, None]
+            by_candidates += times((states[part] * scale[:, None]).T, scores.T, None)
         ctx.save_for_backward(by_states, by_targets, by_candidates.T)
         return losses.mean()
 

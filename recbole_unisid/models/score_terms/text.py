@@ -12,7 +12,7 @@ from typing_extensions import Self
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.initialisation import principal_directions
 from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights, faded
-from recbole_unisid.products import product
+from recbole_unisid.products import multiply
 
 
 def coldness(counts: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
 
     def write(self, out: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
         past = (faded(histories, lengths, self.rate)[:, :, None] * self.vectors[histories]).sum(1)
-        torch.mul(product(past, self.vectors, out=out[0]), self.cold, out=out[1])
+        torch.mul(multiply(past, self.vectors, out[0]), self.cold, out=out[1])
         return out
 
     def append(self, vectors: Tensor | None, count: int) -> None:

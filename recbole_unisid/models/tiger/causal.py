@@ -13,7 +13,6 @@ from torch.nn import functional
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
 from recbole_unisid.items.trie import CodeTrie, TrieLevel
 from recbole_unisid.models.backbones.base import Backbone
-from recbole_unisid.models.backbones.dropout import Dropout
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
 
 
@@ -55,7 +54,7 @@ class CodeHead(nn.Module):
         self.from_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in sizes)
         self.out = nn.ModuleList(nn.Linear(inner, width) for _ in sizes)
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
