@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from recbole_unisid.models import shards
 from recbole_unisid.models.backbones.dropout import FastDropout, draw_fast, drawing_from
-from recbole_unisid.models.shards import ahead, divide, each, halves, in_shards
+from recbole_unisid.models.shards import ahead, divide, each, halves, in_shards, written_here
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
@@ -100,6 +101,12 @@ def test_what_is_unknown_is_not_cut(ml_mini: Path, in_empty_folder: Path) -> Non
     with torch.no_grad():  # nothing is added up for a gradient
         assert not model.calculate_loss(batch).requires_grad
     assert made(ml_mini, name="ItemID", loss="bce")[0].divided is None
+    feed_forward = model.transformer.blocks[0].feed_forward
+    feed_forward.append(nn.Dropout(0.3))  # not one that draws fast
+    model.divided = None
+    divide(model)
+    assert model.divided is None
+    del feed_forward[-1]
     for part in ("loss", "transformer"):
         own = type(getattr(model, part))
         getattr(model, part).__class__ = type("Another", (own,), {})
@@ -159,6 +166,27 @@ def test_a_sum_over_shards_in_its_own_threads() -> None:
     assert apart.grad.tolist() == [30.0] * 6
     assert scale.grad == 150
     assert frozen.grad is None
+
+
+def test_a_forked_process_has_no_threads_and_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes can be forked: it would wait for threads that it does not have."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("no fork on this system")
+    with ThreadPoolExecutor(2) as workers:
+        monkeypatch.setattr(shards, "WORKERS", workers)
+        assert each(abs, [-1, 2]) == [1, 2]
+        child = multiprocessing.get_context("fork").Process(target=each, args=(abs, [-1, 2]))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+
+
+def test_terms_of_somebody_else_stay_in_one_thread(ml_mini: Path, in_empty_folder: Path) -> None:
+    """What is not written here may keep what it made from call to call."""
+    model, _ = made(ml_mini, name="ItemID", score_terms=["all"])
+    assert written_here(model)
+    model.terms["seen"].__class__ = type("Another", (type(model.terms["seen"]),), {})
+    assert not written_here(model)
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.1])

@@ -51,7 +51,7 @@ class TextEncoder(Protocol):
 def open_encoder(
     encoder: str,
     corpus: Sequence[str],
-    batch_size: int | None = None,
+    batch_size: int = 256,
     device: str = "cpu",
     max_length: int | None = None,
     prompt: str | None = None,

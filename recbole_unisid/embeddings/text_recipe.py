@@ -43,7 +43,7 @@ class TextRecipe:
         corpus: Sequence[str],
         cache_dir: Path,
         vector_file: str | None = None,
-        batch_size: int | None = None,
+        batch_size: int = 256,
         show_progress: bool = True,
     ) -> NDArray[np.float32]:
         """Encode the texts of further items as those of the run were; float32 [texts, width].

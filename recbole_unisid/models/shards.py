@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,10 +12,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recbole_unisid.models.backbones.dropout import drawing_from
+from recbole_unisid.models.backbones.dropout import FastDropout, drawing_from
+from recbole_unisid.models.losses.next_item import Loss
+from recbole_unisid.models.losses.wrappers import Lookahead, Smoothed
 
 if TYPE_CHECKING:
     from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
@@ -26,11 +29,38 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 
+def _forget_workers() -> None:
+    """Without threads in a forked process, which has but the one that forked it."""
+    global WORKERS
+    WORKERS = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_workers)
+
+
+def written_here(*parts: nn.Module | None) -> bool:
+    """Whether parts and the modules inside them are this package's or torch's, and draw as threads may.
+
+    What is somebody else's may draw by torch's own generator, look at the whole batch, or keep what it made.
+    """
+    inside = [module for part in parts if part is not None for module in part.modules()]
+    random = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+    ours = ("recbole_unisid.", "torch.nn.")
+    known = (type(module).__module__.startswith(ours) for module in inside)
+    return all(known) and all(type(one) is FastDropout or not isinstance(one, random) for one in inside)
+
+
 def each(function: Callable[[Given], Found], parts: Iterable[Given]) -> list[Found]:
     """What a function makes of parts, in their order, by the threads of `WORKERS`; within one of them by it alone."""
     if WORKERS is None or getattr(_OF_THREAD, "works", False):
-        return [function(part) for part in parts]
+        return in_turn(function, parts)
     return list(WORKERS.map(_as_here(function), parts))
+
+
+def in_turn(function: Callable[[Given], Found], parts: Iterable[Given]) -> list[Found]:
+    """What a function makes of parts, in their order, by this thread."""
+    return [function(part) for part in parts]
 
 
 def ahead(function: Callable[[Given], Found], parts: Iterable[Given]) -> Iterator[Found]:
@@ -82,10 +112,9 @@ def divide(model: WholeSequenceRecommender) -> None:
     by its dropout layers alone, which draw fast (:func:`~.backbones.dropout.draw_fast`).
     """
     plain: Any = model.loss
-    while hasattr(plain, "loss"):  # what stands around it is a mean over positions, too
+    while isinstance(plain, (Lookahead, Smoothed)):  # what stands around it is a mean over positions, too
         plain = plain.loss
-    known = all(type(part).__module__.startswith("recbole_unisid.") for part in (plain, model.transformer))
-    if known and plain.shares_candidates:
+    if isinstance(plain, Loss) and written_here(model.loss, model.transformer) and plain.shares_candidates:
         learned = [*model.transformer.parameters(), *model.loss.parameters()]
         model.divided = partial(mean_in_shards, learned)
 

@@ -21,7 +21,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sampled_for
 from recbole_unisid.interruption import heed
 from recbole_unisid.models.backbones.dropout import draw_fast
-from recbole_unisid.models.shards import ahead, divide
+from recbole_unisid.models.shards import ahead, divide, written_here
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.models import check_loss
 from recbole_unisid.recbole_adapter.collector import (
@@ -249,7 +249,7 @@ class RunTrainer(Resumable):
             # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
             dataset = eval_data._dataset
             collector.popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
-        several = isinstance(self.model, WholeSequenceRecommender) and collector.lister is None
+        several = isinstance(self.model, WholeSequenceRecommender) and written_here(self.model)
         for interaction, scores, rows, items in (ahead if several else map)(score_batch, eval_data):
             collector.eval_batch_collect(scores, interaction, rows, items)
         result = self.evaluator.evaluate(collector.get_data_struct())

@@ -129,7 +129,7 @@ class WarmStart:
         else:
             made = item_texts(table, item_ids, recipe.fields, recipe.template, recipe.roots)
             texts, cache = [one_line(text) for text in made], cache_folder(config) / "embeddings"
-            size, show = config["text_batch_size"], bool(config["show_progress"])
+            size, show = int(config["text_batch_size"]), bool(config["show_progress"])
             vectors = recipe.encode(texts, item_ids, self.stored.corpus, cache, None, size, show)
         encoded, found = time.perf_counter(), None
         if tokens is not None:

@@ -53,7 +53,7 @@ def add_items(
     encoding = str(run.config["encoding"] or "utf-8")
     new = read_new_items(Path(items), recipe, run.item_ids, columns or {}, id_field, separator, encoding)
     corpus, cache = run.stored.corpus, cache_folder(run.config) / "embeddings"
-    size = run.config["text_batch_size"]
+    size = int(run.config["text_batch_size"])
     found = recipe.encode(new.texts, new.item_ids, corpus, cache, vectors, size, show_progress)
     number = run.version.number + 1  # refused where another command has taken it meanwhile
     catalogue = run.items.extended(new.item_ids, new.titles, new.texts)

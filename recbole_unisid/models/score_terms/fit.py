@@ -19,6 +19,7 @@ def fitted_weights(
     count: int,
     unused: Tensor,
     start: Tensor | None = None,
+    by: Callable[..., list[Tensor]] = each,
 ) -> Tensor:
     r"""The weights w under which the targets are most likely, float64 [count].
 
@@ -27,15 +28,15 @@ def fitted_weights(
 
     The sum is over cases c with targets t, that inside over items j. The prior :math:`w_0 = (1, 0, \dots, 0)` leaves
     the first feature, a model's score, as it is where there are few cases. The sum is concave: the result does not
-    depend on the `start`, w_0 by default. Each of `features`, which threads may call, gives at every call the same
-    parts of some cases, features [count, cases, n_items + 1] and targets [cases]; `unused`, bool [n_items + 1], are no
-    candidates: padding, and items that are never trained on.
+    depend on the `start`, w_0 by default. Each of `features` gives at every call the same parts of some cases, features
+    [count, cases, n_items + 1] and targets [cases]; `by` is the map that goes through them. `unused`, bool [n_items +
+    1], are no candidates: padding, and items that are never trained on.
     """
     prior = torch.zeros(count, dtype=torch.float64)
     prior[0] = 1.0
     weights, step, last = prior if start is None else start, torch.zeros_like(prior), -torch.inf
     for _ in range(STEPS):
-        value, gradient, curvature = _moments(features, weights, prior, unused)
+        value, gradient, curvature = _moments(features, weights, prior, unused, by)
         if not value >= last - ROUNDING * abs(value):  # too far, or no number: go half the way back
             step = step / 2
             weights = weights - step
@@ -52,12 +53,11 @@ def _moments(
     weights: Tensor,
     prior: Tensor,
     unused: Tensor,
+    by: Callable[..., list[Tensor]],
 ) -> tuple[float, Tensor, Tensor]:
     """The sum to be maximised, its gradient, and minus its second derivatives, over all processes."""
     count = len(weights)
-    found = each(
-        lambda parts: _moments_of(parts(), weights, unused), features
-    )  # added in the order of the cases
+    found = by(lambda parts: _moments_of(parts(), weights, unused), features)  # in the order of the cases
     own = sum(found, torch.zeros(1 + count + count * count, dtype=torch.float64))
     total = torch.tensor(mean_over_processes(own.tolist()), dtype=torch.float64) * world()
     apart = weights - prior

@@ -15,7 +15,7 @@ from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.score_terms.base import Entries, ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
-from recbole_unisid.models.shards import row_halves
+from recbole_unisid.models.shards import each, in_turn, row_halves, written_here
 from recbole_unisid.plugins.loading import named_class, short_name
 
 #: Numbers that the features of some histories take where they are summed, and how many such parts are held: 32 MB.
@@ -93,14 +93,14 @@ class ScoreTerms(nn.ModuleDict):
         gives the scores, which are without terms meanwhile.
         """
         self.weights.zero_()
-        weights: Tensor | None = None
+        weights, by = None, each if written_here(model) else in_turn
         for batches in cases:
             features = [
                 partial(self._features, model, interaction[rows], asked[rows])
                 for interaction, _, _, asked in batches
                 for rows in row_halves(len(asked))
             ]
-            weights = fitted_weights(features, len(self.features) + 1, self.unused, weights)
+            weights = fitted_weights(features, len(self.features) + 1, self.unused, weights, by)
         assert weights is not None
         self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05))
 
