@@ -71,7 +71,7 @@ def ahead(function: Callable[[Given], Found], parts: Iterable[Given]) -> Iterato
     waiting: deque[Future[Found]] = deque()
     for part in parts:
         waiting.append(WORKERS.submit(_as_here(function), part))
-        if len(waiting) > SHARDS:
+        if len(waiting) == SHARDS:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

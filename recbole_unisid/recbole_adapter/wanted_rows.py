@@ -33,8 +33,11 @@ class Wanted:
     def product(self, rows: Tensor, matrices: Tensor) -> Tensor:
         """Each of [batch, heads, n] times its own of [batch * heads, n, m]."""
         padded = rows.new_zeros(len(matrices), min(_ROWS, self.length), rows.shape[2])
-        padded[:, 0] = rows.reshape(-1, rows.shape[2])
-        return torch.bmm(padded, matrices)[:, 0].contiguous().view(*rows.shape[:2], -1)
+        each, at = torch.arange(len(matrices)), self.positions.repeat_interleave(rows.shape[1])
+        if self.length > _ROWS:  # among fewer a row's bits depend on its place
+            at = torch.zeros_like(at)
+        padded[each, at] = rows.reshape(-1, rows.shape[2])
+        return torch.bmm(padded, matrices)[each, at].view(*rows.shape[:2], -1)
 
     def reads(self, x: Tensor, attention: Any) -> tuple[Tensor, ...]:
         """Wanted rows of [batch, length, width] and their queries, [batch, width]; keys and values of all rows."""
