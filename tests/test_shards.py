@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recbole_unisid.models import shards
 from recbole_unisid.models.backbones.dropout import FastDropout, draw_fast, drawing_from
-from recbole_unisid.models.shards import ahead, divide, each, halves, in_shards, written_here
+from recbole_unisid.models.shards import ahead, divide, each, halves, in_shards, safe_in_threads
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
@@ -184,9 +184,9 @@ def test_a_forked_process_has_no_threads_and_needs_none(monkeypatch: pytest.Monk
 def test_terms_of_somebody_else_stay_in_one_thread(ml_mini: Path, in_empty_folder: Path) -> None:
     """What is not written here may keep what it made from call to call."""
     model, _ = made(ml_mini, name="ItemID", score_terms=["all"])
-    assert written_here(model)
+    assert safe_in_threads(model)
     model.terms["seen"].__class__ = type("Another", (type(model.terms["seen"]),), {})
-    assert not written_here(model)
+    assert not safe_in_threads(model)
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.1])

@@ -39,16 +39,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_workers)
 
 
-def written_here(*parts: nn.Module | None) -> bool:
-    """Whether parts and the modules inside them are this package's or torch's, and draw as threads may.
+def safe_in_threads(*parts: nn.Module) -> bool:
+    """Whether several threads may run parts at once: all modules inside are this package's or torch's, on the CPU.
 
-    What is somebody else's may draw by torch's own generator, look at the whole batch, or keep what it made.
+    What is somebody else's may draw by torch's own generator, look at the whole batch, or keep what it made; so may
+    torch's dropout but for :class:`FastDropout`, and its batch norms.
     """
-    inside = [module for part in parts if part is not None for module in part.modules()]
-    random = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
-    ours = ("recbole_unisid.", "torch.nn.")
-    known = (type(module).__module__.startswith(ours) for module in inside)
-    return all(known) and all(type(one) is FastDropout or not isinstance(one, random) for one in inside)
+    inside = [module for part in parts for module in part.modules()]
+    shared = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+    known = all(type(module).__module__.startswith(("recbole_unisid.", "torch.nn.")) for module in inside)
+    on_cpu = all(weight.device.type == "cpu" for part in parts for weight in part.parameters())
+    return known and on_cpu and all(type(one) is FastDropout or not isinstance(one, shared) for one in inside)
 
 
 def each(function: Callable[[Given], Found], parts: Iterable[Given]) -> list[Found]:
@@ -114,7 +115,7 @@ def divide(model: WholeSequenceRecommender) -> None:
     plain: Any = model.loss
     while isinstance(plain, (Lookahead, Smoothed)):  # what stands around it is a mean over positions, too
         plain = plain.loss
-    if isinstance(plain, Loss) and written_here(model.loss, model.transformer) and plain.shares_candidates:
+    if isinstance(plain, Loss) and safe_in_threads(model.loss, model.transformer) and plain.shares_candidates:
         learned = [*model.transformer.parameters(), *model.loss.parameters()]
         model.divided = partial(mean_in_shards, learned)
 

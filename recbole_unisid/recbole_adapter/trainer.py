@@ -21,7 +21,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sampled_for
 from recbole_unisid.interruption import heed
 from recbole_unisid.models.backbones.dropout import draw_fast
-from recbole_unisid.models.shards import ahead, divide, written_here
+from recbole_unisid.models.shards import ahead, divide, safe_in_threads
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.models import check_loss
 from recbole_unisid.recbole_adapter.collector import (
@@ -75,11 +75,7 @@ class RunTrainer(Resumable):
             keep_last_position(model)
         elif self.device.type == "cpu":
             draw_fast(model)
-        if (
-            isinstance(model, WholeSequenceRecommender)
-            and self.device.type == "cpu"
-            and not config["compile"]
-        ):
+        if isinstance(model, WholeSequenceRecommender) and not config["compile"]:
             divide(model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)
         if config["weight_average"]:
@@ -249,7 +245,7 @@ class RunTrainer(Resumable):
             # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
             dataset = eval_data._dataset
             collector.popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
-        several = isinstance(self.model, WholeSequenceRecommender) and written_here(self.model)
+        several = isinstance(self.model, WholeSequenceRecommender) and safe_in_threads(self.model)
         for interaction, scores, rows, items in (ahead if several else map)(score_batch, eval_data):
             collector.eval_batch_collect(scores, interaction, rows, items)
         result = self.evaluator.evaluate(collector.get_data_struct())

@@ -37,8 +37,7 @@ class CausalAttention(nn.Module):
         else:
             rate = self.dropout.p if self.training else 0.0
             context = functional.scaled_dot_product_attention(query, key, value, None, rate, is_causal=True)
-        attended: Tensor = self.output(context.transpose(1, 2).reshape(batch, length, -1))
-        return attended
+        return self.output(context.transpose(1, 2).reshape(batch, length, -1))  # type: ignore[no-any-return]
 
 
 class CausalLowPass(nn.Module):

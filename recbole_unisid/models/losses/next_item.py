@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +116,7 @@ def matches(targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shared_softmax_loss(
-    states: Tensor, target_scores: Tensor, candidates: Tensor, offsets: Tensor | None, hits: Any
+    states: Tensor, target_scores: Tensor, candidates: Tensor, offsets: Tensor | None, hits: Sequence[Tensor]
 ) -> Tensor:
     r"""Mean cross-entropy of each target among itself and the candidates.
 
@@ -140,7 +141,7 @@ class _SharedSoftmax(torch.autograd.Function):
         count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
         by_states, by_targets, losses = map(torch.empty_like, (states, target_scores, target_scores))
         by_candidates = candidates.new_zeros(candidates.T.shape)  # [width, n]: its products are faster so
-        bounds = torch.searchsorted(hits[0], torch.arange(0, count + rows, rows, device=states.device))
+        bounds = torch.searchsorted(hits[0], torch.arange(0, count + rows, rows).to(hits[0])).tolist()
         fast = fast_linear if (states.device.type, states.dtype) == ("cpu", torch.float32) else linear
         for start, *hit in zip(range(0, count, rows), bounds[:-1], bounds[1:], strict=True):
             met, part = slice(*hit), slice(start, start + rows)

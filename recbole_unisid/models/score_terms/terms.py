@@ -15,7 +15,7 @@ from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.score_terms.base import Entries, ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
-from recbole_unisid.models.shards import each, in_turn, row_halves, written_here
+from recbole_unisid.models.shards import each, in_turn, row_halves, safe_in_threads
 from recbole_unisid.plugins.loading import named_class, short_name
 
 #: Numbers that the features of some histories take where they are summed, and how many such parts are held: 32 MB.
@@ -93,7 +93,7 @@ class ScoreTerms(nn.ModuleDict):
         gives the scores, which are without terms meanwhile.
         """
         self.weights.zero_()
-        weights, by = None, each if written_here(model) else in_turn
+        weights, by = None, each if safe_in_threads(model) else in_turn
         for batches in cases:
             features = [
                 partial(self._features, model, interaction[rows], asked[rows])
