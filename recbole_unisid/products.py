@@ -11,8 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 # oneDNN keeps what it made for each shape, 1,024 shapes by default: a gigabyte, where shapes are all different.
-for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+_GIVEN = _CACHE in os.environ
+for _cache in (_CACHE, "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "64")
+
+
+def keep_shapes(number: int) -> None:
+    """Let oneDNN keep what it made for so many shapes, if it has not multiplied yet and the environment does not say.
+
+    For a model whose products have some hundred shapes that return in each step.
+    """
+    if not _GIVEN:
+        os.environ[_CACHE] = str(number)
 
 
 def _onednn_is_faster() -> bool:
@@ -51,3 +62,11 @@ def multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     if BY_ONEDNN and left.dtype == torch.float32 and left.device.type == "cpu":
         return out.copy_(fast_linear(left, right, None))
     return torch.mm(left, right.T, out=out)
+
+
+def multiply_columns(left: Tensor, right: Tensor) -> Tensor:
+    """``left.T @ right`` without a gradient, [k, n] and [k, m] -> [n, m], for a large k."""
+    if BY_ONEDNN and left.dtype == torch.float32 and left.device.type == "cpu":
+        found: Tensor = fast_linear(left.T, right.T, None)
+        return found
+    return left.T @ right

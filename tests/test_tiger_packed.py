@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional
 from transformers import T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from recbole_unisid import products
 from recbole_unisid.data.windows import TARGET_LIST
 from recbole_unisid.models.tiger import packed_layers
 from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary
@@ -77,6 +79,47 @@ def test_loss_and_gradients_are_those_of_padded_rows(
     for name, one, other in zip(weights, found, wanted, strict=True):
         assert float(other.abs().max()) > 0, name
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14, msg=name)
+
+
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_single_precision_is_near(by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32's products, by torch and, where it is there, by oneDNN: loss and gradients to float32's digits."""
+    if by_onednn and not products.BY_ONEDNN:
+        pytest.skip("products are torch's own here")
+    monkeypatch.setattr(products, "BY_ONEDNN", by_onednn)
+    asked = []
+    linear = products.fast_linear
+    monkeypatch.setattr(products, "fast_linear", lambda *given: asked.append(given) or linear(*given))
+    case = Case(4, 5, LENGTHS)
+    exact = torch.autograd.grad(case.ours(), list(case.model.parameters()))
+    assert not asked  # float64
+    case.model.float()
+    near = torch.autograd.grad(case.ours(), list(case.model.parameters()))
+    assert bool(asked) == by_onednn
+    for one, other in zip(near, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+
+
+def test_rows_stand_in_groups_of_few_sizes() -> None:
+    counts = [(300, 5), (1, 9), (13, 81), (2, 700)]
+    groups = packed_layers.chunked(counts)
+    for rows, length in counts:
+        sizes = [group.rows for group in groups if group.read == length]
+        assert sum(sizes) == rows
+        assert all(size & (size - 1) == 0 for size in sizes)
+        assert max(sizes) * length <= 512 or sizes == [1] * rows
+    assert [group.read for group in groups] == sorted(group.read for group in groups)
+    assert {group.asked for group in packed_layers.chunked(counts, 4)} == {4}
+
+
+def test_the_shapes_that_onednn_keeps_are_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_GIVEN", True)
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "5")
+    products.keep_shapes(1024)
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "5"
+    monkeypatch.setattr(products, "_GIVEN", False)
+    products.keep_shapes(1024)
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "1024"
 
 
 def test_mixed_precision_is_near() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
 from recbole_unisid.models.tiger import packed
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
+from recbole_unisid.products import keep_shapes
 
 
 class CodeVocabulary(nn.Module):
@@ -113,6 +114,7 @@ class CodeTransformer(nn.Module):
         )
         config.decoder_start_token_id = 0
         self.t5: Any = T5ForConditionalGeneration(config)
+        keep_shapes(1024)  # attention's: rows of each length, in encoder and decoder
 
     def forward(self, tokens: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """Logits of every code of known items (teacher forcing), [batch, levels, tokens of the vocabulary].

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_unisid.products import multiply, multiply_columns
+
 #: Tokens worked on at a time: what a layer makes of them in between stays in the processor's cache.
 _CHUNK = 512
 
@@ -27,11 +29,17 @@ class Group(NamedTuple):
 
 
 def chunked(counts: list[tuple[int, int]], asked: int | None = None) -> list[Group]:
-    """Groups of a few hundred tokens at most, of rows that are counted by length."""
+    """Groups of a few hundred tokens at most, of rows that are counted by length.
+
+    Their rows are powers of two: oneDNN prepares itself for each shape.
+    """
     groups = []
     for rows, length in counts:
         most = max(1, _CHUNK // max(asked or 1, length))
-        groups += [Group(min(most, rows - first), asked or length, length) for first in range(0, rows, most)]
+        while rows:
+            some = 1 << (min(rows, most).bit_length() - 1)
+            groups.append(Group(some, asked or length, length))
+            rows -= some
     return groups
 
 
@@ -96,21 +104,16 @@ def _wide(states: Tensor) -> Tensor:
     return states.float() if states.dtype.itemsize < 4 else states
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add to a gradient, whose precision may be higher than the product's."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
-
-
 def _drop(states: Tensor, places: Tensor) -> None:
     """Set places of a contiguous tensor to 0."""
     states.view(-1).scatter_(0, places, states.new_zeros(len(places)))
 
 
 class _Attend(torch.autograd.Function):
-    """See :func:`attend`."""
+    """See :func:`attend`.
+
+    Scores of all groups stand one after another in one tensor: what is done to each number is done at once.
+    """
 
     @staticmethod
     def forward(
@@ -123,57 +126,83 @@ class _Attend(torch.autograd.Function):
         groups: Sequence[Group],
         rate: float,
     ) -> Tensor:
-        answers, saved = torch.empty_like(asking), []
-        for group, part, key, out in zip(groups, *_by_group(groups, asking, read, answers), strict=True):
-            query = (part @ asks).view(group.rows, -1, key.shape[2])  # [rows, asked * heads, width]
-            scores = _wide(query @ key.transpose(1, 2))
+        gives = gives / (1 - rate)  # instead of the weights that were kept
+        query = _by_pieces(asking, asks.T)  # [asking tokens, heads * width]
+        queries, keys = _asking(query, groups, read.shape[1]), _read(read, groups)
+        heads = asks.shape[1] // read.shape[1]
+        scores = read.new_empty(sum(group.rows * group.asked * group.read for group in groups) * heads)
+        for part, key, out in zip(queries, keys, _between(scores, groups, heads), strict=True):
+            torch.bmm(part, key.transpose(1, 2), out=out)
+        weights = _wide(scores)
+        for group, part in zip(groups, _between(weights, groups, heads), strict=True):
             if bias is not None:
-                scores += bias[: group.asked, :, : group.read].flatten(0, 1)
-            weights = kept = scores.softmax(-1)
-            if rate:
-                kept = weights / (1 - rate)
-                _drop(kept, dropped_places(kept.numel(), rate, kept.device))
-            kept = kept.to(key.dtype)
-            found = kept @ key
-            torch.mm(found.view(len(part), -1), gives, out=out)
-            saved += [query, weights, kept, found]
-        ctx.save_for_backward(asking, read, asks, gives, *saved)
-        ctx.groups, ctx.bias = groups, None if bias is None else bias.shape
-        return answers
+                part += bias[: group.asked, :, : group.read].flatten(0, 1)
+            torch.softmax(part, -1, out=part)
+        kept = weights.to(read.dtype, copy=bool(rate))
+        if rate:
+            _drop(kept, dropped_places(kept.numel(), rate, kept.device))
+        found = torch.empty_like(query)
+        outs = _asking(found, groups, read.shape[1])
+        for part, key, out in zip(_between(kept, groups, heads), keys, outs, strict=True):
+            torch.bmm(part, key, out=out)
+        ctx.save_for_backward(asking, read, asks, gives, query, weights, kept, found)
+        ctx.groups, ctx.bias, ctx.rate = groups, None if bias is None else bias.shape, rate
+        return _by_pieces(found, gives.T)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        asking, read, asks, gives, *saved = ctx.saved_tensors
-        groups = ctx.groups
-        to_asking, to_read = torch.empty_like(asking), torch.empty_like(read)
-        to_asks, to_gives = _wide(torch.zeros_like(asks)), _wide(torch.zeros_like(gives))
-        to_bias = None if ctx.bias is None else to_asks.new_zeros(ctx.bias)
-        part, key, out, to_part = _by_group(groups, asking, read, slope.contiguous(), to_asking)
-        to_key = _by_group(groups, asking, to_read)[1]
-        for n, group in enumerate(groups):
-            query, weights, kept, found = saved[4 * n : 4 * n + 4]
-            _add_product(to_gives, found.view(len(part[n]), -1).T, out[n])
-            to_found = (out[n] @ gives.T).view_as(found)
-            scores = _wide(to_found @ key[n].transpose(1, 2)).mul_(kept)
-            scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1)
+        asking, read, asks, gives, query, weights, kept, found = ctx.saved_tensors
+        groups, width, heads = ctx.groups, read.shape[1], asks.shape[1] // read.shape[1]
+        to_gives = multiply_columns(found, slope) / (1 - ctx.rate)
+        to_found = _by_pieces(slope, gives)
+        to_scores, keys = torch.empty_like(kept), _read(read, groups)
+        slopes = _asking(to_found, groups, width)
+        for part, key, out in zip(slopes, keys, _between(to_scores, groups, heads), strict=True):
+            torch.bmm(part, key.transpose(1, 2), out=out)
+        to_scores = _wide(to_scores).mul_(kept)
+        to_bias = None if ctx.bias is None else to_scores.new_zeros(ctx.bias)
+        parts = _between(weights, groups, heads), _between(to_scores, groups, heads)
+        for group, part, out in zip(groups, *parts, strict=True):
+            out.addcmul_(part, out.sum(-1, keepdim=True), value=-1)
             if to_bias is not None:
-                to_bias[: group.asked, :, : group.read] += scores.sum(0).view(group.asked, -1, group.read)
-            scores = scores.to(query.dtype)
-            torch.bmm(kept.transpose(1, 2), to_found, out=to_key[n])
-            to_key[n].baddbmm_(scores.transpose(1, 2), query)
-            to_query = torch.bmm(scores, key[n], out=to_found).view(len(part[n]), -1)
-            _add_product(to_asks, part[n].T, to_query)
-            torch.mm(to_query, asks.T, out=to_part[n])
-        return to_asking, to_read, to_asks, to_gives, to_bias, None, None
+                to_bias[: group.asked, :, : group.read] += out.sum(0).view(group.asked, -1, group.read)
+        to_scores, to_read = to_scores.to(read.dtype), torch.empty_like(read)
+        steps = _between(kept, groups, heads), _between(to_scores, groups, heads), slopes
+        others = keys, _asking(query, groups, width), _read(to_read, groups)
+        for weight, score, part, key, asked, out in zip(*steps, *others, strict=True):
+            torch.bmm(weight.transpose(1, 2), part, out=out)
+            out.baddbmm_(score.transpose(1, 2), asked)
+            torch.bmm(score, key, out=part)  # now the query's
+        to_asks = multiply_columns(asking, to_found)
+        return _by_pieces(to_found, asks), to_read, to_asks, to_gives, to_bias, None, None
 
 
-def _by_group(groups: Sequence[Group], asking: Tensor, read: Tensor, *others: Tensor) -> list[Any]:
-    """What asks, and others of that shape, [tokens, width] a group, and what is read, [rows, tokens, width]."""
-    asked = [group.rows * group.asked for group in groups]
-    parts = torch.split(read, [group.rows * group.read for group in groups])
-    keys = [part.view(group.rows, group.read, -1) for part, group in zip(parts, groups, strict=True)]
-    return [torch.split(asking, asked), keys, *(torch.split(other, asked) for other in others)]
+def _by_pieces(states: Tensor, weight: Tensor) -> Tensor:
+    """``states @ weight.T``, some tokens at a time."""
+    found = states.new_empty(len(states), len(weight))
+    weight = weight.contiguous()
+    for part, out in zip(torch.split(states, _CHUNK), torch.split(found, _CHUNK), strict=True):
+        multiply(part, weight, out)
+    return found
+
+
+def _asking(states: Tensor, groups: Sequence[Group], width: int) -> list[Tensor]:
+    """What asks, of each group: [rows, asked * heads, width]."""
+    parts = torch.split(states, [group.rows * group.asked for group in groups])
+    return [part.view(group.rows, -1, width) for part, group in zip(parts, groups, strict=True)]
+
+
+def _read(states: Tensor, groups: Sequence[Group]) -> list[Tensor]:
+    """What is read, of each group: [rows, tokens, width]."""
+    parts = torch.split(states, [group.rows * group.read for group in groups])
+    return [part.view(group.rows, group.read, -1) for part, group in zip(parts, groups, strict=True)]
+
+
+def _between(scores: Tensor, groups: Sequence[Group], heads: int) -> list[Tensor]:
+    """Scores of each group: [rows, asked * heads, tokens]."""
+    parts = torch.split(scores, [group.rows * group.asked * heads * group.read for group in groups])
+    return [part.view(group.rows, -1, group.read) for part, group in zip(parts, groups, strict=True)]
 
 
 class _FeedForward(torch.autograd.Function):
@@ -184,10 +213,10 @@ class _FeedForward(torch.autograd.Function):
         outer = outer / (1 - rate)  # instead of what was kept
         hidden, found = states.new_empty(len(states), len(inner)), torch.empty_like(states)
         for part, inside, out in zip(*(torch.split(x, _CHUNK) for x in (states, hidden, found)), strict=True):
-            torch.mm(part, inner.T, out=inside).relu_()
+            multiply(part, inner, inside).relu_()
             if rate:
                 _drop(inside, dropped_places(inside.numel(), rate, inside.device))
-            torch.mm(inside, outer.T, out=out)
+            multiply(inside, outer, out)
         ctx.save_for_backward(states, inner, outer, hidden)
         ctx.rate = rate
         return found
@@ -196,17 +225,16 @@ class _FeedForward(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         states, inner, outer, hidden = ctx.saved_tensors
-        to_states = torch.empty_like(states)
-        to_inner, to_outer = _wide(torch.zeros_like(inner)), _wide(torch.zeros_like(outer))
-        parts = (torch.split(x, _CHUNK) for x in (states, hidden, slope.contiguous(), to_states))
-        for part, inside, out, to_part in zip(*parts, strict=True):
-            to_hidden = out @ outer
+        to_states, to_hidden = torch.empty_like(states), torch.empty_like(hidden)
+        back, down = outer.T.contiguous(), inner.T.contiguous()
+        parts = (torch.split(x, _CHUNK) for x in (hidden, slope, to_hidden, to_states))
+        for inside, out, to_inside, to_part in zip(*parts, strict=True):
+            multiply(out, back, to_inside)
             # What was dropped is 0, too.
-            torch.ops.aten.threshold_backward.grad_input(to_hidden, inside, 0, grad_input=to_hidden)
-            _add_product(to_inner, to_hidden.T, part)
-            _add_product(to_outer, out.T, inside)
-            torch.mm(to_hidden, inner, out=to_part)
-        return to_states, to_inner, to_outer / (1 - ctx.rate), None
+            torch.ops.aten.threshold_backward.grad_input(to_inside, inside, 0, grad_input=to_inside)
+            multiply(to_inside, down, to_part)
+        to_outer = multiply_columns(slope, hidden) / (1 - ctx.rate)
+        return to_states, multiply_columns(to_hidden, states), to_outer, None
 
 
 class _Norm(torch.autograd.Function):
