@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 # oneDNN keeps what it made for each shape, 1,024 shapes by default: a gigabyte, where shapes are all different.
@@ -70,3 +72,76 @@ def multiply_columns(left: Tensor, right: Tensor) -> Tensor:
         found: Tensor = fast_linear(left.T, right.T, None)
         return found
     return left.T @ right
+
+
+FILLED = 64  #: A softmax's positions are filled up to a multiple of these.
+
+
+def filled(rows: Tensor) -> Tensor:
+    """Rows [n, width] with rows of zeros behind, so that few numbers of rows occur; contiguous."""
+    step = max(128, (1 << len(rows).bit_length()) // 16)
+    return functional.pad(rows, (0, 0, 0, -len(rows) % step)).contiguous()
+
+
+def _plain(input: Tensor) -> bool:
+    """Whether a product of the input is one of float32 on the CPU, of one row at least."""
+    plain = (input.device.type, input.dtype) == ("cpu", torch.float32) and input.numel() > 0
+    return plain and not torch.is_autocast_enabled("cpu")
+
+
+class _Layer(torch.autograd.Function):
+    """``rows @ weight.T + bias`` of filled rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        found: Tensor = fast_linear(rows, weight, bias)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        (rows, weight), wanted, slope = ctx.saved_tensors, ctx.needs_input_grad, slope.contiguous()
+        by_rows = fast_linear(slope, weight.T, None) if wanted[0] else None
+        narrow = rows.shape[1] <= slope.shape[1]  # the narrower one first is faster
+        by_weight = multiply_columns(rows, slope).T if narrow else multiply_columns(slope, rows)
+        return by_rows, by_weight, slope.sum(0) if wanted[2] else None
+
+
+class TrainedLinear(nn.Linear):
+    """A linear layer that oneDNN computes in training, with its gradient."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply."""
+        if not self.training or not _plain(input):
+            return super().forward(input)
+        rows = input.reshape(-1, input.shape[-1])
+        found: Tensor = _Layer.apply(filled(rows), self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return found[: len(rows)].view(*input.shape[:-1], found.shape[-1])
+
+
+class TrainedFeedForward(nn.Sequential):
+    """A linear layer, a GELU and another layer, of one filling: torch asks oneDNN for the GELU, too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Transform."""
+        if not self.training or not _plain(input):
+            return super().forward(input)  # type: ignore[no-any-return,no-untyped-call]
+        rows = input.reshape(-1, input.shape[-1])
+        found = filled(rows)
+        for layer in self:
+            linear = isinstance(layer, nn.Linear)
+            found = _Layer.apply(found, layer.weight, layer.bias) if linear else layer(found)  # type: ignore[no-untyped-call]
+        return found[: len(rows)].view(*input.shape[:-1], found.shape[-1])
+
+
+def multiply_fast(*parts: nn.Module | None) -> None:
+    """Let the linear layers of a network multiply so in training, and pairs of them with a GELU between."""
+    inside = [layer for part in parts if isinstance(part, nn.Module) for layer in part.modules()]
+    for layer in inside:
+        if type(layer) is nn.Linear:
+            layer.__class__ = TrainedLinear
+    pair = [TrainedLinear, nn.GELU, TrainedLinear]
+    for layer in inside:
+        if type(layer) is nn.Sequential and [type(one) for one in layer] == pair:
+            layer.__class__ = TrainedFeedForward

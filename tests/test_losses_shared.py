@@ -114,8 +114,9 @@ def test_scores_are_float32_at_least_under_autocast() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 90])
 def test_onednn_multiplies_as_torch_does(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """float32, with 0 to 30 chunks, the last of them a part of one: where oneDNN is asked and where it is not."""
+    """float32, with 0 to 23 chunks, filled up to a multiple of 8: where oneDNN is asked and where it is not."""
     monkeypatch.setattr(next_item, "CHUNK_SCORES", 4 * 200)
+    monkeypatch.setattr(next_item, "FILLED", 8)
     states, vectors = torch.randn(count, WIDTH), torch.randn(200, WIDTH)
     own, targets = torch.randn(count), torch.randint(250, (count,))
     hits = matches(targets, torch.arange(200))
@@ -134,7 +135,7 @@ def test_onednn_multiplies_as_torch_does(count: int, monkeypatch: pytest.MonkeyP
     expected, onednn = found(), None
     monkeypatch.setattr(next_item, "fast_linear", fast)
     torch.testing.assert_close(found(), expected, equal_nan=True)
-    assert asked == [shape for _ in range(count // 4) for shape in ((4, WIDTH), (WIDTH, 200), (WIDTH, 4))]
+    assert asked == [shape for _ in range(-(-count // 4)) for shape in ((4, WIDTH), (4, 200), (WIDTH, 4))]
     if torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512":
         onednn = partial(torch.ops.mkldnn._linear_pointwise, attr="none", scalars=[], algorithm="")
         torch.testing.assert_close(found(), expected, equal_nan=True)

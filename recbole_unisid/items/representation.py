@@ -41,7 +41,10 @@ class SemanticTokens(SemanticPart):
             self.table.weight.data.copy_(torch.from_numpy(code_table_from_codebooks(*given)))
 
     def forward(self, items: Tensor) -> Tensor:
-        return nn.functional.embedding_bag(self.rows[items], self.table.weight, mode="sum")
+        rows, table = self.rows.index_select(0, items), self.table.weight
+        if torch.is_grad_enabled():  # the gradient of a bag is five times the work
+            return sum(table.index_select(0, level) for level in rows.unbind(1))  # type: ignore[return-value]
+        return nn.functional.embedding_bag(rows, table, mode="sum")
 
     def append(self, content: Tensor) -> None:
         self.rows = torch.cat([self.rows, (content + self._starts(content)).to(self.rows.device)])
@@ -120,7 +123,7 @@ class ItemRepresentation(nn.Module):
         if self.semantic is None or not learns:
             distinct, place = torch.unique(torch.cat(flat), return_inverse=True)
             vectors = self(distinct)  # [distinct, width]
-            found, loss = [vectors[at] for at in place.split(sizes)], vectors.new_zeros(())
+            found, loss = [*vectors.index_select(0, place).split(sizes)], vectors.new_zeros(())
         else:  # parts that learn find padding in the first place, whether the batch has any or not
             distinct, place = torch.unique(torch.cat([flat[0].new_zeros(1), *flat]), return_inverse=True)
             places, ids = place[1:].split(sizes), self.id_vectors(distinct)

@@ -75,16 +75,20 @@ class LazyTable:
         at = self.at.index_select(0, rows)
         behind = self.behind.index_select(1, at).to(self.weight.dtype)
         _, _, moved, small, share, lag = behind.unsqueeze(2)  # [rows, 1] each
-        kept, weight = self.kept.index_select(0, rows), self.weight.data.index_select(0, rows)
-        way = kept[:, 0] / (kept[:, 1].sqrt() + self.eps * (small / moved).nan_to_num_(1.0))
+        kept, weight = self._kept(rows), self.weight.data.index_select(0, rows)
+        way = kept[0] / (kept[1].sqrt() + self.eps * (small / moved).nan_to_num_(1.0))
         if self.averaged:
-            kept[:, 2] = torch.lerp(weight, kept[:, 2], share) - lag * way
+            kept[2] = torch.lerp(weight, kept[2], share) - lag * way
         missed = (now - at)[:, None].double()
-        kept[:, 0] *= (self.betas[0] ** missed).to(weight.dtype)
-        kept[:, 1] *= (self.betas[1] ** missed).to(weight.dtype)
+        kept[0] *= (self.betas[0] ** missed).to(weight.dtype)
+        kept[1] *= (self.betas[1] ** missed).to(weight.dtype)
         self.weight.data.index_copy_(0, rows, weight.addcmul_(moved, way, value=-1))
-        self.kept.index_copy_(0, rows, kept)
+        self.kept.index_copy_(0, rows, kept.transpose(0, 1).contiguous())
         self.at.index_fill_(0, rows, now)
+
+    def _kept(self, rows: Tensor) -> Tensor:
+        """What is kept of rows, one after the other: contiguous, [2 or 3, rows, width]."""
+        return self.kept.index_select(0, rows).transpose(0, 1).contiguous()
 
     def flush(self) -> None:
         """Bring all rows up to date."""
@@ -115,17 +119,19 @@ class LazyTable:
         gradient, self.weight.grad = self.weight.grad, None
         if gradient is None:
             return
-        gradient = gradient.coalesce()
-        rows, slopes = gradient.indices()[0], gradient.values()
-        kept, weight = self.kept.index_select(0, rows), self.weight.data.index_select(0, rows)
-        first, second = kept[:, 0].lerp_(slopes, 1 - self.betas[0]), kept[:, 1].mul_(self.betas[1])
+        rows, slopes = gradient._indices()[0], gradient._values()
+        if not bool((rows[1:] > rows[:-1]).all()):  # sorting what is sorted takes time, too
+            gradient = gradient.coalesce()
+            rows, slopes = gradient.indices()[0], gradient.values()
+        kept, weight = self._kept(rows), self.weight.data.index_select(0, rows)
+        first, second = kept[0].lerp_(slopes, 1 - self.betas[0]), kept[1].mul_(self.betas[1])
         second.addcmul_(slopes, slopes, value=1 - self.betas[1])
         denominator = (second.sqrt() / second_share**0.5).add_(self.eps)
         weight.addcdiv_(first, denominator, value=-rate / first_share)
         if self.averaged:
-            kept[:, 2].lerp_(weight, 1 - decay)
+            kept[2].lerp_(weight, 1 - decay)
         self.weight.data.index_copy_(0, rows, weight)
-        self.kept.index_copy_(0, rows, kept)
+        self.kept.index_copy_(0, rows, kept.transpose(0, 1).contiguous())
         self.at.index_fill_(0, rows, now + 1)
 
     def swap(self) -> None:

@@ -24,6 +24,7 @@ from recbole_unisid.models.backbones.dropout import draw_fast
 from recbole_unisid.models.shards import ahead, divide, safe_in_threads
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.models import check_loss
+from recbole_unisid.products import multiply_fast
 from recbole_unisid.recbole_adapter.collector import (
     RankCollector,
     RankRecorder,
@@ -75,6 +76,8 @@ class RunTrainer(Resumable):
             keep_last_position(model)
         elif self.device.type == "cpu":
             draw_fast(model)
+            if not config["compile"]:
+                multiply_fast(*(getattr(model, name, None) for name in ("items", "transformer")))
         if isinstance(model, WholeSequenceRecommender) and not config["compile"]:
             divide(model)
         self._compute_loss = distributed.synchronised(model, self.model.calculate_loss, config.is_own_model)

@@ -62,8 +62,7 @@ class CausalLowPass(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Filter, [batch, length, width] -> the same shape, with residual and layer norm."""
         low = self.matrix(states.shape[1]) @ states
-        filtered: Tensor = self.norm(states + self.dropout(low + self.gain.square() * (states - low)))
-        return filtered
+        return self.norm(states + self.dropout(low + self.gain.square() * (states - low)))  # type: ignore[no-any-return]
 
     def matrix(self, length: int) -> Tensor:
         """The filter as a matrix [length, length]: row t has the weights of what position t reads, of sum one."""
@@ -89,16 +88,14 @@ class Block(nn.Module):
         low_pass = CausalLowPass(width, taps, scale, dropout, eps) if taps else None
         layers = nn.Linear(width, settings.inner_width), nn.GELU(), nn.Linear(settings.inner_width, width)
         self.feed_forward, self.feed_forward_norm = nn.Sequential(*layers), nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
-        self.low_pass, self.share = low_pass, settings.share
+        self.dropout, self.low_pass, self.share = nn.Dropout(dropout), low_pass, settings.share
 
     def forward(self, states: Tensor) -> Tensor:
         """Transform, [batch, length, width] -> the same shape."""
         mixed: Tensor = self.attention_norm(states + self.dropout(self.attention(states)))
         if self.low_pass is not None:
             mixed = torch.lerp(mixed, self.low_pass(states), self.share)
-        transformed: Tensor = self.feed_forward_norm(mixed + self.dropout(self.feed_forward(mixed)))
-        return transformed
+        return self.feed_forward_norm(mixed + self.dropout(self.feed_forward(mixed)))  # type: ignore[no-any-return]
 
 
 class CausalTransformer(Backbone):

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad, softplus
 
 from recbole_unisid.models.losses.draw import LARGE_CATALOGUE, distinct_numbers
-from recbole_unisid.products import fast_linear
+from recbole_unisid.products import FILLED, fast_linear
 
 CHUNK_SCORES = 1 << 19  #: Scores held at a time (2 MiB of float32): they stay in the processor's cache.
+LEFT_OUT = -1e30  #: The score of a candidate that does not count; -inf would make NaN of none at all.
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,11 @@ def shared_softmax_loss(
     States h [P, width] with their targets' scores t [P], candidates e [n, width] with offsets o [n] (-inf leaves one
     out; no gradient; None: 0), and `hits` of :func:`matches`: the candidate is the target there, and they do not meet.
     """
-    # At least float32 and outside autocast: exponentials of thousands of scores are summed.
-    dtype = torch.promote_types(states.dtype, torch.float32)
+    dtype = torch.promote_types(states.dtype, torch.float32)  # exponentials of thousands of scores are summed
     with torch.autocast(states.device.type, enabled=False):
         given = [x if x is None else x.to(dtype) for x in (states, target_scores, candidates, offsets)]
+        if not len(candidates):
+            return (states.sum() + target_scores.sum() + candidates.sum()) * 0.0
         return _SharedSoftmax.apply(*given, hits)  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -138,27 +140,25 @@ class _SharedSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
         states, target_scores, candidates, offsets, hits = given
-        count, rows = len(states), max(1, CHUNK_SCORES // max(1, len(candidates)))
-        by_states, by_targets, losses = map(torch.empty_like, (states, target_scores, target_scores))
+        count, rows = len(states), max(1, CHUNK_SCORES // len(candidates))
+        fast = (states.device.type, states.dtype) == ("cpu", torch.float32)
+        times, more = (fast_linear, -count % FILLED) if fast else (linear, 0)
+        states, target_scores = pad(states, (0, 0, 0, more)), pad(target_scores, (0, more))
+        offsets = None if offsets is None else offsets.clamp_min(LEFT_OUT)
+        margins, by_states = torch.empty_like(target_scores), torch.empty_like(states)
         by_candidates = candidates.new_zeros(candidates.T.shape)  # [width, n]: its products are faster so
         bounds = torch.searchsorted(hits[0], torch.arange(0, count + rows, rows).to(hits[0])).tolist()
-        fast = fast_linear if (states.device.type, states.dtype) == ("cpu", torch.float32) else linear
         for start, *hit in zip(range(0, count, rows), bounds[:-1], bounds[1:], strict=True):
             met, part = slice(*hit), slice(start, start + rows)
-            times = fast if start + rows <= count else linear  # the last chunk's shape seldom returns
             scores = times(states[part], candidates, offsets)
-            scores[hits[0][met] - start, hits[1][met]] = -torch.inf
-            target = target_scores[part]
-            largest = torch.maximum(target, scores.amax(1)) if scores.shape[1] else target
-            target_weight = (target - largest).exp()
-            total = scores.sub_(largest[:, None]).exp_().sum(1) + target_weight
-            losses[part] = total.log() + largest - target
-            scale = 1 / (total * count)  # scores * scale: the softmax, divided by P
-            by_targets[part] = target_weight * scale - 1 / count
-            by_states[part] = times(candidates.T, scores, None).T * scale[:, None]
-            by_candidates += times((states[part] * scale[:, None]).T, scores.T, None)
-        ctx.save_for_backward(by_states, by_targets, by_candidates.T)
-        return losses.mean()
+            scores[hits[0][met] - start, hits[1][met]] = LEFT_OUT
+            largest, chances = scores.amax(1), torch.softmax(scores, 1, out=scores)  # twice as fast as `exp`
+            margins[part] = largest - chances.amax(1).log() - target_scores[part]
+            shares = (margins[part].sigmoid() / count)[:, None]
+            by_states[part] = times(chances, candidates.T, None) * shares
+            by_candidates += times((states[part] * shares).T, chances.T, None)
+        ctx.save_for_backward(by_states[:count], margins[:count].sigmoid() / -count, by_candidates.T)
+        return softplus(margins[:count], threshold=40).mean()
 
     @staticmethod
     @once_differentiable
