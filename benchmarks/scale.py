@@ -93,9 +93,11 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     settings = {
         "data_path": str(root), "text_encoder": str(root / "vectors.npy"), "tokenizer": "lsh",
-        "train_batch_size": options.positions, "negatives": options.negatives, "show_progress": False, "use_gpu": False,
+        "negatives": options.negatives, "show_progress": False, "use_gpu": False,
         "cache_dir": str(root / "cache"), "checkpoint_dir": str(root / "checkpoint"),
     }  # fmt: skip
+    if options.positions:
+        settings["train_batch_size"] = options.positions
     config = UniSIDConfig("UniSID", NAME, settings=settings)
     with step("read and remap", figures):
         dataset = load_dataset(config)
@@ -150,7 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--items", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--users", type=int, default=100_000, help="users evaluated")
-    parser.add_argument("--positions", type=int, default=1536, help="positions a batch")
+    parser.add_argument(
+        "--positions", type=int, help="positions a batch; default: what a run has by its data"
+    )
     parser.add_argument("--negatives", type=int, default=4096, help="shared negatives a batch")
     parser.add_argument("--batches", type=int, help="train this many batches only")
     parser.add_argument("--threads", type=int, default=2)

@@ -20,8 +20,9 @@ from recbole_unisid.config.defaults import (
 )
 from recbole_unisid.config.settings import check_values, misfit, settings, words_of
 from recbole_unisid.errors import UserError
+from recbole_unisid.recbole_adapter import features
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.features import dense_recipes
+from recbole_unisid.recbole_adapter.features import recipes_of_data
 from recbole_unisid.recbole_adapter.registry import OWN_MODELS, PUBLISHED_MODELS, known_models, recbole_folder
 
 KINDS_OF = {key: setting.kind for key, setting in settings().items()}
@@ -258,4 +259,28 @@ def test_dense_data_have_a_recipe_of_their_own(
     assert config("TIGER")["window_stride"] is None
     for text in ("", "item_id:token"):
         (folder / "shop.item").write_text(text)
-        assert not dense_recipes(folder)
+        assert not recipes_of_data(folder)
+
+
+@pytest.mark.parametrize("items", [10, 100, None])
+def test_large_data_have_larger_batches(
+    items: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what dense data have, without an item file, too; for our models, in the default recipe alone."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    rows = [f"{row}\t{row % 10}\t{row}" for row in range(301)]
+    (folder / "shop.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
+    if items is not None:
+        (folder / "shop.item").write_text("\n".join(["item_id:token", *map(str, range(items))]))
+
+    def size(model: str, **more: Any) -> int:
+        return UniSIDConfig(model, "shop", {"data_path": str(tmp_path), **more})["train_batch_size"]  # type: ignore[no-any-return]
+
+    assert size("UniSID") == 1536
+    for limit, expected in ((301, 1536), (300, 6144)):
+        monkeypatch.setattr(features, "LARGE", limit)
+        assert [size(model) for model in ("UniSID", "ItemID", "SemanticID", "DenseText")] == [expected] * 4
+    assert size("UniSID", recipe="plain") == size("TIGER") == size("UniSID", train_batch_size=1536) == 1536
+    wide = UniSIDConfig("UniSID", "shop", {"data_path": str(tmp_path)})["id_dim"]
+    assert wide == (16 if items == 10 else 6)

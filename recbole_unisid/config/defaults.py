@@ -153,15 +153,16 @@ def overall_defaults() -> dict[str, Any]:
 def model_defaults(model: str, recipe: str = "default", of_data: Sequence[str] = ()) -> dict[str, Any]:
     """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's.
 
-    The recipe ``default`` is the first of those `of_data` that the model has, on dense data ``dense``.
+    The recipe ``default`` has those `of_data` that the model has, on dense data ``dense``; the first goes first.
     """
     path = properties_folder() / "model" / f"{model}.yaml"
     defaults = read_yaml(path) if path.is_file() else {}
     recipes: dict[str, dict[str, Any]] = {"default": {}} | defaults.pop("recipes", {})
     if recipe not in recipes:
         raise UserError(f"{model} has no recipe '{recipe}'; it has: {', '.join(recipes)}.")
-    fitting = [name for name in of_data if name in recipes] if recipe == "default" else []
-    return defaults | recipes[[*fitting, recipe][0]]
+    for name in reversed(of_data if recipe == "default" else [recipe]):
+        defaults |= recipes.get(name, {})
+    return defaults
 
 
 def dataset_defaults(dataset: str) -> dict[str, Any]:

@@ -32,11 +32,11 @@ from recbole_unisid.evaluation.metrics import FULL_CUTOFFS  # noqa: E402
 from recbole_unisid.files import fingerprint, sha256_of  # noqa: E402
 from recbole_unisid.plugins.loading import CLASS_SETTINGS, check_class_defaults, class_defaults, code_of  # noqa: E402
 from recbole_unisid.recbole_adapter.features import (  # noqa: E402
-    dense_recipes,
     feature_settings,
     fitting_sizes,
     header,
     inter_columns,
+    recipes_of_data,
 )
 from recbole_unisid.recbole_adapter.keys import check_known, documented_keys, recbole_code_keys  # noqa: E402
 from recbole_unisid.recbole_adapter.protocol import check_metrics, check_protocol, check_valid_metric  # noqa: E402
@@ -114,7 +114,7 @@ class UniSIDConfig(Config):
         check_metrics(as_list(merged["metrics"]) or [])
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
-        own |= model_defaults(kin, self._recipe, dense_recipes(folder))
+        own |= model_defaults(kin, self._recipe, recipes_of_data(folder))
         self.internal_config_dict.update(own | brought)
         if (
             "codebook_sizes" in own

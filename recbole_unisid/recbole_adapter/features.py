@@ -23,6 +23,8 @@ FEATURE_KEYS = {
 SMALL = 1000
 #: Recipes of dense data, the densest first: each is the default above so many interactions an item and in all.
 DENSE = {"very_dense": (40, 50_000), "dense": (20, 0)}
+#: Interactions above which the recipe ``large`` is the default.
+LARGE = 5_000_000
 #: Names under which files carry an item's categories, in order of preference.
 CATEGORY_NAMES = ("class", "categories", "category", "genres", "genre", "brand")
 
@@ -90,15 +92,19 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
     return {key: chosen if isinstance(settings[key], list) else chosen[0]}
 
 
-def dense_recipes(folder: Path) -> list[str]:
-    """The recipes of :data:`DENSE` that are for the files of a data set; none where a file is missing."""
+def recipes_of_data(folder: Path) -> list[str]:
+    """The recipes that are for the files of a data set, those of :data:`DENSE` and ``large``."""
     items, interactions = (folder / f"{folder.name}.{suffix}" for suffix in ("item", "inter"))
-    if not (items.is_file() and interactions.is_file()):
+    if not interactions.is_file():
         return []
-    with items.open("rb") as rows, interactions.open("rb") as lines:
-        count = max(0, sum(1 for _ in rows) - 1)
+    limits = {}
+    if items.is_file():
+        with items.open("rb") as rows:
+            count = max(0, sum(1 for _ in rows) - 1)
         limits = {name: max(each * count, in_all) for name, (each, in_all) in DENSE.items() if count}
-        found = sum(1 for _ in islice(lines, max(limits.values(), default=0) + 2)) - 1
+    limits["large"] = LARGE
+    with interactions.open("rb") as lines:
+        found = sum(1 for _ in islice(lines, max(limits.values()) + 2)) - 1
     return [name for name, limit in limits.items() if found > limit]
 
 
