@@ -96,7 +96,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         "negatives": options.negatives, "show_progress": False, "use_gpu": False,
         "cache_dir": str(root / "cache"), "checkpoint_dir": str(root / "checkpoint"),
     }  # fmt: skip
-    if options.positions:
+    if options.positions is not None:
         settings["train_batch_size"] = options.positions
     config = UniSIDConfig("UniSID", NAME, settings=settings)
     with step("read and remap", figures):
@@ -121,6 +121,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         key: figures["training"][key] * len(loaders.train) / done for key in ("clock_seconds", "cpu_seconds")
     }
     whole = "measured whole" if options.batches is None else f"from {done} of {len(loaders.train)} batches"
+    whole += f" of {config['train_batch_size']:,} targets"
     print(f"  an epoch ({whole}): {figures['epoch']['cpu_seconds']:.0f} CPU-s", flush=True)
     trainer.eval_collector.data_collect(loaders.train)
     targets = dataset.split.targets(TEST)
@@ -133,7 +134,8 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         loader = HistoryLoader(config, dataset, targets)
         trainer.evaluate(loader, load_best_model=False, recorder=recorder)
         recorder.result()
-    return figures | {"items": dataset.item_num - 1, "interactions": len(dataset.sequences.items)}
+    size = {"train_batch_size": config["train_batch_size"]}
+    return figures | size | {"items": dataset.item_num - 1, "interactions": len(dataset.sequences.items)}
 
 
 def measured(checkout: Path, root: Path, options: argparse.Namespace) -> Any:

@@ -28,8 +28,8 @@ def test_a_lazy_table_is_where_a_dense_one_is() -> None:
     for step in range(1500):
         adam.param_groups[0]["lr"] = rate = 0.01 / (1 + step / 300)
         seldom = step % 700 == 0
-        items = torch.randint(0, 50 if seldom else 25, (8,))  # at times an item twice, and in any order
-        items = items if step % 3 == 0 else torch.unique(items)
+        items = torch.unique(torch.randint(0, 50 if seldom else 25, (8,)))
+        items = [items, items.flip(0), items.repeat_interleave(2)][step % 3]
         pull = torch.randn(len(items), 3, dtype=torch.float64) * 1e-2
         for one in (dense, lazy):
             one.zero_grad()

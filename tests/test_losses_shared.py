@@ -87,6 +87,28 @@ def test_a_score_that_is_no_number_reaches_the_loss() -> None:
     assert torch.isnan(shared_softmax_loss(states, torch.zeros(2), vectors, torch.zeros(4), hits))
 
 
+@pytest.mark.parametrize("target", [torch.inf, torch.nan])
+def test_a_target_s_score_that_is_no_number_reaches_the_loss(target: float) -> None:
+    states, vectors, hits = (
+        torch.ones(2, WIDTH),
+        torch.ones(4, WIDTH),
+        matches(torch.arange(2), torch.arange(5, 9)),
+    )
+    assert torch.isnan(shared_softmax_loss(states, torch.tensor([0.0, target]), vectors, None, hits))
+
+
+def test_candidates_that_are_all_left_out_cost_nothing() -> None:
+    states, vectors, hits = (
+        torch.ones(2, WIDTH),
+        torch.ones(4, WIDTH),
+        matches(torch.arange(2), torch.arange(5, 9)),
+    )
+    leaves = [states.requires_grad_(), vectors.requires_grad_()]
+    loss = shared_softmax_loss(*leaves[:1], torch.zeros(2), vectors, torch.full((4,), -torch.inf), hits)
+    assert loss == 0
+    assert not any(slope.any() for slope in torch.autograd.grad(loss, leaves))
+
+
 def test_all_items_as_negatives_are_the_softmax() -> None:
     vectors = torch.randn(21, WIDTH, dtype=torch.float64, requires_grad=True)
     states, targets = torch.randn(7, WIDTH, dtype=torch.float64), torch.randint(1, 21, (7,))

@@ -153,7 +153,7 @@ def overall_defaults() -> dict[str, Any]:
 def model_defaults(model: str, recipe: str = "default", of_data: Sequence[str] = ()) -> dict[str, Any]:
     """Defaults of one of our models, a recipe's over the others; an empty mapping for RecBole's.
 
-    The recipe ``default`` has those `of_data` that the model has, on dense data ``dense``; the first goes first.
+    The recipe ``default`` has those `of_data` that the model has, on dense data ``dense``; the first wins.
     """
     path = properties_folder() / "model" / f"{model}.yaml"
     defaults = read_yaml(path) if path.is_file() else {}

@@ -32,6 +32,7 @@ from recbole_unisid.evaluation.metrics import FULL_CUTOFFS  # noqa: E402
 from recbole_unisid.files import fingerprint, sha256_of  # noqa: E402
 from recbole_unisid.plugins.loading import CLASS_SETTINGS, check_class_defaults, class_defaults, code_of  # noqa: E402
 from recbole_unisid.recbole_adapter.features import (  # noqa: E402
+    DENSE,
     feature_settings,
     fitting_sizes,
     header,
@@ -118,7 +119,7 @@ class UniSIDConfig(Config):
         self.internal_config_dict.update(own | brought)
         if (
             "codebook_sizes" in own
-            and self._recipe in ("default", "plain")
+            and self._recipe in ("default", "plain", *DENSE, "large")
             and "codebook_sizes" not in brought
         ):
             items = folder / f"{folder.name}.item"
