@@ -146,7 +146,9 @@ def test_training_lowers_the_loss(more: dict[str, Any], ml_mini: Path, in_empty_
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
 
 
-@pytest.mark.parametrize("more", [{"ranker": "beam"}, SMALL_T5])
+@pytest.mark.parametrize(
+    "more", [{"ranker": "beam"}, SMALL_T5, SMALL_T5 | {"relative_rate": True, "softmax_over": "codes"}]
+)
 def test_stopped_run_goes_on_bit_for_bit(
     more: dict[str, Any], ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,13 @@ from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.backbones.base import TransformerSettings
 from recbole_unisid.models.backbones.transformer import CausalTransformer
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
-from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, prefix_histories
+from recbole_unisid.models.tiger.decoder import children_loss
+from recbole_unisid.models.tiger.encoder_decoder import (
+    CodeTransformer,
+    CodeVocabulary,
+    EncoderDecoder,
+    prefix_histories,
+)
 from recbole_unisid.models.tiger.scoring import (
     beam_search,
     score_candidates,
@@ -21,7 +27,7 @@ from recbole_unisid.models.tiger.scoring import (
     share_of_top,
     spread_over_items,
 )
-from recbole_unisid.recbole_adapter.optimisation import follow_schedule
+from recbole_unisid.recbole_adapter.optimisation import follow_schedule, relative_groups
 
 SIZES = [6, 5, 7]
 USERS = 4
@@ -42,8 +48,8 @@ class Case:
         codes = catalogue()
         self.trie, self.n_items = CodeTrie.of(codes), len(codes)
         self.codes = torch.from_numpy(np.concatenate([np.zeros_like(codes[:1]), codes]))
-        if kind == "t5":
-            self._t5()
+        if kind.startswith("t5"):
+            self._t5(kind == "t5 over children")
         else:
             self._head(kind == "head over children")
 
@@ -59,7 +65,11 @@ class Case:
         prefixes = vectors.cumsum(1) - vectors
         states = state.expand(len(rows), -1)
         logits = [self.decoder(level, states, prefixes[:, level], table) for level in range(rows.shape[1])]
-        codes, likely = self.codes[1:], torch.zeros(len(rows))
+        return self._likely(logits)
+
+    def _likely(self, logits: list[torch.Tensor]) -> torch.Tensor:
+        """Of all items, from logits of each level's codes [items, codes] after the items' own prefixes."""
+        codes, likely = self.codes[1:], torch.zeros(self.n_items)
         for level, row in enumerate(logits):
             if self.decoder.among_children:
                 # Of every item: the codes that some item has after the same prefix.
@@ -71,9 +81,9 @@ class Case:
             likely += row.gather(1, codes[:, [level]])[:, 0] - total
         return likely
 
-    def _t5(self) -> None:
+    def _t5(self, among_children: bool) -> None:
         words = CodeVocabulary(self.codes, SIZES, users=3)
-        self.decoder = CodeTransformer(words, 16, 32, 2, 2, 8, 0.5, 1.0).eval()
+        self.decoder = CodeTransformer(words, 16, 32, 2, 2, 8, 0.5, 1.0, among_children).eval()
         for weight in self.decoder.parameters():
             weight.data.mul_(2)
         histories = torch.randint(1, self.n_items + 1, (USERS, 5))
@@ -85,11 +95,16 @@ class Case:
         kept = [row[row > 0].expand(self.n_items, -1) for row in tokens]
         given = torch.nn.functional.pad(answers[:, :-1], (1, 0))
         theirs = [self.decoder.t5(input_ids=row, decoder_input_ids=given).logits for row in kept]
+        if among_children:
+            parts = [zip(words.starts, words.sizes, logits.unbind(1), strict=True) for logits in theirs]
+            rows = [[row[:, start : start + size] for start, size, row in part] for part in parts]
+            self.brute = torch.stack([self._likely(one) for one in rows])
+            return
         likely = [logits.log_softmax(-1) for logits in theirs]
         self.brute = torch.stack([one.gather(2, answers[..., None])[..., 0].sum(1) for one in likely])
 
 
-@pytest.fixture(params=["head", "head over children", "t5"])
+@pytest.fixture(params=["head", "head over children", "t5", "t5 over children"])
 def case(request: pytest.FixtureRequest) -> Case:
     with torch.no_grad():
         return Case(request.param)
@@ -105,9 +120,10 @@ def test_exact_scores_equal_teacher_forcing_of_every_item(case: Case, numbers: i
 
 
 @torch.no_grad()
-def test_likelihoods_over_children_sum_to_one() -> None:
+@pytest.mark.parametrize("kind", ["head", "t5"])
+def test_likelihoods_over_children_sum_to_one(kind: str) -> None:
     """No probability is lost on tuples that no item has."""
-    case, open_case = Case("head over children"), Case("head")
+    case, open_case = Case(f"{kind} over children"), Case(kind)
     found = score_catalogue(case.decoder, case.state, USERS, case.trie)
     torch.testing.assert_close(found.logsumexp(1), torch.zeros(USERS), rtol=0, atol=1e-5)
     assert (score_catalogue(open_case.decoder, open_case.state, USERS, case.trie).logsumexp(1) < -0.1).all()
@@ -137,6 +153,55 @@ def test_the_loss_is_the_mean_negative_log_likelihood(smoothing: float, among_ch
         torch.testing.assert_close(loss, mean)
     else:
         assert loss > mean + 0.01
+
+
+@pytest.mark.parametrize("among_children", [True, False])
+def test_the_loss_of_t5_is_the_mean_negative_log_likelihood(among_children: bool) -> None:
+    """Of all targets of whole sequences, each given the items before it."""
+    codes = catalogue()
+    padded = torch.from_numpy(np.concatenate([np.zeros_like(codes[:1]), codes]))
+    torch.manual_seed(1)
+    words = CodeVocabulary(padded, SIZES, users=3)
+    t5 = CodeTransformer(words, 16, 32, 2, 2, 8, 0.0, 1.0, among_children)
+    writer = EncoderDecoder(words, t5, 3, CodeTrie.of(codes))
+    inputs = torch.tensor([[3, 1, 4, 1], [5, 9, 0, 0]])
+    targets = torch.tensor([[0, 4, 1, 5], [9, 2, 0, 0]])
+    users = torch.tensor([7, 8])
+    likely = []
+    for row, place in (targets > 0).nonzero().tolist():
+        history, length = inputs[row : row + 1, : place + 1], torch.tensor([place + 1])
+        state = writer.begin(history, length, users[row : row + 1])
+        likely.append(score_catalogue(t5, state, 1, writer.trie)[0, targets[row, place]])
+    torch.testing.assert_close(writer.loss(inputs, targets, users, 0.0), -torch.stack(likely).mean())
+
+
+def test_children_are_summed_up_in_float32() -> None:
+    level = CodeTrie.of(np.arange(200)[:, None]).levels[0]
+    logits = torch.randn(9, 200).bfloat16()
+    nodes, wanted = torch.zeros(9, dtype=torch.int64), torch.arange(9)
+    found = children_loss(level, nodes, wanted, logits, 0.0)
+    assert found.dtype == torch.float32
+    expected = torch.nn.functional.cross_entropy(logits.double(), wanted, reduction="sum")
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
+
+
+@torch.no_grad()
+def test_code_vectors_of_t5_start_from_codebooks() -> None:
+    """As long as T5's own; a level without a codebook, as the suffix, keeps those."""
+    case = Case("t5")
+    shared = case.decoder.t5.shared.weight
+    before, table = shared.clone(), 0.01 * torch.randn(sum(SIZES), 16)
+    table[-SIZES[-1] :] = 0
+    writer = EncoderDecoder(case.decoder.vocabulary, case.decoder, 5, case.trie)
+    writer.start(table.numpy())
+    first, last = 4, len(shared) - SIZES[-1]
+    assert torch.equal(shared[:first], before[:first])
+    assert torch.equal(shared[last:], before[last:])
+    for book, own in zip(
+        table[: -SIZES[-1]].split(SIZES[:2]), shared[first:last].split(SIZES[:2]), strict=True
+    ):
+        torch.testing.assert_close(own.square().mean(), torch.tensor(1.0))
+        torch.testing.assert_close(own / own.norm(), book / book.norm())
 
 
 @torch.no_grad()
@@ -306,3 +371,17 @@ def test_rates_follow_the_steps_and_go_on_after_a_restart() -> None:
         assert steps(second, len(rates) - 3) == pytest.approx(rates[3:])
     with pytest.raises(UserError, match="schedule='linear'"):
         follow_schedule(first, "linear", 1.0, 2, lambda: 5)
+
+
+def test_relative_rates_follow_the_schedule_too() -> None:
+    """Each weight is changed by its share: Adam's first steps are the rate itself."""
+    large, small, none = (torch.nn.Parameter(torch.full((3,), size)) for size in (2.0, -0.05, 0.0))
+    optimizer = torch.optim.Adam(relative_groups([large, small, none], 0.1), lr=0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 0.005, 0.0001])
+    follow_schedule(optimizer, "cosine", 0.1, 2, lambda: 6)
+    for part in (large, small, none):
+        part.grad = torch.ones(3)
+    optimizer.step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.0025, 0.00005])
+    torch.testing.assert_close(large.detach(), torch.full((3,), 1.9))
+    torch.testing.assert_close(small.detach(), torch.full((3,), -0.0525))

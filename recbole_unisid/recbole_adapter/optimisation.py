@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,6 +93,19 @@ def rate_at(step: int, schedule: str, rate: float, warmup: int, total: int) -> f
     return rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def relative_groups(parameters: Iterable[torch.nn.Parameter], rate: float) -> list[dict[str, Any]]:
+    """Groups of an optimiser, one a parameter, whose learning rates are relative to the parameter's size at its start.
+
+    A step changes each by about `rate` of its root mean square, as Adafactor's do (Shazeer and Stern 2018, section 8;
+    0.001 at least): embeddings that start at 1 and weights that start at 0.1 learn as fast as each other.
+    """
+    groups = []
+    for part in parameters:
+        size = max(1e-3, float(part.detach().float().square().mean().sqrt()))
+        groups.append({"params": [part], "lr": rate * size, "relative": size})
+    return groups
+
+
 def follow_schedule(
     optimizer: torch.optim.Optimizer, schedule: str, rate: float, warmup: int, total: Callable[[], int]
 ) -> None:
@@ -106,6 +119,7 @@ def follow_schedule(
     def set_rate(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             counts = (optimizer.state[p]["step"] for p in group["params"] if "step" in optimizer.state[p])
-            group["lr"] = rate_at(int(next(counts, 0)), schedule, rate, int(warmup), total())
+            highest = rate * group.get("relative", 1.0)
+            group["lr"] = rate_at(int(next(counts, 0)), schedule, highest, int(warmup), total())
 
     optimizer.register_step_pre_hook(set_rate)

@@ -38,7 +38,7 @@ from recbole_unisid.recbole_adapter.dropout import chunk_dropout
 from recbole_unisid.recbole_adapter.last_position import keep_last_position
 from recbole_unisid.recbole_adapter.lazy_table import lazy_table
 from recbole_unisid.recbole_adapter.loaders import make_loaders
-from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule
+from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule, relative_groups
 from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable
@@ -95,9 +95,9 @@ class RunTrainer(Resumable):
         rate, decay = self.config["learning_rate"], self.config["weight_decay"]
         self.table = lazy_table(self.config, self.model)
         apart = None if self.table is None else self.table.weight
-        learned = [
-            {"params": [part for part in self.model.parameters() if part is not apart]}
-        ]  # of a rule none
+        parts = [part for part in self.model.parameters() if part is not apart]  # of a rule none
+        relative = "relative_rate" in self.config and self.config["relative_rate"]
+        learned = relative_groups(parts, rate) if relative else [{"params": parts}]
         fused: torch.optim.Optimizer = kind(learned, lr=rate, weight_decay=decay, fused=True)
         if "schedule" in self.config:
             schedule, warmup = str(self.config["schedule"]), self.config["warmup_steps"]

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
-from recbole_unisid.items.trie import CodeTrie, TrieLevel
+from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.backbones.base import Backbone
-from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
+from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow, loss_among_children
 
 
 @dataclass(frozen=True)
@@ -98,24 +98,6 @@ class CodeHead(nn.Module):
         return logits if self.among_children else functional.log_softmax(logits, dim=-1)
 
 
-def children_loss(
-    level: TrieLevel, nodes: torch.Tensor, wanted: torch.Tensor, logits: torch.Tensor, smoothing: float
-) -> torch.Tensor:
-    """Summed cross-entropy of a code among those that lead on to an item, shape [].
-
-    Each position has a prefix at a node [positions], a wanted child [positions] and logits of the level's
-    codes [positions, codes]; `smoothing` is the share of the answer's probability given to all children.
-    """
-    children, real = level.children(nodes)  # [positions, most children]
-    family = logits.gather(1, level.code[children])
-    total = family.masked_fill(~real, -torch.inf).logsumexp(1)
-    answer = logits.gather(1, level.code[wanted][:, None])[:, 0]
-    if smoothing:
-        mean = family.masked_fill(~real, 0.0).sum(1) / real.sum(1)
-        answer = (1 - smoothing) * answer + smoothing * mean
-    return (total - answer).sum()
-
-
 class CausalItems(CodeWriter):
     """A causal transformer over item vectors, whose state at every position a small head turns into codes.
 
@@ -150,19 +132,17 @@ class CausalItems(CodeWriter):
         table = self.tokens.table.weight
         vectors = table[self.tokens.rows[wanted]]  # [P, levels, width]
         prefixes = vectors.cumsum(1) - vectors
+
+        def logits(number: int, asked: torch.Tensor) -> torch.Tensor:
+            return self.decoder(number, states[asked], prefixes[asked, number], table)  # type: ignore[no-any-return]
+
+        if self.decoder.among_children:
+            return loss_among_children(trie, wanted, logits, smoothing)
         losses = []
         for number, level in enumerate(trie.levels):
-            child, nodes = trie.paths[wanted, number], trie.prefixes(wanted, number)
-            given = states, prefixes[:, number]
-            if self.decoder.among_children:
-                # A code without an alternative costs nothing and teaches nothing.
-                branching = level.start[nodes + 1] - level.start[nodes] > 1
-                logits = self.decoder(number, *(each[branching] for each in given), table)
-                losses.append(children_loss(level, nodes[branching], child[branching], logits, smoothing))
-            else:
-                logits, code = self.decoder(number, *given, table), level.code[child]
-                found = functional.cross_entropy(logits, code, reduction="sum", label_smoothing=smoothing)
-                losses.append(found)
+            code = level.code[trie.paths[wanted, number]]
+            found = self.decoder(number, states, prefixes[:, number], table)
+            losses.append(functional.cross_entropy(found, code, reduction="sum", label_smoothing=smoothing))
         return torch.stack(losses).sum() / len(wanted)
 
     def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:

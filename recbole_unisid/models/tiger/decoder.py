@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from recbole_unisid.items.representation import ItemRepresentation
+from recbole_unisid.items.trie import CodeTrie, TrieLevel
 
 #: Which prefixes of which histories: two tensors of int64 that index [batch, prefixes] together.
 Places = tuple[torch.Tensor, torch.Tensor]
@@ -48,6 +50,45 @@ def follow(kept: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
     if kept.shape[1] == 1:
         return kept.expand(-1, origin.shape[1], *kept.shape[2:])
     return kept[torch.arange(len(kept), device=kept.device)[:, None], origin]
+
+
+def children_loss(
+    level: TrieLevel, nodes: torch.Tensor, wanted: torch.Tensor, logits: torch.Tensor, smoothing: float
+) -> torch.Tensor:
+    """Summed cross-entropy of a code among those that lead on to an item, shape [].
+
+    Each position has a prefix at a node [positions], a wanted child [positions] and logits of the level's
+    codes [positions, codes]; `smoothing` is the share of the answer's probability given to all children.
+    """
+    logits = logits.float() if logits.dtype.itemsize < 4 else logits  # exponentials are summed up
+    children, real = level.children(nodes)  # [positions, most children]
+    family = logits.gather(1, level.code[children])
+    total = family.masked_fill(~real, -torch.inf).logsumexp(1)
+    answer = logits.gather(1, level.code[wanted][:, None])[:, 0]
+    if smoothing:
+        mean = family.masked_fill(~real, 0.0).sum(1) / real.sum(1)
+        answer = (1 - smoothing) * answer + smoothing * mean
+    return (total - answer).sum()
+
+
+def loss_among_children(
+    trie: CodeTrie,
+    wanted: torch.Tensor,
+    logits: Callable[[int, torch.Tensor], torch.Tensor],
+    smoothing: float,
+) -> torch.Tensor:
+    """Mean over wanted items [targets] of the loss of their codes among those that lead on to an item, shape [].
+
+    `logits` gives those of a level's codes, [asked, codes], for some of the targets, a mask [targets].
+    """
+    losses = []
+    for number, level in enumerate(trie.levels):
+        child, nodes = trie.paths[wanted, number], trie.prefixes(wanted, number)
+        # A code without an alternative costs nothing and teaches nothing.
+        branching = level.start[nodes + 1] - level.start[nodes] > 1
+        found = logits(number, branching)
+        losses.append(children_loss(level, nodes[branching], child[branching], found, smoothing))
+    return torch.stack(losses).sum() / len(wanted)
 
 
 class CodeWriter(nn.Module):

@@ -6,13 +6,16 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.tiger import packed
-from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow
+from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow, loss_among_children
 from recbole_unisid.products import keep_shapes
 
 
@@ -81,7 +84,8 @@ class DecoderState:
 class CodeTransformer(nn.Module):
     """Encoder and decoder of T5 (transformers' layers and initialisation) over a vocabulary of codes.
 
-    The encoder has `layers` layers, and so has the decoder; logits are divided by `temperature` in stepping.
+    The encoder has `layers` layers, and so has the decoder; logits are divided by `temperature` in stepping. The
+    softmax is over all tokens, or over the codes that lead on to an item (`among_children`).
     """
 
     def __init__(
@@ -94,12 +98,13 @@ class CodeTransformer(nn.Module):
         head_width: int,
         dropout: float,
         temperature: float,
+        among_children: bool = False,
     ) -> None:
         from transformers import T5Config, T5ForConditionalGeneration
 
         super().__init__()
         self.vocabulary, self.temperature = vocabulary, temperature
-        self.widest, self.among_children = max(vocabulary.size, inner), False
+        self.widest, self.among_children = max(vocabulary.size, inner), among_children
         config: Any = T5Config(
             vocab_size=vocabulary.size,
             d_model=width,
@@ -122,13 +127,24 @@ class CodeTransformer(nn.Module):
         `tokens` are histories [batch, tokens], 0 for padding on the right, and `answers` the items' codes [batch,
         levels].
         """
+        logits: torch.Tensor = self.t5.lm_head(self.answering(tokens, answers))
+        return logits
+
+    def answering(self, tokens: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        """States that the logits are read from, [batch, levels, width]; see :meth:`forward`."""
         given = functional.pad(answers[:, :-1], (1, 0))  # 0 begins
         if tokens.device.type == "cpu":
-            return packed.logits(self.t5, tokens, given)
-        logits: torch.Tensor = self.t5(
-            input_ids=tokens, attention_mask=(tokens > 0).long(), decoder_input_ids=given, use_cache=False
-        ).logits
-        return logits
+            return packed.answers(self.t5, tokens, given)
+        mask = (tokens > 0).long()
+        read = self.t5.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+        others = {"encoder_hidden_states": read, "encoder_attention_mask": mask, "use_cache": False}
+        return packed.scaled(self.t5, self.t5.decoder(input_ids=given, **others).last_hidden_state)
+
+    def of_level(self, level: int, states: torch.Tensor) -> torch.Tensor:
+        """Logits of the codes of one level alone, [..., codes], of states that answer it."""
+        first = self.vocabulary.starts[level]
+        weight = self.t5.lm_head.weight[first : first + self.vocabulary.sizes[level]]
+        return functional.linear(states, weight)
 
     def begin(self, tokens: torch.Tensor) -> DecoderState:
         """Encode histories, int64 [batch, tokens], and lay out their keys and values for every layer."""
@@ -168,7 +184,10 @@ class CodeTransformer(nn.Module):
     def score(self, state: DecoderState, level: int, places: Places) -> torch.Tensor:
         """Scores of a level's codes; see :class:`~recbole_unisid.models.tiger.decoder.CodeDecoder`."""
         assert state.states is not None
-        logits = self.t5.lm_head(state.states[places]).float() / self.temperature
+        states = state.states[places]
+        if self.among_children:
+            return self.of_level(level, states).float() / self.temperature
+        logits = self.t5.lm_head(states).float() / self.temperature
         start = self.vocabulary.starts[level]
         likely = logits[..., start : start + self.vocabulary.sizes[level]]
         found: torch.Tensor = likely - logits.logsumexp(-1, keepdim=True)
@@ -180,9 +199,25 @@ class EncoderDecoder(CodeWriter):
 
     decoder: CodeTransformer
 
-    def __init__(self, vocabulary: CodeVocabulary, transformer: CodeTransformer, max_len: int) -> None:
+    def __init__(
+        self, vocabulary: CodeVocabulary, transformer: CodeTransformer, max_len: int, trie: CodeTrie
+    ) -> None:
         super().__init__()
-        self.vocabulary, self.decoder, self.max_len = vocabulary, transformer, max_len
+        self.vocabulary, self.decoder, self.max_len, self.trie = vocabulary, transformer, max_len, trie
+
+    @torch.no_grad()
+    def start(self, table: NDArray[np.float32]) -> None:
+        """Let the vectors of codes start as a table [codes of all levels, width] of codebooks, whose zeros say nothing.
+
+        Each level's are scaled to a root mean square of 1, which T5's own start with.
+        """
+        words, weight = self.vocabulary, self.decoder.t5.shared.weight
+        levels = (
+            torch.split(each, words.sizes) for each in (torch.from_numpy(table), weight[words.starts[0] :])
+        )
+        for given, own in zip(*levels, strict=True):
+            if given.any():
+                own.copy_(given / given.square().mean().sqrt())
 
     @property
     def items(self) -> ItemRepresentation:  # type: ignore[override]
@@ -200,10 +235,20 @@ class EncoderDecoder(CodeWriter):
         histories, wanted, rows = prefix_histories(inputs, targets, self.max_len)
         answers = self.vocabulary.tokens[wanted]  # [P, levels]
         tokens = self.vocabulary.histories(histories, None if users is None else users[rows])
+        if self.decoder.among_children:
+            return self._among_children(self.decoder.answering(tokens, answers), wanted, smoothing)
         logits = self.decoder(tokens, answers)  # [P, levels, tokens]
         mean = functional.cross_entropy(logits.flatten(0, 1), answers.flatten(), label_smoothing=smoothing)
         nats: torch.Tensor = mean * self.vocabulary.levels
         return nats
+
+    def _among_children(self, states: torch.Tensor, wanted: torch.Tensor, smoothing: float) -> torch.Tensor:
+        """See :meth:`CodeWriter.loss`; states are [P, levels, width]."""
+
+        def logits(number: int, asked: torch.Tensor) -> torch.Tensor:
+            return self.decoder.of_level(number, states[asked, number])
+
+        return loss_among_children(self.trie, wanted, logits, smoothing)
 
     def begin(self, inputs: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor | None) -> Any:
         if inputs.shape[1] > self.max_len:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recbole_unisid.errors import check_choice
+from recbole_unisid.items.initialisation import code_table_from_codebooks
 from recbole_unisid.items.part import with_padding
 from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.backbones import chosen_backbone
@@ -133,10 +134,14 @@ def _causal_items(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTr
 
 
 def _encoder_decoder(config: Any, codes: torch.Tensor, semantics: Any, trie: CodeTrie) -> CodeWriter:
-    """The architecture of the paper, with T5's own initialisation."""
+    """The architecture of the paper, with T5's own initialisation but for code vectors that start from text."""
     words = CodeVocabulary(codes, semantics.codebook_sizes, config["user_tokens"])
     widths = config["semantic_dim"], config["inner_size"]
     attention = config["n_layers"], config["n_heads"], config["head_dim"]
     others = config["hidden_dropout_prob"], config["temperature"]
-    transformer = CodeTransformer(words, *widths, *attention, *others)
-    return EncoderDecoder(words, transformer, config["MAX_ITEM_LIST_LENGTH"])
+    among_children = config["softmax_over"] == "children"
+    transformer = CodeTransformer(words, *widths, *attention, *others, among_children=among_children)
+    writer = EncoderDecoder(words, transformer, config["MAX_ITEM_LIST_LENGTH"], trie)
+    if config["table_init"] == "text" and config["tokenizer"] != "random":
+        writer.start(code_table_from_codebooks(semantics.codes, semantics.codebooks, widths[0], 1.0))
+    return writer

@@ -22,8 +22,8 @@ from torch import Tensor
 from recbole_unisid.models.tiger.packed_layers import Group, attend, chunked, dropout, feed_forward, unit
 
 
-def logits(t5: Any, tokens: Tensor, given: Tensor) -> Tensor:
-    """What T5 answers, [batch, length, tokens of the vocabulary].
+def answers(t5: Any, tokens: Tensor, given: Tensor) -> Tensor:
+    """States that T5's output reads its answers from, [batch, length, width].
 
     `tokens` are int64 [batch, longest], padded with 0 on the right, and `given` what the decoder reads, [batch,
     length].
@@ -34,8 +34,7 @@ def logits(t5: Any, tokens: Tensor, given: Tensor) -> Tensor:
     groups = [(rows, length) for length, rows in enumerate(counts) if rows]
     read = _encode(t5.encoder, tokens[order][seen[order]], chunked(groups))
     states = _decode(t5.decoder, given[order], read, groups)
-    found: Tensor = t5.lm_head(scaled(t5, states.view(*given.shape, -1)[order.argsort()]))
-    return found
+    return scaled(t5, states.view(*given.shape, -1)[order.argsort()])
 
 
 def scaled(t5: Any, states: Tensor) -> Tensor:
