@@ -143,6 +143,8 @@ def measured(checkout: Path, root: Path, options: argparse.Namespace) -> Any:
     print(f" {checkout}", flush=True)
     names = ("users", "positions", "negatives", "batches", "threads")
     given = {name: getattr(options, name) for name in names}
+    if checkout == options.before and options.positions is None:
+        given["positions"] = 1536  # what every run had before large data had larger batches
     command = [sys.executable, str(checkout / "benchmarks" / "scale.py"), f"--measure={root}"]
     command += [f"--{name}={value}" for name, value in given.items() if value is not None]
     subprocess.run(command, check=True, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)})
