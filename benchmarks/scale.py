@@ -6,7 +6,8 @@ For each size (as many users as items, 20 interactions a user): files are writte
 trained on for one epoch of UniSID in a process of their own, and a sample of users is evaluated over the whole
 catalogue. One line a step: seconds by the clock and of the processor, peak of resident memory so far. With
 --batches only that many batches are trained, and the line of the epoch is their time carried forward. With
---before=FOLDER, a checkout of an earlier commit, its own benchmarks/scale.py measures the same files first.
+--before=FOLDER, a checkout of an earlier commit, its own benchmarks/scale.py measures the same files first, in batches
+of 1,536 where --positions is not given.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,16 +110,22 @@ class _Layer(torch.autograd.Function):
         return by_rows, by_weight, slope.sum(0) if wanted[2] else None
 
 
+def _through(layers: Iterable[nn.Module], input: Tensor) -> Tensor:
+    """The input [..., width], filled up once, through linear layers and what stands between them."""
+    rows = input.reshape(-1, input.shape[-1])
+    found = filled(rows)
+    for layer in layers:
+        linear = isinstance(layer, nn.Linear)
+        found = _Layer.apply(found, layer.weight, layer.bias) if linear else layer(found)  # type: ignore[no-untyped-call]
+    return found[: len(rows)].view(*input.shape[:-1], found.shape[-1])
+
+
 class TrainedLinear(nn.Linear):
     """A linear layer that oneDNN computes in training, with its gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply."""
-        if not self.training or not _plain(input):
-            return super().forward(input)
-        rows = input.reshape(-1, input.shape[-1])
-        found: Tensor = _Layer.apply(filled(rows), self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return found[: len(rows)].view(*input.shape[:-1], found.shape[-1])
+        return _through([self], input) if self.training and _plain(input) else super().forward(input)
 
 
 class TrainedFeedForward(nn.Sequential):
@@ -126,14 +133,9 @@ class TrainedFeedForward(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Transform."""
-        if not self.training or not _plain(input):
-            return super().forward(input)  # type: ignore[no-any-return,no-untyped-call]
-        rows = input.reshape(-1, input.shape[-1])
-        found = filled(rows)
-        for layer in self:
-            linear = isinstance(layer, nn.Linear)
-            found = _Layer.apply(found, layer.weight, layer.bias) if linear else layer(found)  # type: ignore[no-untyped-call]
-        return found[: len(rows)].view(*input.shape[:-1], found.shape[-1])
+        if self.training and _plain(input):
+            return _through(self, input)
+        return super().forward(input)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def multiply_fast(*parts: nn.Module | None) -> None:

@@ -135,7 +135,7 @@ def shared_softmax_loss(
 
 
 class _SharedSoftmax(torch.autograd.Function):
-    """The loss and, in the same pass, its gradient in closed form, a chunk of positions at a time."""
+    """The loss, softplus(log sum_j e^(s_j) - t), and in the same pass its gradient, a chunk of positions at a time."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
@@ -152,13 +152,13 @@ class _SharedSoftmax(torch.autograd.Function):
             met, part = slice(*hit), slice(start, start + rows)
             scores = times(states[part], candidates, offsets)
             scores[hits[0][met] - start, hits[1][met]] = LEFT_OUT
-            largest, chances = scores.amax(1), torch.softmax(scores, 1, out=scores)  # twice as fast as `exp`
+            largest, chances = scores.amax(1), torch.softmax(scores, 1, out=scores)  # `exp` is slower
             margins[part] = largest - chances.amax(1).log() - target_scores[part]
             shares = (margins[part].sigmoid() / count)[:, None]
             by_states[part] = times(chances, candidates.T, None) * shares
             by_candidates += times((states[part] * shares).T, chances.T, None)
         ctx.save_for_backward(by_states[:count], margins[:count].sigmoid() / -count, by_candidates.T)
-        return (softplus(margins, threshold=40) + 0 * target_scores)[:count].mean()  # NaN of an inf
+        return (softplus(margins, threshold=40) + 0 * target_scores)[:count].mean()  # inf: NaN
 
     @staticmethod
     @once_differentiable
