@@ -322,7 +322,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
         ("UniSID", 40, [4] * 3),
         ("SemanticID", 300, [64] * 8),
         ("TIGER", 999, [128] * 5),
-        ("RPG", 300, [64] * 32),
+        ("RPG", 300, [64] * 16),
         ("UniSID", 1000, [256] * 5),
         ("SemanticID", 1682, [256] * 8),
     ],
