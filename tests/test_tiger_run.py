@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 import recbole_unisid
+from recbole_unisid import products
 from recbole_unisid.data.split import TEST
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.candidates import sample_negatives
@@ -26,6 +28,7 @@ from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
 from recbole_unisid.report.gather import gather_report
+from recbole_unisid.runs import single
 from recbole_unisid.serving.loaded import load
 
 QUICK: dict[str, Any] = {
@@ -44,7 +47,6 @@ SMALL_T5: dict[str, Any] = {
     "inner_size": 32,
     "user_tokens": 10,
     "MAX_ITEM_LIST_LENGTH": 5,
-    "window_stride": 1,
     "train_batch_size": 256,
     "schedule": "inverse_sqrt",
     "warmup_steps": 5,
@@ -237,3 +239,22 @@ def test_settings_that_cannot_be_used(
 ) -> None:
     with pytest.raises(UserError, match=message):
         run(ml_mini, **more, epochs=1)
+
+
+@pytest.mark.parametrize(("architecture", "shapes"), [("encoder_decoder", "1024"), ("causal_items", "64")])
+def test_shapes_are_kept_before_texts_are_encoded(
+    architecture: str, shapes: str, ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN reads once, at its first product, how many shapes it keeps; a run's first products encode its texts."""
+    kept: list[str] = []
+
+    def encoded(*given: Any) -> Any:
+        kept.append(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])
+        return item_semantics(*given)
+
+    monkeypatch.setattr(products, "_GIVEN", False)
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    monkeypatch.setattr(single, "item_semantics", encoded)
+    more = SMALL_T5 if architecture == "encoder_decoder" else {}
+    run(ml_mini, **more, epochs=1)
+    assert kept == [shapes]

@@ -97,6 +97,8 @@ def train(config: UniSIDConfig, folder: RunFolder) -> Trained:
 
 def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     settle_threads()
+    if hasattr(config.model_class, "settle_process"):
+        config.model_class.settle_process(config)
     if not config.is_own_model:
         keep_freed_memory()  # RecBole's batches take blocks of many MiB: results/speed.md
     init_seed(config["seed"], config["reproducibility"])

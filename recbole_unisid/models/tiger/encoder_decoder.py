@@ -16,7 +16,6 @@ from recbole_unisid.items.representation import ItemRepresentation, SemanticToke
 from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.tiger import packed
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow, loss_among_children
-from recbole_unisid.products import keep_shapes
 
 
 class CodeVocabulary(nn.Module):
@@ -119,7 +118,6 @@ class CodeTransformer(nn.Module):
         )
         config.decoder_start_token_id = 0
         self.t5: Any = T5ForConditionalGeneration(config)
-        keep_shapes(1024)  # attention's: rows of each length, in encoder and decoder
 
     def forward(self, tokens: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """Logits of every code of known items (teacher forcing), [batch, levels, tokens of the vocabulary].

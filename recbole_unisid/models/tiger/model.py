@@ -19,6 +19,7 @@ from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.decoder import CodeWriter
 from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, EncoderDecoder
 from recbole_unisid.models.whole_sequence import OwnSequential
+from recbole_unisid.products import keep_shapes
 
 ARCHITECTURES = ("causal_items", "encoder_decoder")
 RANKERS = ("auto", "beam", "exact")
@@ -34,6 +35,15 @@ class TIGER(OwnSequential):
     """
 
     needs = "tokens"
+
+    @classmethod
+    def settle_process(cls, config: Any) -> None:
+        """Keep some hundred shapes for T5's attention, before oneDNN multiplies anything, its items' text included.
+
+        They are rows of each length, in encoder and decoder.
+        """
+        if config["architecture"] == "encoder_decoder":
+            keep_shapes(1024)
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
