@@ -16,7 +16,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TRAIN, leave_one_out
-from recbole_unisid.data.windows import bucketed_batches, history_windows, training_windows
+from recbole_unisid.data.windows import bucketed_batches, history_windows, training_rows, training_windows
 from recbole_unisid.models.losses.next_item import Candidates
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset, load_dataset
@@ -160,6 +160,28 @@ def test_every_target_is_trained_once(lengths: list[int], max_len: int, stride: 
     kept = np.flatnonzero(split.phase <= TRAIN)
     assert sorted(kept[asked]) == split.targets(TRAIN).tolist()
     assert int((windows.stop + 1 - windows.first_target).sum()) == len(split.targets(TRAIN))
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=8), max_len=st.integers(1, 12))
+def test_a_row_is_one_target_after_what_stands_before_it(lengths: list[int], max_len: int) -> None:
+    """The rows of T5: of every user the training targets in order, after at most `max_len` of the items before each."""
+    sequences = random_sequences([*lengths, 4])
+    split = leave_one_out(sequences)
+    rows = training_rows(sequences, split, max_len)
+    expected = []
+    for user in range(sequences.n_users):
+        own = slice(sequences.offsets[user], sequences.offsets[user + 1])
+        items = sequences.items[own][split.phase[own] <= TRAIN].tolist()
+        expected += [(user, items[max(0, n - max_len) : n], items[n]) for n in range(1, len(items))]
+    found = []
+    for row in range(len(rows.start)):
+        inputs, targets = (side[0].tolist() for side in rows.batch(np.array([row])))
+        assert not any(targets[:-1])
+        found.append((int(rows.user[row]), inputs, targets[-1]))
+    assert found == expected
+    assert len(found) == len(split.targets(TRAIN))
+    assert (rows.asked == 1).all()
 
 
 def test_long_sequences_lose_no_target(in_empty_folder: Path) -> None:

@@ -67,8 +67,7 @@ def training_windows(
     ``max_len - stride`` inputs whose answers an earlier window had.
     """
     step = max(1, max_len // 2 if stride is None else min(stride, max_len))
-    kept = split.phase <= TRAIN  # contexts and targets; what is held out is not even read
-    items, lengths = sequences.items[kept], np.bincount(sequences.users[kept], minlength=sequences.n_users)
+    items, lengths = _trained_on(sequences, split)
     ends = np.cumsum(lengths)
     users = np.flatnonzero(lengths >= 2)
     begin, end = (ends - lengths)[users], ends[users] - 1  # inputs begin .. end - 1, targets begin + 1 .. end
@@ -81,6 +80,23 @@ def training_windows(
     earlier_stop = begin[window_user] + max_len + (number - 1) * step
     first_target = np.where(number == 0, start + 1, earlier_stop + 1)
     return Windows(items, start, stop, first_target, users[window_user])
+
+
+def training_rows(sequences: UserSequences, split: Split, max_len: int) -> Windows:
+    """Windows that are asked for one training target each, after the at most `max_len` items before it."""
+    items, lengths = _trained_on(sequences, split)
+    user = np.repeat(np.arange(len(lengths)), np.maximum(lengths - 1, 0))
+    begin = np.cumsum(lengths) - lengths
+    later = np.ones(len(items), dtype=np.bool_)
+    later[begin[lengths > 0]] = False  # a user's first item has nothing before it
+    targets = np.flatnonzero(later)
+    return Windows(items, np.maximum(begin[user], targets - max_len), targets, targets, user)
+
+
+def _trained_on(sequences: UserSequences, split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Contexts and targets of training, flat, and how many each user has; what is held out is not even read."""
+    kept = split.phase <= TRAIN
+    return sequences.items[kept], np.bincount(sequences.users[kept], minlength=sequences.n_users)
 
 
 def history_windows(sequences: UserSequences, targets: NDArray[np.int64], max_len: int) -> Windows:

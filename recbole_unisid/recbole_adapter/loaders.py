@@ -15,7 +15,13 @@ from recbole.data.utils import create_samplers, get_dataloader
 
 from recbole_unisid import distributed
 from recbole_unisid.data.split import TEST, TRAIN, VALID
-from recbole_unisid.data.windows import TARGET_LIST, bucketed_batches, history_windows, training_windows
+from recbole_unisid.data.windows import (
+    TARGET_LIST,
+    bucketed_batches,
+    history_windows,
+    training_rows,
+    training_windows,
+)
 from recbole_unisid.errors import UserError
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import TARGET_POSITION, InteractionDataset, PrefixRowDataset
@@ -39,15 +45,18 @@ class WholeSequenceLoader:
         self.batch_size: int = config["train_batch_size"]
         max_len = config["MAX_ITEM_LIST_LENGTH"]
         sequences, split = dataset.sequences, dataset.split
-        self.windows = training_windows(sequences, split, max_len, config["window_stride"])
+        # What a step computes: positions in one pass, or (TIGER as published) a row a target.
+        if "architecture" in config and config["architecture"] == "encoder_decoder":
+            self.windows = training_rows(sequences, split, max_len)
+            self.weights = np.ones_like(self.windows.start)
+        else:
+            self.windows = training_windows(sequences, split, max_len, config["window_stride"])
+            self.weights = self.windows.lengths
         if not len(self.windows.start):
             raise UserError(
                 f"Data set '{config['dataset']}' has no training targets: every user has fewer than 3 items "
                 "(the last one is held out)."
             )
-        # What a step computes: positions in one pass, or (TIGER as published) a row a target.
-        rows = "architecture" in config and config["architecture"] == "encoder_decoder"
-        self.weights = self.windows.asked if rows else self.windows.lengths
         self.generator = np.random.default_rng(config["seed"])
         self.fields = (dataset.uid_field, dataset.item_id_list_field, dataset.item_list_length_field)
         # What RecBole's collector counts popularity in: the training targets.
