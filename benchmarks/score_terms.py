@@ -51,7 +51,7 @@ def figures(run: Path) -> dict[str, dict[str, float]]:
     whole: ScoreTerms = model.terms
     for name, kept in choices(list(whole)):
         terms = {term: whole[term] for term in whole if term in kept}
-        model.terms = ScoreTerms(terms, whole.unused) if terms else None
+        model.terms = ScoreTerms(terms, whole.unused, whole.scales) if terms else None
         if terms:
             fit_terms(config, dataset, model)
         recorder, seconds = phase_recorder(config, dataset, TEST), 0.0

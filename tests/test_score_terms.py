@@ -71,6 +71,25 @@ def test_a_few_cases_first_lead_to_the_same_weights(ml_mini: Path, in_empty_fold
     assert not torch.allclose(found[2], found[0], atol=0.1)
 
 
+def test_popularity_counts_as_much_as_the_setting_says(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Its fitted weight alone is multiplied; at 1, as before the setting was, a run has the hash that it had."""
+    given = {"data_path": str(ml_mini), "show_progress": False, "use_gpu": False}
+    found = {}
+    for scale in (1.0, 1.5):
+        config = UniSIDConfig("ItemID", "ml-mini", given | {"popularity_scale": scale})
+        dataset = load_dataset(config)
+        batches = list(make_loaders(config, dataset).valid)
+        torch.manual_seed(0)
+        model = config.make_model(dataset).eval()
+        model.terms.fit(model, batches)
+        found[scale] = model.terms.by_name()
+        assert config.hashed().get("popularity_scale", 1.0) == scale
+    assert "popularity_scale" not in UniSIDConfig("ItemID", "ml-mini", given).hashed()
+    assert found[1.0]["popularity"] != 0
+    expected = found[1.0] | {"popularity": 1.5 * found[1.0]["popularity"]}
+    assert found[1.5] == pytest.approx(expected, rel=1e-6)
+
+
 def test_without_cases_that_tell_the_score_stays_the_models() -> None:
     """The prior: one case, and features that are the same of all items, or no numbers."""
     for value in (1.0, math.nan):

@@ -26,6 +26,7 @@ LATER_SETTINGS = {
     "tie_orders": False,
     "figures": "all",
     "new_item_popularity": 0.9,
+    "popularity_scale": 1.0,
 }
 #: Such settings of all models but TIGER, which had them from the start; it has a setting ``architecture``.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}

@@ -26,14 +26,18 @@ _OF_THREAD = threading.local()  # what a thread holds for the terms that it aske
 class ScoreTerms(nn.ModuleDict):
     """The terms of a model. Nothing is added before :meth:`fit`, and training is without them.
 
-    The weights are to the model's own score, which stays as it is.
+    The weights are to the model's own score, which stays as it is. Those that are fitted are multiplied by `scales`, by
+    feature, where they are given.
     """
 
     weights: Tensor
     unused: Tensor
 
-    def __init__(self, terms: Mapping[str, ScoreTerm], unused: Tensor) -> None:
+    def __init__(
+        self, terms: Mapping[str, ScoreTerm], unused: Tensor, scales: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__(terms)
+        self.scales = dict(scales or {})
         #: Padding and items that are never trained on, bool [n_items + 1]: no candidates where weights are fitted.
         self.register_buffer("unused", unused, persistent=False)
         self.register_buffer("weights", torch.zeros(len(self.features)))
@@ -102,7 +106,8 @@ class ScoreTerms(nn.ModuleDict):
             ]
             weights = fitted_weights(features, len(self.features) + 1, self.unused, weights, by)
         assert weights is not None
-        self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05))
+        scales = weights.new_tensor([self.scales.get(name, 1.0) for name in self.features])
+        self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05) * scales)
 
     def _features(self, model: Any, interaction: Any, asked: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The model's score and the features, [1 + features, cases, n_items + 1], and the targets, part by part."""
@@ -193,4 +198,5 @@ def make_score_terms(config: Any, dataset: Any, eligible: Tensor) -> ScoreTerms 
     kinds = {short_name(name): named_class("score_terms", name, known) for name in names}
     unused = torch.ones(dataset.item_num, dtype=torch.bool).index_fill(0, eligible, False)
     terms = {name: kind.from_config(config, dataset) for name, kind in kinds.items()}
-    return ScoreTerms(terms, unused) if terms else None
+    scales = {"popularity": config["popularity_scale"]} if "popularity_scale" in config else None
+    return ScoreTerms(terms, unused, scales) if terms else None
