@@ -16,6 +16,10 @@ from recbole_unisid.items.representation import ItemRepresentation, SemanticToke
 from recbole_unisid.items.trie import CodeTrie
 from recbole_unisid.models.tiger import packed
 from recbole_unisid.models.tiger.decoder import CodeWriter, Places, follow, loss_among_children
+from recbole_unisid.products import keep_shapes
+
+#: What oneDNN keeps for attention: rows of each length, in encoder and decoder.
+SHAPES = 1024
 
 
 class CodeVocabulary(nn.Module):
@@ -118,6 +122,7 @@ class CodeTransformer(nn.Module):
         )
         config.decoder_start_token_id = 0
         self.t5: Any = T5ForConditionalGeneration(config)
+        keep_shapes(SHAPES)  # for whoever builds it alone; a run has asked before
 
     def forward(self, tokens: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         """Logits of every code of known items (teacher forcing), [batch, levels, tokens of the vocabulary].

@@ -17,7 +17,12 @@ from recbole_unisid.models.backbones.base import initialise
 from recbole_unisid.models.tiger import scoring
 from recbole_unisid.models.tiger.causal import CausalItems, CodeHead
 from recbole_unisid.models.tiger.decoder import CodeWriter
-from recbole_unisid.models.tiger.encoder_decoder import CodeTransformer, CodeVocabulary, EncoderDecoder
+from recbole_unisid.models.tiger.encoder_decoder import (
+    SHAPES,
+    CodeTransformer,
+    CodeVocabulary,
+    EncoderDecoder,
+)
 from recbole_unisid.models.whole_sequence import OwnSequential
 from recbole_unisid.products import keep_shapes
 
@@ -38,12 +43,9 @@ class TIGER(OwnSequential):
 
     @classmethod
     def settle_process(cls, config: Any) -> None:
-        """Keep some hundred shapes for T5's attention, before oneDNN multiplies anything, its items' text included.
-
-        They are rows of each length, in encoder and decoder.
-        """
+        """Keep T5's shapes, before oneDNN multiplies anything, its items' text included."""
         if config["architecture"] == "encoder_decoder":
-            keep_shapes(1024)
+            keep_shapes(SHAPES)
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
