@@ -32,6 +32,7 @@ from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.data.split import TEST, leave_one_out
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.files import write_json
+from recbole_unisid.items.new_items import NewItems
 from recbole_unisid.runs.stored import version_numbers
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.loaded import LoadedRun, load
@@ -124,7 +125,7 @@ def with_added(run_dir: Path, items: Path) -> LoadedRun:
 
 
 def measure_added(run: LoadedRun, cases: Cases, model: str) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """The model, the same model with meaningless codes for the new items, and the text controls."""
+    """The model, the same weights where new items have their own tokens, right and meaningless, and text controls."""
     number = {item: n for n, item in enumerate(run.item_ids)}
     histories = [np.array([number[item] for item in history]) for history in cases.histories]
     targets = np.array([number[item] for item in cases.targets])
@@ -135,9 +136,15 @@ def measure_added(run: LoadedRun, cases: Cases, model: str) -> dict[str, dict[st
 
     found = {model: measured(run.scores(histories))}
     if run.codes is not None:
+        means, run.model.items.new_items = run.model.items.new_items, NewItems()
+        run.model.eval()  # vectors kept from before are dropped
+        if means.neighbours:
+            found[f"{model}, own tokens and the mean ID"] = measured(run.scores(histories))
         for name, codes in meaningless_codes(run, first_new):
             draws = [measured(scores_with(run, drawn, histories, first_new)) for drawn in codes]
             found[f"{model}, {name}"] = mean_of(draws)
+        run.model.items.new_items = means
+        run.model.eval()
     if model == "UniSID":
         texts = unit_texts(run)
         found["nearest text to the last item"] = measured(last_text_scores(texts, histories))

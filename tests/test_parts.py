@@ -124,18 +124,21 @@ def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folde
 
 
 def test_new_items_are_part_of_the_hash_where_they_are_ranked(ml_mini: Path, in_empty_folder: Path) -> None:
-    """They had the mean popularity before: elsewhere a run has the hash that it had, under the cold-item split none."""
+    """They had the means of all before: elsewhere a run has the hash that it had, under the cold-item split none."""
 
     def hashed(**more: Any) -> dict[str, Any]:
         return UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini) | more).hashed()
 
-    assert "new_item_popularity" not in hashed()
-    assert hashed(new_item_popularity=0.5)["new_item_popularity"] == 0.5
-    assert hashed(split="cold_items")["new_item_popularity"] == 0.9
+    now = {"new_item_popularity": 0.9, "new_item_neighbours": 10}
+    assert not now.keys() & hashed().keys()
+    assert hashed(new_item_popularity=0.5, new_item_neighbours=3).items() >= {
+        ("new_item_popularity", 0.5),
+        ("new_item_neighbours", 3),
+    }
+    assert hashed(split="cold_items").items() >= now.items()
     older = {"split": "cold_items", "score_terms": ["all"]}
-    newer = older | {"new_item_popularity": 0.9}
-    assert differing_settings([older, newer]) == ["new_item_popularity"]
-    assert not differing_settings([one | {"split": "leave_one_out"} for one in (older, newer)])
+    assert differing_settings([older, older | now]) == sorted(now)
+    assert not differing_settings([one | {"split": "leave_one_out"} for one in (older, older | now)])
 
 
 def test_a_run_older_than_a_setting_is_loaded_with_what_stood_for_it(

@@ -204,7 +204,7 @@ def test_cold_items_never_occur_in_training(loss: str, settings: dict[str, Any])
         assert used.isdisjoint(cold)
         model.calculate_loss(batch).backward()
     gradient = model.items.ids.weight.grad
-    vectors = model.items.all_items()
+    vectors = model.eval().items.all_items()
     warm = torch.from_numpy(np.flatnonzero(counts))
     assert torch.equal(vectors[cold[0]], vectors[cold[-1]])
     assert torch.allclose(vectors[cold[0]], model.items.ids.weight[warm].mean(0))

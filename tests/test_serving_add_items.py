@@ -83,24 +83,36 @@ def test_new_items_are_recommended_and_nothing_old_changes(
 
 
 def test_an_item_of_known_text_has_its_codes(copy_of: Callable[[str], Path]) -> None:
-    """The new Fargo has the text of the old one, hence its tokens and its semantic part; its ID is the mean."""
+    """The new Fargo has the text of the old one, hence its tokens; of all vectors the old one's is nearest to its."""
     folder = copy_of("UniSID")
     add_items(folder, folder.parent / "new.csv", show_progress=False)
     run = recbole_unisid.load(folder)
     twin, old = run.item_ids.index("n1"), run.item_ids.index("100")
     assert run.codes is not None
-    assert run.item_vectors is not None
+    vectors = run.item_vectors
+    assert vectors is not None
     assert run.items.texts[twin] == run.items.texts[old]
     assert (run.codes[twin] == run.codes[old]).all()
-    items = run.model.items
+    items, known = run.model.items, run.stored.catalogue.n_items
+    assert items.new_items.neighbours == 10
+    apart = np.linalg.norm(vectors[1 : known + 1] - vectors[twin], axis=1)
+    assert apart.argmin() + 1 == old
+    like = items.new_items.like  # the term of texts
+    torch.testing.assert_close(like(torch.tensor([twin])), run.model.terms["text"].vectors[old][None])
+
+
+def test_a_run_whose_new_items_have_the_mean_id(copy_of: Callable[[str], Path]) -> None:
+    """What stood for the setting: tokens of their own, and the mean of all IDs."""
+    folder = copy_of("UniSID")
+    add_items(folder, folder.parent / "new.csv", show_progress=False)
+    run = recbole_unisid.load(folder)
+    items, before = run.model.items, run.item_vectors
+    items.new_items.neighbours = 0
+    numbers = torch.tensor([len(before) - 2, len(before) - 1])
     with torch.no_grad():
-        semantic = items.semantic(torch.tensor([twin, old, len(run.item_vectors) - 1])).numpy()
         mean = items.ids.weight[1 : run.stored.catalogue.n_items + 1].mean(0)
-        id_part = items.lift(mean).numpy()
-    np.testing.assert_array_equal(semantic[0], semantic[1])
-    np.testing.assert_allclose(run.item_vectors[twin], semantic[0] + id_part, atol=1e-6)
-    np.testing.assert_allclose(run.item_vectors[-1], semantic[2] + id_part, atol=1e-6)
-    assert np.abs(run.item_vectors[twin] - run.item_vectors[old]).max() > 1e-3  # the old one has its own ID
+        torch.testing.assert_close(items(numbers), items.semantic(numbers) + items.lift(mean))
+        assert np.abs(items(numbers).numpy() - before[-2:]).max() > 1e-2
 
 
 def test_versions_build_on_each_other(copy_of: Callable[[str], Path]) -> None:

@@ -143,12 +143,14 @@ def test_a_run_without_serving_files_gets_them_without_training(
     np.testing.assert_array_equal(recbole_unisid.load(folder).scores(histories), before)
 
 
-def test_a_run_of_the_cold_item_split(ml_mini: Path, in_empty_folder: Path) -> None:
-    """Its cold items keep the neutral ID, and its ranks come out of the loaded model too."""
+@pytest.mark.parametrize("neighbours", [0, 10])
+def test_a_run_of_the_cold_item_split(neighbours: int, ml_mini: Path, in_empty_folder: Path) -> None:
+    """Its cold items have the mean ID, or means of some trained ones' that differ."""
     settings = {
         "data_path": str(ml_mini),
         "split": "cold_items",
         "cold_share": 0.3,
+        "new_item_neighbours": neighbours,
         "id_join": "concatenate",  # so that the ID has coordinates of its own
         "text_encoder": "lsa",
         "codebook_sizes": [8, 8],
@@ -164,7 +166,10 @@ def test_a_run_of_the_cold_item_split(ml_mini: Path, in_empty_folder: Path) -> N
     cold = np.flatnonzero(counts == 0)[1:]
     assert len(cold) > 20
     trained = ids[counts > 0].mean(axis=0)
-    np.testing.assert_allclose(ids[cold], np.broadcast_to(trained, ids[cold].shape), atol=1e-6)
+    if neighbours:
+        assert np.abs(ids[cold] - trained).max(axis=1).min() > 1e-4
+    else:
+        np.testing.assert_allclose(ids[cold], np.broadcast_to(trained, ids[cold].shape), atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["in_batch_softmax", "mixed_softmax", "gbce"])

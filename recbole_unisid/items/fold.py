@@ -73,9 +73,19 @@ class FoldedItems:
 def folded_counts(items: ItemRepresentation) -> dict[str, int]:
     """Count the numbers that :class:`FoldedItems` keeps, the integers of ``codes`` apart, from the shapes alone."""
     part = PartCounts(0, 0, 0) if items.semantic is None else items.semantic.counts(items.n_items)
+    if (moved := _moved(items)) is not None:
+        more = (len(moved) + 1) * (0 if items.semantic is None else items.semantic.width)
+        part = part._replace(tables=part.tables + more, levels=part.levels + 1)
     lift = 0 if items.lift is None else items.lift.weight.numel()
     ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim
     return {"tables": part.tables, "ids": ids, "lift": lift, "codes": items.n_items * part.levels}
+
+
+def _moved(items: ItemRepresentation) -> Tensor | None:
+    """The numbers of untrained items where they are means of trained ones, [n]; else None."""
+    if items.semantic is None or items.untrained is None or not items.new_items.neighbours:
+        return None
+    return items.untrained.nonzero().flatten()
 
 
 def count_parameters(model: nn.Module, items: ItemRepresentation, network: nn.Module) -> dict[str, int]:
@@ -105,11 +115,17 @@ def fold_items(items: ItemRepresentation) -> FoldedItems:
     """Fold a trained item representation, of any of the models.
 
     A part without codes to share, such as dense text, makes each item its own code, with a table as long as the
-    catalogue. The result is on the CPU, with the vectors that ``items.all_items()`` gives in evaluation (to rounding).
+    catalogue; untrained items have a level of their own, which takes their codes' vector to where it is. The result is
+    on the CPU, with the vectors that ``items.all_items()`` gives in evaluation (to rounding).
     """
     numbers = torch.arange(items.n_items + 1, device=next(items.parameters()).device)
     codes, tables = (numbers[:, None][:, :0], ()) if items.semantic is None else items.semantic.fold(numbers)
-    ids = items.id_vectors(numbers)
+    semantic, ids = items.parts(numbers)
+    if (moved := _moved(items)) is not None and items.semantic is not None and semantic is not None:
+        place = torch.zeros_like(numbers).index_put((moved,), numbers[1 : len(moved) + 1])
+        shift = (semantic - items.semantic(numbers))[moved]
+        codes = torch.cat([codes, place[:, None]], dim=1)
+        tables = (*tables, torch.cat([torch.zeros_like(shift[:1]), shift]))
     return FoldedItems(
         codes.cpu().clone(),
         tuple(table.detach().cpu().clone() for table in tables),

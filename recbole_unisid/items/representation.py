@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from recbole_unisid.items.initialisation import code_table_from_codebooks
+from recbole_unisid.items.new_items import NewItems, Vectors
 from recbole_unisid.items.part import PartCounts, SemanticPart, with_padding
 
 
@@ -76,8 +77,9 @@ class ItemRepresentation(nn.Module):
             raise TypeError(f"the semantic part is an {type(semantic).__name__}; a SemanticPart is wanted")
         self.n_items, self.semantic = n_items, semantic
         self.ids = nn.Embedding(n_items + 1, id_width, padding_idx=0) if id_width else None
-        self.register_buffer("untrained", None)  # bool [n_items + 1]: their ID is the others' mean
+        self.register_buffer("untrained", None)  # bool [n_items + 1]
         self.untrained: Tensor | None
+        self.new_items = NewItems()  # what stands for the parts of untrained ones
         semantic_width = 0 if semantic is None else semantic.width
         #: W, [semantic width, id width]; None where parts are concatenated or one is absent.
         lifted = added and semantic_width > 0 and id_width > 0
@@ -86,6 +88,7 @@ class ItemRepresentation(nn.Module):
 
     def start(self, config: Any, semantics: Any) -> None:
         """Set the weights that do not start at random."""
+        self.new_items = NewItems.from_config(config)
         if self.ids is not None:
             nn.init.zeros_(self.ids.weight[0].data)
         if self.lift is not None:
@@ -95,7 +98,7 @@ class ItemRepresentation(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         """Represent items, int64 [n] (0 gives a vector that nothing reads) -> [n, width]."""
-        return self._join(None if self.semantic is None else self.semantic(items), self.id_vectors(items))
+        return self._join(*self.parts(items))
 
     def _join(self, semantic: Tensor | None, ids: Tensor | None) -> Tensor:
         """Join the parts of items, shape [..., width]."""
@@ -126,22 +129,18 @@ class ItemRepresentation(nn.Module):
             found, loss = [*vectors.index_select(0, place).split(sizes)], vectors.new_zeros(())
         else:  # parts that learn find padding in the first place, whether the batch has any or not
             distinct, place = torch.unique(torch.cat([flat[0].new_zeros(1), *flat]), return_inverse=True)
-            places, ids = place[1:].split(sizes), self.id_vectors(distinct)
+            places, ids = place[1:].split(sizes), None if self.ids is None else self.ids(distinct)
             found, loss = self.semantic.learn(distinct, places, padding)
             if ids is not None:
                 found = [self._join(part, ids[at]) for part, at in zip(found, places, strict=True)]
         return [part.view(*role.shape, -1) for part, role in zip(found, roles, strict=True)], loss
 
-    def id_vectors(self, items: Tensor) -> Tensor | None:
-        """The ID part of items [n], shape [n, id width]; None where there is none."""
-        if self.ids is None:
-            return None
-        vectors: Tensor = self.ids(items)  # [n, id width]
-        if self.untrained is None:
-            return vectors
-        trained = ~self.untrained
-        trained[0] = False  # padding
-        return torch.where(self.untrained[items][:, None], self.ids.weight[trained].mean(0), vectors)
+    def parts(self, items: Tensor) -> Vectors:
+        """The semantic part and the ID of items [n]; untrained ones have trained ones' (:class:`NewItems`)."""
+        found = [None if part is None else part(items) for part in (self.semantic, self.ids)]
+        if self.untrained is None or self.training:
+            return found
+        return self.new_items(found, (self.semantic, self.ids), items, self.untrained)
 
     def append(self, content: Tensor) -> None:
         """Take in items that came after training by their codes or text vectors, all that is known of them."""

@@ -71,6 +71,7 @@ class WholeSequenceRecommender(OwnSequential):
         self.transformer.start()
         self.items.start(config, getattr(dataset, "semantics", None))
         self.terms = make_score_terms(config, dataset, eligible) if self.scores_by_vectors else None
+        self.items.new_items.like = None if self.terms is None else self.terms.texts
         self._catalogue: Tensor | None = None
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:

@@ -59,10 +59,9 @@ def _representations(measured: Measured) -> dict[str, NDArray[np.float32]]:
     if items is None:
         return {}
     numbers = torch.arange(items.n_items + 1, device=measured.trainer.model.device)
-    parts = {"unified": items(numbers)}
-    if items.semantic is not None:
-        parts[items.semantic.label] = items.semantic(numbers)
-    ids = items.id_vectors(numbers)
+    parts, (semantic, ids) = {"unified": items(numbers)}, items.parts(numbers)
+    if semantic is not None:
+        parts[items.semantic.label] = semantic
     if ids is not None:
         parts["ID"] = ids
     return {name: vectors.float().cpu().numpy() for name, vectors in parts.items()}

@@ -1,4 +1,4 @@
-"""New items into a trained model without retraining: text to tokens, with a neutral ID."""
+"""New items into a trained model without retraining: text to tokens, the rest by items like them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def add_items(
     """Give a run's catalogue a new version with further items; nothing is trained, nothing old is changed.
 
     Their text is encoded by the run's encoder, their codes come from the run's fitted tokenizer
-    (``encode``, no refit), their ID token is the mean of the trained ones. The table `items` is one of
-    :func:`read_new_items`, `columns` names its columns by fields of the run; `vectors` is a file of the new items'
-    vectors, for runs whose vectors came from one.
+    (``encode``, no refit); their vectors are means over trained items of nearest text, or hold the mean ID
+    (:mod:`recbole_unisid.items.new_items`). The table `items` is one of :func:`read_new_items`, `columns` names its
+    columns by fields of the run; `vectors` is a file of the new items' vectors, for runs whose vectors came from one.
 
     Raises UserError: when the model knows items by number alone, the table cannot be used, or the encoder is another.
     """

@@ -130,10 +130,9 @@ class LoadedRun:
         if self.item_vectors is None:
             return {"model": self.scores([history])[0, items]}
         state = torch.from_numpy(self.states([history])[0]).to(model.device)
-        found, semantic, ids = {}, model.items.semantic, model.items.id_vectors(chosen)
-        if semantic is not None:
-            vectors = semantic(chosen)
-            found[f"model ({semantic.label})"] = vectors @ state[: vectors.shape[1]]
+        found, (vectors, ids) = {}, model.items.parts(chosen)
+        if vectors is not None:
+            found[f"model ({model.items.semantic.label})"] = vectors @ state[: vectors.shape[1]]
         if ids is not None:
             lift = model.items.lift
             found["model (ID)"] = ids @ state[-ids.shape[1] :] if lift is None else lift(ids) @ state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.score_terms.base import Entries, ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
+from recbole_unisid.models.score_terms.text import TextSimilarity
 from recbole_unisid.models.shards import each, in_turn, row_halves, safe_in_threads
 from recbole_unisid.plugins.loading import named_class, short_name
 
@@ -126,6 +127,12 @@ class ScoreTerms(nn.ModuleDict):
         self.unused = torch.cat([self.unused, self.unused.new_ones(count)])
         for term in self.values():
             term.append(vectors, count)  # type: ignore[operator]
+
+    @property
+    def texts(self) -> Callable[[Tensor], Tensor] | None:
+        """Text vectors of item numbers [n] by the term of texts, [n, width]; None where there is none."""
+        term = dict(self.items()).get("text")
+        return term.of if isinstance(term, TextSimilarity) else None
 
     def by_name(self) -> dict[str, float]:
         """The weight of every feature."""

@@ -69,6 +69,10 @@ class TextSimilarity(SizedByWeights, ScoreTerm):
         torch.mul(multiply(past, self.vectors, out[0]), self.cold, out=out[1])
         return out
 
+    def of(self, items: Tensor) -> Tensor:
+        """The vectors t of items [n], [n, width]; zero where an item has no text."""
+        return self.vectors[items]
+
     def append(self, vectors: Tensor | None, count: int) -> None:
         assert vectors is not None
         self.vectors = torch.cat([self.vectors, self._unit(vectors.to(self.vectors))])
