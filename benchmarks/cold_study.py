@@ -48,6 +48,7 @@ class Study:
     removed: int = 500
     epochs: int | None = None
     plain: bool = False
+    draws: Sequence[int] = (12345,)
 
     def settings(self, seed: int, **more: Any) -> dict[str, Any]:
         """Settings of one run."""
@@ -130,4 +131,5 @@ def study_of_command(description: str | None, models: Sequence[str]) -> Study:
     parser.add_argument("--models", nargs="+", default=models, choices=list(VARIANTS))
     parser.add_argument("--epochs", type=int, help="at most, the same for every model; default: its own")
     parser.add_argument("--plain", action="store_true", help="attention alone, without score terms")
+    parser.add_argument("--draws", type=int, nargs="+", default=[12345], help="protocol seeds of a split")
     return Study(**vars(parser.parse_args()))
