@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,11 +13,11 @@ from recbole_unisid.evaluation.statistics import Interval
 def spread(means: NDArray[np.float64]) -> str:
     """Mean and standard deviation over runs, whose own means are given, [runs].
 
-    >>> spread(np.array([0.1, 0.2])), spread(np.array([0.1]))
-    ('.1500 ± .0707', '.1000')
+    >>> spread(np.array([0.1, 0.2])), spread(np.array([0.1])), spread(np.array([10.5]))
+    ('.1500 ± .0707', '.1000', '10.5000')
     """
     deviation = f" ± {means.std(ddof=1):.4f}" if len(means) > 1 else ""
-    return f"{means.mean():.4f}{deviation}".replace("0.", ".")
+    return re.sub(r"\b0\.", ".", f"{means.mean():.4f}{deviation}")
 
 
 def gap(found: Interval, base: float, small: float = 0.0) -> str:

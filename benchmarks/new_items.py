@@ -16,42 +16,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.ranked_again import FinishedRun
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
-from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.dataset import load_dataset
-from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
-from recbole_unisid.recbole_adapter.semantics import item_semantics
-from recbole_unisid.serving.loaded import load
 
 OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 PHASES = {"old": VALID, "new": TEST}
 METRICS = {"R@10": "recall@10", "NDCG@10": "ndcg@10"}
 
 
-@torch.no_grad()
 def ranks_of(run: Path) -> tuple[tuple[str, str], dict[str, NDArray[np.int64]]]:
     """Data set and model of a run, and the ranks of old and of new targets, [offsets, cases]."""
-    loaded = load(run)
-    config = UniSIDConfig(loaded.config["model"], loaded.config["dataset"], dict(loaded.stored.settings))
-    if config["split"] != "cold_items":
-        sys.exit(f"{run}: split={config['split']}; runs under --split=cold_items are wanted.")
-    dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset)
-    make_loaders(config, dataset)
-    model, found = loaded.model.eval(), {}
-    new = torch.from_numpy(np.asarray(dataset.split.training_counts(dataset.sequences)) == 0)
+    finished, found = FinishedRun(run, "cold_items"), {}
+    new = torch.from_numpy(finished.counts == 0)
     for name, phase in PHASES.items():
         parts = []
-        for interaction, _, _, targets in HistoryLoader(config, dataset, dataset.split.targets(phase)):
-            scores, histories = model.full_sort_predict(interaction), interaction[model.ITEM_SEQ]
-            rows, places = histories.nonzero(as_tuple=True)
-            seen = rows, histories[rows, places]
+        for scores, targets, seen in finished.scored(phase):
             moved = (ranks_from_scores(scores + offset * new, targets, seen) for offset in OFFSETS)
             parts.append(np.stack([ranks["full"] for ranks in moved]))
         found[name] = np.concatenate(parts, axis=1)
-    return (str(config["dataset"]), str(config["model"])), found
+    return finished.key, found
 
 
 def main(runs: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ standard error over users, in per cent.
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.ranked_again import FinishedRun
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
 from recbole_unisid.evaluation.slices import popularity_thresholds
-from recbole_unisid.recbole_adapter.config import UniSIDConfig
-from recbole_unisid.recbole_adapter.dataset import load_dataset
-from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
-from recbole_unisid.recbole_adapter.semantics import item_semantics
-from recbole_unisid.serving.loaded import load
 
 SCALES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
@@ -39,34 +36,26 @@ class Scaled(NamedTuple):
     slices: dict[str, NDArray[np.bool_]]  # [cases] each
 
 
-@torch.no_grad()
 def scaled(run: Path, phase: int, scales: Sequence[float] = SCALES) -> Scaled:
     """Rank a run's targets of `phase` with its weight of popularity as fitted, times each of `scales`."""
-    loaded = load(run)
-    config = UniSIDConfig(loaded.config["model"], loaded.config["dataset"], dict(loaded.stored.settings))
-    dataset = load_dataset(config)
-    dataset.semantics = item_semantics(config, dataset)
-    make_loaders(config, dataset)
-    model, terms = loaded.model.eval(), loaded.model.terms
+    finished = FinishedRun(run)
+    terms = finished.model.terms
     if terms is None or "popularity" not in terms:
         sys.exit(f"{run} has no score term popularity.")
     place = terms.features.index("popularity")
     fitted = terms.weights[place] / terms.scales.get("popularity", 1.0)
     terms.weights[place] = fitted
     ranks: list[list[NDArray[np.int64]]] = [[] for _ in scales]
-    targets = []  # in the loader's order
-    for interaction, _, _, asked in HistoryLoader(config, dataset, dataset.split.targets(phase)):
-        targets.append(asked.numpy())
-        scores, histories = model.full_sort_predict(interaction), interaction[model.ITEM_SEQ]
-        rows, places = histories.nonzero(as_tuple=True)
+    asked = []
+    for scores, targets, seen in finished.scored(phase):
+        asked.append(targets.numpy())
         for of_scale, scale in zip(ranks, scales, strict=True):
             moved = scores + (scale - 1) * fitted * terms["popularity"].level
-            of_scale.append(ranks_from_scores(moved, asked, (rows, histories[rows, places]))["full"])
+            of_scale.append(ranks_from_scores(moved, targets, seen)["full"])
     ndcg = np.stack([per_user_metric(np.concatenate(of_scale), "ndcg@10") for of_scale in ranks])
-    counts = np.asarray(dataset.split.training_counts(dataset.sequences))
-    often, (head, mid) = counts[np.concatenate(targets)], popularity_thresholds(counts)
+    often, (head, mid) = finished.counts[np.concatenate(asked)], popularity_thresholds(finished.counts)
     slices = {"head": often >= head, "mid": (often >= mid) & (often < head), "tail": often < mid}
-    return Scaled((str(config["dataset"]), str(config["model"])), ndcg, slices)
+    return Scaled(finished.key, ndcg, slices)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -88,7 +77,8 @@ def main(arguments: Sequence[str]) -> None:
             gaps = 100 * (values - base) / base.mean()
             parts = [values, *(values[inside] for inside in slices.values())]
             all_cases, *others = (f"{part.mean():.4f}".removeprefix("0") for part in parts)
-            told = f"{gaps.mean():+.1f} ± {gaps.std(ddof=1) / len(gaps) ** 0.5:.1f}".replace("0.", ".")
+            told = f"{gaps.mean():+.1f} ± {gaps.std(ddof=1) / len(gaps) ** 0.5:.1f}"
+            told = re.sub(r"\b0\.", ".", told)
             writer.writerow([dataset, model, len(seeds), f"{scale:g}", all_cases, told, *others])
 
 

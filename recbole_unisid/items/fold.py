@@ -73,8 +73,8 @@ class FoldedItems:
 def folded_counts(items: ItemRepresentation) -> dict[str, int]:
     """Count the numbers that :class:`FoldedItems` keeps, the integers of ``codes`` apart, from the shapes alone."""
     part = PartCounts(0, 0, 0) if items.semantic is None else items.semantic.counts(items.n_items)
-    if (moved := _moved(items)) is not None:
-        more = (len(moved) + 1) * (0 if items.semantic is None else items.semantic.width)
+    if items.semantic is not None and (moved := _moved(items)) is not None:
+        more = (len(moved) + 1) * items.semantic.width
         part = part._replace(tables=part.tables + more, levels=part.levels + 1)
     lift = 0 if items.lift is None else items.lift.weight.numel()
     ids = 0 if items.ids is None else items.n_items * items.ids.embedding_dim
