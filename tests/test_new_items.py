@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -132,3 +134,50 @@ def test_items_that_come_later_are_like_the_trained_alone() -> None:
         assert torch.equal(together.all_items(), in_turn.all_items())
         assert torch.equal(together.all_items()[:11], items_of().all_items())
         assert torch.equal(together.all_items()[11], together.all_items()[12])
+
+
+def test_neighbours_by_given_vectors_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until other items are untrained; what comes out is as if they were found anew. Parts that learn are."""
+    found, nearest = list[int](), new_items._nearest
+
+    def noted(like: object, new: Tensor, *given: Any) -> new_items.Nearest:
+        found.append(len(new))
+        return nearest(like, new, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(new_items, "_nearest", noted)
+    given = torch.randn(13, 7)
+    given[6] = 0
+
+    def compared(items: ItemRepresentation, numbers: Tensor) -> Tensor:
+        """Without anything kept."""
+        items.new_items._kept = None
+        with torch.no_grad():
+            return items(numbers)
+
+    items, numbers, some = items_of(2), torch.arange(11), torch.tensor([10, 2, 6, 3, 10])
+    items.new_items.like = lambda numbers: given[numbers]
+    with torch.no_grad():
+        first, few, again = items(numbers), items(some), items(numbers)
+        assert found == [2]
+        assert torch.equal(first, again)
+        torch.testing.assert_close(few, first[some])
+        items.ids.weight += 1  # weights may change: their means follow
+        moved = items(numbers)
+        assert found == [2]
+        assert not torch.equal(moved, first)
+        assert torch.equal(moved, compared(items, numbers))
+        items.append(torch.tensor([[3, 1], [0, 2]]))
+        del found[:]
+        grown = items.all_items()
+        assert found == [4]
+        assert torch.equal(grown, compared(items, torch.arange(13)))
+        assert torch.equal(grown[:11], moved)
+        items.untrained[3] = False  # as weights are loaded: in place
+        assert torch.equal(items.all_items(), compared(items, torch.arange(13)))
+        items.new_items.neighbours = 1
+        assert torch.equal(items.all_items(), compared(items, torch.arange(13)))
+        items.new_items.like = None
+        del found[:]
+        items.all_items()
+        items.all_items()
+        assert found == [4, 4]

@@ -123,14 +123,20 @@ def test_the_first_backbone_keeps_the_hash_of_runs(ml_mini: Path, in_empty_folde
         assert (other["backbone"], other["score_terms"]) == (given.get("backbone", "filter"), ["all"])
 
 
-def test_new_items_are_part_of_the_hash_where_they_are_ranked(ml_mini: Path, in_empty_folder: Path) -> None:
-    """They had the means of all before: elsewhere a run has the hash that it had, under the cold-item split none."""
+def test_what_new_items_get_is_part_of_the_hash(ml_mini: Path, in_empty_folder: Path) -> None:
+    """Older runs left an item that was never trained on as it was; cold ones were of mean popularity."""
 
     def hashed(**more: Any) -> dict[str, Any]:
         return UniSIDConfig("UniSID", "ml-mini", settings_of(ml_mini) | more).hashed()
 
     now = {"new_item_popularity": 0.9, "new_item_neighbours": 10}
-    assert not now.keys() & hashed().keys()
+    assert hashed()["new_item_neighbours"] == 10
+    assert "new_item_popularity" not in hashed()
+    assert not now.keys() & hashed(new_item_neighbours=0).keys()
+    for recipe in ("plain", "paper"):
+        assert not now.keys() & hashed(recipe=recipe).keys()
+    for recipe in ("dense", "very_dense", "large", "sampled99"):
+        assert hashed(recipe=recipe)["new_item_neighbours"] == 10
     assert hashed(new_item_popularity=0.5, new_item_neighbours=3).items() >= {
         ("new_item_popularity", 0.5),
         ("new_item_neighbours", 3),
@@ -138,7 +144,9 @@ def test_new_items_are_part_of_the_hash_where_they_are_ranked(ml_mini: Path, in_
     assert hashed(split="cold_items").items() >= now.items()
     older = {"split": "cold_items", "score_terms": ["all"]}
     assert differing_settings([older, older | now]) == sorted(now)
-    assert not differing_settings([one | {"split": "leave_one_out"} for one in (older, older | now)])
+    left_out = [one | {"split": "leave_one_out"} for one in (older, older | now)]
+    assert differing_settings(left_out) == ["new_item_neighbours"]
+    assert not differing_settings([left_out[0], left_out[1] | {"new_item_neighbours": 0}])
 
 
 def test_a_run_older_than_a_setting_is_loaded_with_what_stood_for_it(

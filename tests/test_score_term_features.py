@@ -149,7 +149,7 @@ def test_popularity_counts_late_items_more_and_knows_no_new_ones() -> None:
 
 
 def test_new_items_count_as_popular_as_the_setting_says() -> None:
-    """Those of the cold-item split and those added later; items without a count are no new ones elsewhere."""
+    """Those of the cold-item split, those added later, and with neighbours all that have no count."""
     data, (padded, lengths, _) = small_data(users=12), histories()
     mean = Popularity.from_config(LEFT_OUT, data)
     trained = mean.level != mean.usual
@@ -160,6 +160,9 @@ def test_new_items_count_as_popular_as_the_setting_says() -> None:
     torch.testing.assert_close(
         cold.level, torch.where(trained, mean.level, high).index_fill(0, torch.tensor(0), 0)
     )
+    for neighbours, level in ((10, cold.level), (0, mean.level)):
+        settings = LEFT_OUT | {"new_item_popularity": 0.9, "new_item_neighbours": neighbours}
+        assert torch.equal(Popularity.from_config(settings, data).level, level)
     later = Popularity.from_config(LEFT_OUT | {"new_item_popularity": 0.9}, data)
     assert torch.equal(later.level, mean.level)
     later.append(None, 1)

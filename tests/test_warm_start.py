@@ -81,7 +81,10 @@ def test_the_run_is_the_start(
     old, found = recbole_unisid.load(run), recbole_unisid.load(result["run_dir"])
     assert set(new) <= set(found.item_ids)
     assert gone not in found.item_ids
-    common = [item for item in found.item_ids[1:] if item not in new]
+    untrained = old.model.items.untrained  # these start as new ones do
+    trained = np.ones(old.n_items + 1, bool) if untrained is None else ~untrained.numpy()
+    assert (model == "UniSID") == (not trained.all())
+    common = [item for item in found.item_ids[1:] if item not in new and trained[old.item_ids.index(item)]]
     was, are = ([one.item_ids.index(item) for item in common] for one in (old, found))
     assert was != are  # the same number would be no test
     assert old.item_vectors is not None
@@ -89,12 +92,15 @@ def test_the_run_is_the_start(
     np.testing.assert_allclose(found.item_vectors[are], old.item_vectors[was], atol=1e-6)
     states = old.states([np.array(was[:5])]), found.states([np.array(are[:5])])
     np.testing.assert_allclose(*states, atol=1e-5)
+    if model == "UniSID":  # what the run trained is not new where the grown data trains nothing of it
+        assert (found.items.training_counts[are] == 0).any()
+        assert not found.model.items.untrained[are].any()
     if old.codes is not None:
         assert found.codes is not None
         assert np.array_equal(found.codes[are], old.codes[was])
     ids = load_file(Path(result["run_dir"]) / "model.safetensors").get("items.ids.weight")
     if ids is not None:
-        mean = load_file(run / "model.safetensors")["items.ids.weight"][1:].mean(0)
+        mean = load_file(run / "model.safetensors")["items.ids.weight"][1:][trained[1:]].mean(0)
         torch.testing.assert_close(ids[[found.item_ids.index(item) for item in new]], mean.expand(2, -1))
         assert not ids[0].any()
 

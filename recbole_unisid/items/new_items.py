@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from typing_extensions import Self
 
+if TYPE_CHECKING:
+    from recbole_unisid.items.representation import ItemRepresentation
+
+LOG = logging.getLogger("recbole_unisid")
 #: Cosines that differ by this much weigh as 1 to e; chosen in results/cold-items.md.
 TEMPERATURE = 0.03
 #: Cosines held at a time.
@@ -18,6 +25,14 @@ _HELD = 1 << 24
 
 #: Vectors [n, width] of items by part, the semantic one and the ID; None where items have no such part.
 Vectors = Sequence[Tensor | None]
+
+
+class Nearest(NamedTuple):
+    """The trained items nearest to some others."""
+
+    items: Tensor  # numbers of the others, [n]
+    numbers: Tensor  # of the trained ones, [n, neighbours]
+    weights: Tensor  # of the trained ones, [n, neighbours]
 
 
 @dataclass
@@ -29,10 +44,15 @@ class NewItems:
     N(j) are the `neighbours` trained items whose cosine with j is highest, by the vectors t that `like` gives of item
     numbers, the semantic parts by default. Without neighbours, a semantic part or a vector of j other than zero, j
     keeps its own semantic part, and its ID is the mean of all trained ones.
+
+    What `like` gives of an item never changes, so the neighbours are found once and kept while the untrained items are
+    the same. Semantic parts are learned: without `like` they are compared at every call.
     """
 
     neighbours: int = 0
     like: Callable[[Tensor], Tensor] | None = None
+    #: The neighbours of all untrained items with a vector, what they were found by, and a copy of `untrained`.
+    _kept: tuple[Nearest, Any, Tensor] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
@@ -48,11 +68,48 @@ class NewItems:
         if not new.any() or not len(trained):
             return found
         found = _replaced(found, new, [None, None if ids is None else ids(trained).mean(0, keepdim=True)])
-        like = self.like or semantic
-        if like is None or semantic is None or not self.neighbours:
+        if semantic is None or not self.neighbours:
             return found
-        new = new & like(items).any(1)
-        return _replaced(found, new, _means_of_nearest(parts, like, items[new], trained, self.neighbours))
+        new = new.index_put((new,), (self.like or semantic)(items[new]).any(1))
+        numbers, weights = self._neighbours_of(items[new], semantic, trained, untrained)
+        return _replaced(found, new, _means(parts, numbers, weights, _rows_held(trained)))
+
+    def _neighbours_of(
+        self, new: Tensor, semantic: nn.Module, trained: Tensor, untrained: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Trained items nearest to new ones [n], and their weights, [n, neighbours] each."""
+        if self.like is None:
+            return _nearest(semantic, new, trained, self.neighbours)[1:]
+        by, kept = (self.like, self.neighbours), self._kept
+        if kept is None or kept[1] != by or not _same(kept[2], untrained):
+            others = untrained.nonzero().flatten()  # ascending
+            others = others[self.like(others).any(1)]
+            kept = _nearest(self.like, others, trained, self.neighbours), by, untrained.clone()
+            self._kept = kept
+        at = torch.searchsorted(kept[0].items, new)
+        return kept[0].numbers[at], kept[0].weights[at]
+
+
+def treat_untrained_as_new(items: ItemRepresentation, trained: NDArray[np.bool_]) -> None:
+    """Make all items but the `trained`, [n_items + 1] with padding first, new once training has ended.
+
+    Nothing changes where new items have no neighbours, or where the split has set its new items apart from the start.
+    """
+    numbers = np.flatnonzero(trained[1:]) + 1
+    never = items.n_items - len(numbers)
+    wanted = items.semantic is not None and items.new_items.neighbours and items.untrained is None
+    if wanted and never:
+        items.leave_untrained(torch.from_numpy(numbers).to(next(items.parameters()).device))
+        LOG.info("%d items were never trained on: they are new from here on", never)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.device == other.device and torch.equal(one, other)
+
+
+def _rows_held(trained: Tensor) -> int:
+    """New items that are compared with trained ones at a time."""
+    return max(1, _HELD // len(trained))
 
 
 def _replaced(found: Vectors, rows: Tensor, by: Vectors) -> Vectors:
@@ -65,20 +122,24 @@ def _replaced(found: Vectors, rows: Tensor, by: Vectors) -> Vectors:
 
 
 @torch.no_grad()
-def _means_of_nearest(
-    parts: Sequence[nn.Module | None],
-    like: Callable[[Tensor], Tensor],
-    new: Tensor,
-    trained: Tensor,
-    neighbours: int,
-) -> Vectors:
-    """Weighted means of the parts of trained items, a row a new one."""
-    known, means = normalize(like(trained)), [list[Tensor]() for _ in parts]
-    for some in torch.split(new, max(1, _HELD // len(trained))):
-        cosines, places = (normalize(like(some)) @ known.T).topk(min(neighbours, len(trained)))
-        weights = (cosines / TEMPERATURE).softmax(1)[:, :, None]
+def _nearest(like: Callable[[Tensor], Tensor], new: Tensor, trained: Tensor, neighbours: int) -> Nearest:
+    """The trained items whose cosine with new ones is highest."""
+    known, count = normalize(like(trained)), min(neighbours, len(trained))
+    numbers, weights = [], []
+    for some in torch.split(new, _rows_held(trained)):
+        cosines, places = (normalize(like(some)) @ known.T).topk(count)
+        numbers.append(trained[places])
+        weights.append((cosines / TEMPERATURE).softmax(1))
+    return Nearest(new, torch.cat(numbers), torch.cat(weights))
+
+
+@torch.no_grad()
+def _means(parts: Sequence[nn.Module | None], numbers: Tensor, weights: Tensor, held: int) -> Vectors:
+    """Weighted means of the parts of items [n, neighbours], [n, width] each; so many rows at a time."""
+    means = [list[Tensor]() for _ in parts]
+    for some, shares in zip(torch.split(numbers, held), torch.split(weights, held), strict=True):
         for part, rows in zip(parts, means, strict=True):
             if part is not None:
-                vectors = part(trained[places].flatten()).view(*places.shape, -1)
-                rows.append((vectors * weights).sum(1))
+                vectors = part(some.flatten()).view(*some.shape, -1)
+                rows.append((vectors * shares[:, :, None]).sum(1))
     return [torch.cat(rows) if rows else None for rows in means]

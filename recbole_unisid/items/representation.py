@@ -154,8 +154,8 @@ class ItemRepresentation(nn.Module):
         self.untrained, self.n_items = torch.cat([known, known.new_ones(new)]), self.n_items + new
 
     def leave_untrained(self, trained: Tensor) -> None:
-        """Make the ID of all items but these neutral."""
-        self.untrained = torch.ones(self.n_items + 1, dtype=torch.bool).index_fill(0, trained, False)
+        """Give all items but these, numbers [n], what :class:`NewItems` says in evaluation."""
+        self.untrained = trained.new_ones(self.n_items + 1, dtype=torch.bool).index_fill(0, trained, False)
         self.untrained[0] = False
 
     def all_items(self) -> Tensor:

@@ -15,6 +15,7 @@ from recbole_unisid.data.disk import folder_to_read
 from recbole_unisid.data.sequences import UserSequences
 from recbole_unisid.errors import UserError
 from recbole_unisid.items.catalogue import Catalogue
+from recbole_unisid.items.representation import ItemRepresentation
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import PrefixRowDataset
 from recbole_unisid.recbole_adapter.registry import resolve
@@ -94,6 +95,9 @@ def build_stored_model(
             ) from None
     if hasattr(model, "n_users") or hasattr(model, "n_user"):
         raise UserError(f"RecBole's {name} scores known users only, by number; load takes histories.")
+    items = getattr(model, "items", None)
+    if "items.untrained" in weights and isinstance(items, ItemRepresentation) and items.untrained is None:
+        items.leave_untrained(torch.arange(1, items.n_items + 1))  # which ones it is follows
     try:
         model.load_state_dict(dict(weights), strict=True)
     except RuntimeError as error:

@@ -18,6 +18,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.lists import LENGTH
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
+from recbole_unisid.items.new_items import treat_untrained_as_new
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import PART_SETTINGS
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
@@ -125,6 +126,9 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     seconds = time.perf_counter() - started
     trainer.restore_best()
     spent = -time.process_time()
+    if isinstance(model, WholeSequenceRecommender):
+        trained = dataset.split.training_counts(dataset.sequences) > 0
+        treat_untrained_as_new(model.items, trained | warm.trained(names) if warm else trained)
     if getattr(model, "terms", None) is not None:
         fit_terms(config, dataset, model)
     spent += time.process_time()

@@ -178,12 +178,25 @@ class WarmStart:
 
     def _ids(self, known: torch.Tensor, item_ids: list[str]) -> torch.Tensor:
         """ID vectors of items, padding first, out of those of the run [its n_items + 1, width]."""
-        untrained = self.stored.weights.get("items.untrained")
-        trained = torch.ones(len(known), dtype=torch.bool) if untrained is None else ~untrained
-        trained[0] = False
+        trained = torch.from_numpy(self._trained())
         known = torch.where(trained[:, None], known, known[trained].mean(0))  # row 0 stands for new items
         rows = torch.from_numpy(_rows(self.stored.catalogue.item_ids, item_ids))
         return torch.cat([torch.zeros_like(known[:1]), known[rows]])
+
+    def trained(self, item_ids: list[str]) -> NDArray[np.bool_]:
+        """Whether the run, or one that it started from, has trained items: [n_items + 1], padding first."""
+        rows = np.append(0, _rows(self.stored.catalogue.item_ids, item_ids))
+        found: NDArray[np.bool_] = self._trained()[rows]
+        return found
+
+    def _trained(self) -> NDArray[np.bool_]:
+        """The same of the run's own items, [its n_items + 1]."""
+        untrained = self.stored.weights.get("items.untrained")
+        trained = np.ones(self.stored.catalogue.n_items + 1, dtype=np.bool_)
+        if untrained is not None:
+            trained &= ~untrained.numpy()
+        trained[0] = False
+        return trained
 
     def told(self, item_ids: list[str]) -> dict[str, Any]:
         """What ``result.json`` says of the start."""

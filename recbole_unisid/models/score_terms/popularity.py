@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from recbole_unisid.data.split import TRAIN
+from recbole_unisid.items.new_items import NewItems
 from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights
 
 
@@ -19,8 +20,9 @@ class Popularity(SizedByWeights, ScoreTerm):
     .. math:: \frac{\log(1 + c_j)}{\max_k \log(1 + c_k)}, \qquad c_j = \sum_u \sum_{a \ge 0:\ i_{u,a} = j} \lambda^a
 
     over users u and their training items :math:`i_{u,a}`, the last of which has age a = 0. Nothing is known of an item
-    that was never trained on: it counts as the mean of those that were. New items, those of the cold-item split and
-    those that are added later, count as `new_item_popularity` says.
+    that was never trained on: it counts as the mean of those that were. New items count as `new_item_popularity` says:
+    those of the cold-item split, those that are added later, and, for a model with `new_item_neighbours`, all that were
+    never trained on.
     """
 
     features = ("popularity",)
@@ -53,7 +55,8 @@ class Popularity(SizedByWeights, ScoreTerm):
             counts = np.bincount(items, rate**age, minlength=dataset.item_num)
         known = "new_item_popularity" in config  # RecBole's Config has no get
         new_above = config["new_item_popularity"] if known else None
-        return cls(torch.from_numpy(counts).float(), new_above, config["split"] == "cold_items")
+        are_new = config["split"] == "cold_items" or NewItems.from_config(config).neighbours > 0
+        return cls(torch.from_numpy(counts).float(), new_above, are_new)
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         return self.level.expand(1, len(histories), -1)
