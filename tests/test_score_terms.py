@@ -183,6 +183,7 @@ def test_without_validation_targets_terms_add_nothing(ml_mini: Path, in_empty_fo
     """One warning, zeros as weights, and the figures of a run without terms; the run loads and is exported."""
     given = {"data_path": str(ml_mini), "epochs": 1, "show_progress": False, "text_encoder": "lsa"}
     given |= {"codebook_sizes": [4, 4], "eval_args": {"split": {"LS": "test_only"}}}
+    given |= {"new_item_neighbours": 0}  # found by the text of its term, where it has one
     result = recbole_unisid.run("UniSID", "ml-mini", given, verbose=False)
     assert set(result["score_terms"].values()) == {0.0}
     without = recbole_unisid.run("UniSID", "ml-mini", given | {"score_terms": []}, verbose=False)
