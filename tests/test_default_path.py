@@ -83,7 +83,7 @@ def test_score_terms_are_no_part_of_training_and_stay_within_theirs(
     assert trained == listed(0)
     assert not model.terms.weights.any()
     with files_that_run() as seen, torch.no_grad():
-        model.eval().terms.fit(model, validation)
+        model.eval().terms.fit(model, validation, ranked=validation)
         model.full_sort_predict(validation[0][0])
     assert model.terms.weights.all()
     assert seen - listed(0) == listed(1)

@@ -303,7 +303,7 @@ def test_cold_items_are_no_candidates_of_the_fit(ml_mini: Path, in_empty_folder:
 
     def fitted(items: torch.Tensor, value: float) -> torch.Tensor:
         model.terms["text"].cold[items] = value
-        model.terms.fit(model, list(loaders.valid))
+        model.terms.fit(model, list(loaders.valid), ranked=list(loaders.valid))
         return model.terms.weights.clone()
 
     assert torch.equal(fitted(never_trained, 1.0), fitted(never_trained, 0.0))

@@ -27,6 +27,7 @@ LATER_SETTINGS = {
     "figures": "all",
     "new_item_popularity": 0.9,
     "popularity_scale": 1.0,
+    "term_weights": "likelihood",
     "new_item_neighbours": 0,
 }
 #: Such settings of all models but TIGER, which had them from the start; it has a setting ``architecture``.
@@ -42,6 +43,8 @@ def values_when_absent(settings: Mapping[str, Any]) -> dict[str, Any]:
     later = LATER_SETTINGS | (LATER_IN_TIGER if "architecture" in settings else LATER_THAN_TIGER)
     if settings.get("split") == "cold_items":  # whose figures it changes: new items were of mean popularity
         later |= {"new_item_popularity": None}
+    if not settings.get("score_terms"):  # without terms it says nothing
+        later |= {"term_weights": settings.get("term_weights", "likelihood")}
     return later
 
 

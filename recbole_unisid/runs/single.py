@@ -45,6 +45,7 @@ from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 LOG = logging.getLogger("recbole_unisid")
 #: Validation targets that the weights of score terms are fitted on, by the scores that they take; the fewest first.
 _FEWEST_CASES, _MOST_CASES, _FITTED_SCORES = 512, 4096, 1 << 26
+_RANKED = 4  # times as many are ranked: once each
 
 
 def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
@@ -179,9 +180,13 @@ def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
         LOG.warning("Nothing is validated on: the score terms have no weights and add nothing.")
         return
     most = max(_FEWEST_CASES, min(_MOST_CASES, _FITTED_SCORES // dataset.item_num))
-    strides = {-(-len(targets) // cases) for cases in (_FEWEST_CASES, most)}
-    cases = [list(HistoryLoader(config, dataset, targets[::n])) for n in sorted(strides, reverse=True)]
-    model.eval().terms.fit(model, *cases)
+
+    def spread(cases: int) -> list[Any]:
+        return list(HistoryLoader(config, dataset, targets[:: -(-len(targets) // cases)]))
+
+    fewer = [spread(_FEWEST_CASES)] if min(len(targets), most) > _FEWEST_CASES else []
+    ranked = spread(_RANKED * most) if config["term_weights"] == "ranks" else None
+    model.eval().terms.fit(model, *fewer, spread(most), ranked=ranked)
     weights = ", ".join(f"{name} {weight:.3g}" for name, weight in model.terms.by_name().items())
     LOG.info("score terms: %s", weights)
 

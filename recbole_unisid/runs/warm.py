@@ -39,8 +39,8 @@ from recbole_unisid.tokens.tokenization import Tokenization, tokenization_of
 _FIXED_GROUPS = ("Text", "Tokens", "Model")
 _FREE = frozenset(
     """
-    text_batch_size text_processes hidden_dropout_prob attn_dropout_prob score_terms popularity_scale loss negatives
-    gbce_t lookahead_weight label_smoothing temperature
+    text_batch_size text_processes hidden_dropout_prob attn_dropout_prob score_terms term_weights popularity_scale loss
+    negatives gbce_t lookahead_weight label_smoothing temperature
     """.split()  # noqa: SIM905
 )
 

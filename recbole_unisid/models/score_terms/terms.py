@@ -15,6 +15,7 @@ from recbole_unisid.config.settings import registered
 from recbole_unisid.errors import UserError
 from recbole_unisid.models.score_terms.base import Entries, ScoreTerm
 from recbole_unisid.models.score_terms.fit import fitted_weights
+from recbole_unisid.models.score_terms.ranked import ranked_weights
 from recbole_unisid.models.score_terms.text import TextSimilarity
 from recbole_unisid.models.shards import each, in_turn, row_halves, safe_in_threads
 from recbole_unisid.plugins.loading import named_class, short_name
@@ -91,24 +92,33 @@ class ScoreTerms(nn.ModuleDict):
                 )
 
     @torch.no_grad()
-    def fit(self, model: Any, *cases: list[Any]) -> None:
+    def fit(self, model: Any, *cases: list[Any], ranked: list[Any] | None = None) -> None:
         """Fit the weights on batches of an evaluation loader, (interaction, _, _, targets), with all other items.
 
-        Of several lists of batches, the last decides; those before it are a few cases each, for a cheap start. `model`
-        gives the scores, which are without terms meanwhile.
+        Of several lists of batches, the last decides; those before it are a few cases each, for a cheap start. By the
+        batches that are to be `ranked` the weights are moved afterwards. `model` gives the scores, which are without
+        terms meanwhile.
         """
         self.weights.zero_()
         weights, by = None, each if safe_in_threads(model) else in_turn
         for batches in cases:
-            features = [
-                partial(self._features, model, interaction[rows], asked[rows])
-                for interaction, _, _, asked in batches
-                for rows in row_halves(len(asked))
-            ]
+            features = self._of_batches(model, batches)
             weights = fitted_weights(features, len(self.features) + 1, self.unused, weights, by)
         assert weights is not None
+        if ranked is not None:
+            weights = ranked_weights(self._of_batches(model, ranked), weights, self.unused, by)
         scales = weights.new_tensor([self.scales.get(name, 1.0) for name in self.features])
         self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05) * scales)
+
+    def _of_batches(
+        self, model: Any, batches: list[Any]
+    ) -> list[Callable[[], Iterator[tuple[Tensor, Tensor]]]]:
+        """What gives the features and targets of each half of a batch, as often as it is asked."""
+        return [
+            partial(self._features, model, interaction[rows], asked[rows])
+            for interaction, _, _, asked in batches
+            for rows in row_halves(len(asked))
+        ]
 
     def _features(self, model: Any, interaction: Any, asked: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The model's score and the features, [1 + features, cases, n_items + 1], and the targets, part by part."""
