@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.finished_run import settings_as_made
 from recbole_unisid.recbole_adapter.loaders import HistoryLoader, make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
 from recbole_unisid.serving.loaded import load
@@ -33,7 +34,7 @@ class FinishedRun:
     def __init__(self, run: Path, split: str | None = None) -> None:
         """Load it; where a `split` is named, the process ends with a line if the run has another."""
         loaded = load(run)
-        settings = dict(loaded.stored.settings)
+        settings = settings_as_made(loaded.stored.settings)
         self.config = UniSIDConfig(loaded.config["model"], loaded.config["dataset"], settings)
         if split is not None and self.config["split"] != split:
             sys.exit(f"{run}: split={self.config['split']}; runs under --split={split} are wanted.")

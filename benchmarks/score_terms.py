@@ -25,6 +25,7 @@ from recbole_unisid.models.score_terms import ScoreTerms
 from recbole_unisid.recbole_adapter.collector import phase_recorder
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
+from recbole_unisid.recbole_adapter.finished_run import settings_as_made
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
 from recbole_unisid.runs.single import fit_terms
@@ -44,7 +45,9 @@ def choices(terms: Sequence[str]) -> list[tuple[str, list[str]]]:
 def figures(run: Path) -> dict[str, dict[str, float]]:
     """Test figures of a run by choice of terms."""
     loaded = load(run)
-    config = UniSIDConfig(loaded.config["model"], loaded.config["dataset"], dict(loaded.stored.settings))
+    config = UniSIDConfig(
+        loaded.config["model"], loaded.config["dataset"], settings_as_made(loaded.stored.settings)
+    )
     dataset = load_dataset(config)
     dataset.semantics = item_semantics(config, dataset)
     test, model, found = make_loaders(config, dataset).test, loaded.model, {}

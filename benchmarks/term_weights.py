@@ -24,6 +24,8 @@ def main() -> None:
     folders, rest = positionals(sys.argv[1:])
     found: dict[tuple[str, int], dict[str, dict[int, Run]]] = {}
     for run in load_runs(find_runs(folders)):
+        if run.result["model"] not in MODELS:
+            continue
         place = str(run.result["dataset"]), MODELS.index(str(run.result["model"]))
         how = str(run.settings.get("term_weights", "likelihood"))
         found.setdefault(place, {}).setdefault(how, {})[int(run.result["seed"])] = run

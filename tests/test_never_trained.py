@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,6 @@ def test_items_that_a_split_has_set_apart_stay_so() -> None:
         items.new_items.neighbours = neighbours
         if apart is not None:
             items.leave_untrained(apart)
-        treat_untrained_as_new(items, trained)
+        treat_untrained_as_new(SimpleNamespace(items=items, terms=None), trained)
         found = None if items.untrained is None else items.untrained.nonzero().flatten().tolist()
         assert found == expected

@@ -140,7 +140,7 @@ def test_neighbours_by_given_vectors_are_found_once(monkeypatch: pytest.MonkeyPa
     """Until other items are untrained; what comes out is as if they were found anew. Parts that learn are."""
     found, nearest = list[int](), new_items._nearest
 
-    def noted(like: object, new: Tensor, *given: Any) -> new_items.Nearest:
+    def noted(like: object, new: Tensor, *given: Any) -> new_items._Nearest:
         found.append(len(new))
         return nearest(like, new, *given)  # type: ignore[arg-type]
 
@@ -181,3 +181,20 @@ def test_neighbours_by_given_vectors_are_found_once(monkeypatch: pytest.MonkeyPa
         items.all_items()
         items.all_items()
         assert found == [4, 4]
+
+
+def test_a_large_catalogue_is_compared_with_some_of_its_trained_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those spread evenly over it; the nearest of all is none of them here."""
+    given, known = torch.eye(12), torch.arange(1, 11)
+    given[11] = given[2] + 0.5 * given[5]
+    whole = new_items._nearest(lambda items: given[items], torch.tensor([11]), known, 1)
+    assert whole.numbers.tolist() == [[2]]
+    monkeypatch.setattr(new_items, "MOST_COMPARED", 5)
+    some = new_items._nearest(lambda items: given[items], torch.tensor([11]), known, 1)
+    assert some.numbers.tolist() == [[5]]
+    monkeypatch.setattr(new_items, "MOST_COMPARED", 10)
+    assert new_items._nearest(lambda items: given[items], torch.tensor([11]), known, 1).numbers.tolist() == [
+        [2]
+    ]

@@ -149,7 +149,7 @@ def test_popularity_counts_late_items_more_and_knows_no_new_ones() -> None:
 
 
 def test_new_items_count_as_popular_as_the_setting_says() -> None:
-    """Those of the cold-item split, those added later, and with neighbours all that have no count."""
+    """Those of the cold-item split, those added later, and those that are told to be new after training."""
     data, (padded, lengths, _) = small_data(users=12), histories()
     mean = Popularity.from_config(LEFT_OUT, data)
     trained = mean.level != mean.usual
@@ -160,11 +160,10 @@ def test_new_items_count_as_popular_as_the_setting_says() -> None:
     torch.testing.assert_close(
         cold.level, torch.where(trained, mean.level, high).index_fill(0, torch.tensor(0), 0)
     )
-    for neighbours, level in ((10, cold.level), (0, mean.level)):
-        settings = LEFT_OUT | {"new_item_popularity": 0.9, "new_item_neighbours": neighbours}
-        assert torch.equal(Popularity.from_config(settings, data).level, level)
     later = Popularity.from_config(LEFT_OUT | {"new_item_popularity": 0.9}, data)
     assert torch.equal(later.level, mean.level)
+    later.count_as_new((cold.level != mean.level).nonzero().flatten())
+    assert torch.equal(later.level, cold.level)
     later.append(None, 1)
     torch.testing.assert_close(later(padded, lengths)[0, 0, -1], high)
 

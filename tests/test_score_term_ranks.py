@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import recbole_unisid
-from recbole_unisid.models.score_terms import ranked
+from recbole_unisid.models.score_terms import ScoreTerm, ranked, terms
 from recbole_unisid.models.score_terms.fit import fitted_weights
 from recbole_unisid.models.score_terms.ranked import FACTOR, ranked_weights
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
@@ -84,14 +84,21 @@ def test_the_moves_are_those_of_a_plain_search() -> None:
 
 
 def test_what_is_within_chance_moves_nothing() -> None:
-    """Features that say nothing of the targets, one case, none."""
-    generator = np.random.default_rng(3)
-    found, unused, _ = cases(seed=3)
-    noise = generator.integers(8, 30, size=found.shape[1])
-    start, mask = torch.tensor([1.0, 1e-6, 1e-6], dtype=torch.float64), torch.from_numpy(unused)
-    assert torch.equal(ranked_weights(given(found, noise), start, mask), start)
-    one = given(found[:, :1], noise[:1])
-    assert torch.equal(ranked_weights(one, start * 5, mask), start * 5)
+    """A gain of one case of many is its own standard error; of one case, or none, nothing is known."""
+    found, unused = np.zeros((2, 50, 12)), np.zeros(12, dtype=bool)
+    found[0, :, 2:] = (
+        1.0  # rank 10: items 2 to 10, which the second feature may overtake, come before item 11
+    )
+    found[0, :, 11] = 0.9
+    targets, mask, start = np.full(50, 11), torch.from_numpy(unused), torch.ones(2, dtype=torch.float64)
+    found[1, :, 11] = 0.0
+    assert torch.equal(ranked_weights(given(found, targets), start, mask), start)
+    found[1, 0, 11] = 0.09  # overtakes all when it weighs a quarter more
+    assert ndcg([1, 1.25], found, unused, targets).sum() > ndcg([1, 1], found, unused, targets).sum()
+    assert torch.equal(ranked_weights(given(found, targets), start, mask), start)
+    found[1, :2, 11] = 0.09
+    assert ranked_weights(given(found, targets), start, mask).tolist() != [1, 1]
+    assert torch.equal(ranked_weights(given(found[:, :1], targets[:1]), start, mask), start)
     assert torch.equal(ranked_weights([lambda: iter(())], start, mask), start)
 
 
@@ -118,19 +125,55 @@ def test_a_short_list_leaves_out_what_cannot_reach_the_first_ten(monkeypatch: py
 def test_a_run_has_the_weights_that_its_setting_says(ml_mini: Path, in_empty_folder: Path) -> None:
     """By ranks, the default, another hash than by the likelihood, as before the setting was; without terms the same."""
     settings = {"data_path": str(ml_mini), "output_dir": "runs", "epochs": 2, "show_progress": False}
+    settings |= {"text_encoder": "lsa"}
     found = {
-        how: recbole_unisid.run("ItemID", "ml-mini", settings | {"term_weights": how}, verbose=False)
+        how: recbole_unisid.run("DenseText", "ml-mini", settings | {"term_weights": how}, verbose=False)
         for how in ("likelihood", "ranks")
     }
     assert found["ranks"]["run_dir"] != found["likelihood"]["run_dir"]
+    assert found["ranks"]["score_terms"] != found["likelihood"]["score_terms"]
     figures = [found[how]["valid"]["full_unfiltered"]["ndcg@10"] for how in ("ranks", "likelihood")]
-    assert figures[0] >= figures[1]
+    assert figures[0] > figures[1]
 
     def hashed(**given: Any) -> dict[str, Any]:
-        return UniSIDConfig("ItemID", "ml-mini", settings | given).hashed()
+        return UniSIDConfig("DenseText", "ml-mini", settings | given).hashed()
 
     assert hashed() == hashed(term_weights="ranks")
     assert hashed()["term_weights"] == "ranks"
     assert "term_weights" not in hashed(term_weights="likelihood")
     assert hashed(score_terms=[]) == hashed(score_terms=[], term_weights="likelihood")
-    assert "term_weights" not in hashed(recipe="plain")
+    assert "term_weights" not in hashed(score_terms=[])
+
+
+@pytest.mark.parametrize("own", [-0.5, 0.02, 1.0])
+def test_what_is_ranked_is_what_is_used(own: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the likelihood gives the model's score next to no weight, or one below 0, too."""
+    monkeypatch.setattr(terms, "fitted_weights", lambda *_: torch.tensor([own, 0.3, 0.4]).double())
+    ranked_from = []
+
+    def noted(_features: Any, weights: torch.Tensor, *_: Any) -> torch.Tensor:
+        ranked_from.append(weights.clone())
+        return weights * torch.tensor([1.25, 1.0, 1.25])
+
+    monkeypatch.setattr(terms, "ranked_weights", noted)
+    some = terms.ScoreTerms({"two": Two()}, torch.zeros(5, dtype=torch.bool))
+    some.fit(torch.nn.Module(), [], ranked=[])
+    expected = torch.tensor([0.3, 0.4]) / max(own, 0.05)
+    torch.testing.assert_close(ranked_from[0], torch.tensor([1.0, *expected]).double())
+    torch.testing.assert_close(some.weights, expected * torch.tensor([1 / 1.25, 1.0]))
+
+
+class Two(ScoreTerm):
+    """Two features that are nothing."""
+
+    features = ("one", "other")
+
+    @classmethod
+    def from_config(cls, config: Any, dataset: Any) -> Two:
+        return cls()
+
+    def forward(self, histories: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(2, len(histories), 5)
+
+    def append(self, vectors: torch.Tensor | None, count: int) -> None:
+        pass

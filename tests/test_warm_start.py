@@ -95,6 +95,8 @@ def test_the_run_is_the_start(
     if model == "UniSID":  # what the run trained is not new where the grown data trains nothing of it
         assert (found.items.training_counts[are] == 0).any()
         assert not found.model.items.untrained[are].any()
+        levels = found.model.terms["popularity"].level[are][found.items.training_counts[are] == 0]
+        assert (levels < found.model.terms["popularity"].usual).all()
     if old.codes is not None:
         assert found.codes is not None
         assert np.array_equal(found.codes[are], old.codes[was])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,25 +14,32 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from typing_extensions import Self
 
-if TYPE_CHECKING:
-    from recbole_unisid.items.representation import ItemRepresentation
-
 LOG = logging.getLogger("recbole_unisid")
 #: Cosines that differ by this much weigh as 1 to e; chosen in results/cold-items.md.
 TEMPERATURE = 0.03
-#: Cosines held at a time.
-_HELD = 1 << 24
+#: Trained items that a new one is compared with, spread evenly over the catalogue where it has more.
+MOST_COMPARED = 1 << 16
+#: Cosines, and rows of vectors, held at a time.
+_HELD, _ROWS = 1 << 24, 1 << 16
 
 #: Vectors [n, width] of items by part, the semantic one and the ID; None where items have no such part.
 Vectors = Sequence[Tensor | None]
 
 
-class Nearest(NamedTuple):
+class _Nearest(NamedTuple):
     """The trained items nearest to some others."""
 
     items: Tensor  # numbers of the others, [n]
     numbers: Tensor  # of the trained ones, [n, neighbours]
     weights: Tensor  # of the trained ones, [n, neighbours]
+
+
+class _Kept(NamedTuple):
+    """The neighbours of all untrained items that have a vector, and what they were found by."""
+
+    nearest: _Nearest
+    by: tuple[Callable[[Tensor], Tensor], int]
+    untrained: Tensor
 
 
 @dataclass
@@ -41,9 +48,9 @@ class NewItems:
 
     .. math:: p_j = \sum_{i \in N(j)} w_i\, p_i, \qquad w_i \propto \exp(\cos(t_i, t_j) / 0.03)
 
-    N(j) are the `neighbours` trained items whose cosine with j is highest, by the vectors t that `like` gives of item
-    numbers, the semantic parts by default. Without neighbours, a semantic part or a vector of j other than zero, j
-    keeps its own semantic part, and its ID is the mean of all trained ones.
+    N(j) are the `neighbours` trained items whose cosine with j is highest (of `MOST_COMPARED`), by the vectors t that
+    `like` gives of item numbers, the semantic parts by default. Without neighbours, a semantic part or a vector of j
+    other than zero, j keeps its own semantic part, and its ID is the mean of all trained ones.
 
     What `like` gives of an item never changes, so the neighbours are found once and kept while the untrained items are
     the same. Semantic parts are learned: without `like` they are compared at every call.
@@ -51,8 +58,7 @@ class NewItems:
 
     neighbours: int = 0
     like: Callable[[Tensor], Tensor] | None = None
-    #: The neighbours of all untrained items with a vector, what they were found by, and a copy of `untrained`.
-    _kept: tuple[Nearest, Any, Tensor] | None = field(default=None, init=False, repr=False, compare=False)
+    _kept: _Kept | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
@@ -72,7 +78,7 @@ class NewItems:
             return found
         new = new.index_put((new,), (self.like or semantic)(items[new]).any(1))
         numbers, weights = self._neighbours_of(items[new], semantic, trained, untrained)
-        return _replaced(found, new, _means(parts, numbers, weights, _rows_held(trained)))
+        return _replaced(found, new, _means(parts, numbers, weights))
 
     def _neighbours_of(
         self, new: Tensor, semantic: nn.Module, trained: Tensor, untrained: Tensor
@@ -81,35 +87,38 @@ class NewItems:
         if self.like is None:
             return _nearest(semantic, new, trained, self.neighbours)[1:]
         by, kept = (self.like, self.neighbours), self._kept
-        if kept is None or kept[1] != by or not _same(kept[2], untrained):
+        if kept is None or kept.by != by or not _same(kept.untrained, untrained):
             others = untrained.nonzero().flatten()  # ascending
             others = others[self.like(others).any(1)]
-            kept = _nearest(self.like, others, trained, self.neighbours), by, untrained.clone()
+            kept = _Kept(_nearest(self.like, others, trained, self.neighbours), by, untrained.clone())
             self._kept = kept
-        at = torch.searchsorted(kept[0].items, new)
-        return kept[0].numbers[at], kept[0].weights[at]
+        at = torch.searchsorted(kept.nearest.items, new)
+        return kept.nearest.numbers[at], kept.nearest.weights[at]
 
 
-def treat_untrained_as_new(items: ItemRepresentation, trained: NDArray[np.bool_]) -> None:
-    """Make all items but the `trained`, [n_items + 1] with padding first, new once training has ended.
+@torch.no_grad()
+def treat_untrained_as_new(model: Any, trained: NDArray[np.bool_]) -> None:
+    """Make all items of a model but the `trained`, [n_items + 1] with padding first, new once training has ended.
 
     Nothing changes where new items have no neighbours, or where the split has set its new items apart from the start.
     """
-    numbers = np.flatnonzero(trained[1:]) + 1
-    never = items.n_items - len(numbers)
+    items = model.items
+    never = np.flatnonzero(~trained[1:]) + 1
     wanted = items.semantic is not None and items.new_items.neighbours and items.untrained is None
-    if wanted and never:
-        items.leave_untrained(torch.from_numpy(numbers).to(next(items.parameters()).device))
-        LOG.info("%d items were never trained on: they are new from here on", never)
+    if not wanted or not len(never):
+        return
+    place = next(items.parameters()).device
+    items.leave_untrained(torch.from_numpy(np.flatnonzero(trained[1:]) + 1).to(place))
+    items.eval()(
+        torch.from_numpy(never).to(place)
+    )  # neighbours are found here, once, and not by two threads later
+    if model.terms is not None:
+        model.terms.count_as_new(torch.from_numpy(never).to(place))
+    LOG.info("%d items were never trained on: they are new from here on", len(never))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.device == other.device and torch.equal(one, other)
-
-
-def _rows_held(trained: Tensor) -> int:
-    """New items that are compared with trained ones at a time."""
-    return max(1, _HELD // len(trained))
 
 
 def _replaced(found: Vectors, rows: Tensor, by: Vectors) -> Vectors:
@@ -122,21 +131,22 @@ def _replaced(found: Vectors, rows: Tensor, by: Vectors) -> Vectors:
 
 
 @torch.no_grad()
-def _nearest(like: Callable[[Tensor], Tensor], new: Tensor, trained: Tensor, neighbours: int) -> Nearest:
+def _nearest(like: Callable[[Tensor], Tensor], new: Tensor, trained: Tensor, neighbours: int) -> _Nearest:
     """The trained items whose cosine with new ones is highest."""
+    trained = trained[:: -(-len(trained) // MOST_COMPARED)]
     known, count = normalize(like(trained)), min(neighbours, len(trained))
     numbers, weights = [], []
-    for some in torch.split(new, _rows_held(trained)):
+    for some in torch.split(new, max(1, _HELD // len(trained))):
         cosines, places = (normalize(like(some)) @ known.T).topk(count)
         numbers.append(trained[places])
         weights.append((cosines / TEMPERATURE).softmax(1))
-    return Nearest(new, torch.cat(numbers), torch.cat(weights))
+    return _Nearest(new, torch.cat(numbers), torch.cat(weights))
 
 
 @torch.no_grad()
-def _means(parts: Sequence[nn.Module | None], numbers: Tensor, weights: Tensor, held: int) -> Vectors:
-    """Weighted means of the parts of items [n, neighbours], [n, width] each; so many rows at a time."""
-    means = [list[Tensor]() for _ in parts]
+def _means(parts: Sequence[nn.Module | None], numbers: Tensor, weights: Tensor) -> Vectors:
+    """Weighted means of the parts of items [n, neighbours], [n, width] each."""
+    means, held = [list[Tensor]() for _ in parts], max(1, _ROWS // max(1, numbers.shape[1]))
     for some, shares in zip(torch.split(numbers, held), torch.split(weights, held), strict=True):
         for part, rows in zip(parts, means, strict=True):
             if part is not None:

@@ -129,7 +129,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     spent = -time.process_time()
     if isinstance(model, WholeSequenceRecommender):
         trained = dataset.split.training_counts(dataset.sequences) > 0
-        treat_untrained_as_new(model.items, trained | warm.trained(names) if warm else trained)
+        treat_untrained_as_new(model, trained | warm.trained(names) if warm else trained)
     if getattr(model, "terms", None) is not None:
         fit_terms(config, dataset, model)
     spent += time.process_time()

@@ -40,7 +40,7 @@ _FIXED_GROUPS = ("Text", "Tokens", "Model")
 _FREE = frozenset(
     """
     text_batch_size text_processes hidden_dropout_prob attn_dropout_prob score_terms term_weights popularity_scale loss
-    negatives gbce_t lookahead_weight label_smoothing temperature
+    negatives gbce_t lookahead_weight label_smoothing temperature new_item_popularity new_item_neighbours
     """.split()  # noqa: SIM905
 )
 

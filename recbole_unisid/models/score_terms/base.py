@@ -62,6 +62,9 @@ class ScoreTerm(nn.Module, ABC):
         """Where each feature is not 0, for a term whose features are so nearly everywhere; None: `write` them all."""
         return None
 
+    def count_as_new(self, items: Tensor) -> None:
+        """Take items [n] for new ones once training has ended: most terms know no other."""
+
     @abstractmethod
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in `count` items after training, with text vectors [count, text width] where the model reads text."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from typing_extensions import Self
 
 from recbole_unisid.data.split import TRAIN
-from recbole_unisid.items.new_items import NewItems
 from recbole_unisid.models.score_terms.base import ScoreTerm, SizedByWeights
 
 
@@ -43,7 +42,7 @@ class Popularity(SizedByWeights, ScoreTerm):
         new = usual if new_above is None else usual.new_tensor(np.quantile(known.numpy(), new_above))
         level[1:][~trained[1:]] = new if are_new else usual
         self.register_buffer("level", level)  # [n_items + 1]
-        self.register_buffer("usual", new)  # of items that are added; the name is that in finished runs
+        self.register_buffer("usual", new)  # of new items; the name is that in finished runs
 
     @classmethod
     def from_config(cls, config: Any, dataset: Any, rate: float = 0.8) -> Self:
@@ -55,11 +54,13 @@ class Popularity(SizedByWeights, ScoreTerm):
             counts = np.bincount(items, rate**age, minlength=dataset.item_num)
         known = "new_item_popularity" in config  # RecBole's Config has no get
         new_above = config["new_item_popularity"] if known else None
-        are_new = config["split"] == "cold_items" or NewItems.from_config(config).neighbours > 0
-        return cls(torch.from_numpy(counts).float(), new_above, are_new)
+        return cls(torch.from_numpy(counts).float(), new_above, config["split"] == "cold_items")
 
     def forward(self, histories: Tensor, lengths: Tensor) -> Tensor:
         return self.level.expand(1, len(histories), -1)
+
+    def count_as_new(self, items: Tensor) -> None:
+        self.level[items] = self.usual
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         self.level = torch.cat([self.level, self.usual.expand(count)])

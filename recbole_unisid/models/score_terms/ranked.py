@@ -39,7 +39,7 @@ def ranked_weights(
         cases, gain, squares = total.view(2 * count, 3).unbind(1)
         mean = gain / cases.clamp(min=1)
         error = ((squares / cases.clamp(min=1) - mean**2).clamp(min=0) / (cases - 1).clamp(min=1)).sqrt()
-        clear = mean > error * (1 + _ROUNDING)
+        clear = (cases > 1) & (mean > error * (1 + _ROUNDING))
         if not clear.any():
             break
         best = int(mean.where(clear, 0.0).argmax())

@@ -105,10 +105,13 @@ class ScoreTerms(nn.ModuleDict):
             features = self._of_batches(model, batches)
             weights = fitted_weights(features, len(self.features) + 1, self.unused, weights, by)
         assert weights is not None
+        weights = torch.cat(
+            [weights.new_ones(1), weights[1:] / weights[0].clamp(min=0.05)]
+        )  # as they are used
         if ranked is not None:
             weights = ranked_weights(self._of_batches(model, ranked), weights, self.unused, by)
         scales = weights.new_tensor([self.scales.get(name, 1.0) for name in self.features])
-        self.weights.copy_(weights[1:] / weights[0].clamp(min=0.05) * scales)
+        self.weights.copy_(weights[1:] / weights[0] * scales)
 
     def _of_batches(
         self, model: Any, batches: list[Any]
@@ -131,6 +134,11 @@ class ScoreTerms(nn.ModuleDict):
         scores = model.full_sort_predict(interaction)
         for rows, found in self._parts(scores, histories, lengths, 1):
             yield found, targets[rows]
+
+    def count_as_new(self, items: Tensor) -> None:
+        """Take items [n] for new ones; see :class:`ScoreTerm`."""
+        for term in self.values():
+            term.count_as_new(items)  # type: ignore[operator]
 
     def append(self, vectors: Tensor | None, count: int) -> None:
         """Take in items after training; see :class:`ScoreTerm`."""

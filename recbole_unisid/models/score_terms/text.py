@@ -18,7 +18,7 @@ from recbole_unisid.products import multiply
 def coldness(counts: Tensor) -> Tensor:
     """How little is known of items that were trained on so often, at most 1: of new ones as of those with one.
 
-    No weight is fitted on items that were never trained on.
+    Weights are fitted on few new items or none.
     """
     return (-counts.clamp(min=1) / 5).exp().float()
 
