@@ -142,6 +142,7 @@ def test_what_new_items_get_is_part_of_the_hash(ml_mini: Path, in_empty_folder: 
         ("new_item_neighbours", 3),
     }
     assert hashed(split="cold_items").items() >= now.items()
+    assert not now.keys() & hashed(split="global_time").keys()
     older = {"split": "cold_items", "score_terms": ["all"]}
     assert differing_settings([older, older | now]) == sorted(now)
     left_out = [one | {"split": "leave_one_out"} for one in (older, older | now)]

@@ -28,7 +28,7 @@ LATER_SETTINGS = {
     "new_item_popularity": 0.9,
     "popularity_scale": 1.0,
     "term_weights": "likelihood",
-    "new_item_neighbours": 0,
+    "new_item_neighbours": 10,
 }
 #: Such settings of all models but TIGER, which had them from the start; it has a setting ``architecture``.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
@@ -41,7 +41,9 @@ _MOST_PARTS = 10_000
 def values_when_absent(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What stood for settings in runs of a model that are older than they, by key; `settings` are those of a run."""
     later = LATER_SETTINGS | (LATER_IN_TIGER if "architecture" in settings else LATER_THAN_TIGER)
-    if settings.get("split") == "cold_items":  # whose figures it changes: new items were of mean popularity
+    if settings.get("split") in ("cold_items", "leave_one_out"):  # whose figures they change
+        later |= {"new_item_neighbours": 0}
+    if settings.get("split") == "cold_items":  # new items were of mean popularity
         later |= {"new_item_popularity": None}
     if not settings.get("score_terms"):  # without terms it says nothing
         later |= {"term_weights": settings.get("term_weights", "likelihood")}

@@ -20,8 +20,7 @@ class Popularity(SizedByWeights, ScoreTerm):
 
     over users u and their training items :math:`i_{u,a}`, the last of which has age a = 0. Nothing is known of an item
     that was never trained on: it counts as the mean of those that were. New items count as `new_item_popularity` says:
-    those of the cold-item split, those that are added later, and, for a model with `new_item_neighbours`, all that were
-    never trained on.
+    those of the cold-item split, those that are added later, and those that are told of by :meth:`count_as_new`.
     """
 
     features = ("popularity",)
