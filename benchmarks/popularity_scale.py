@@ -23,7 +23,6 @@ from benchmarks.ranked_again import FinishedRun
 from recbole_unisid.data.split import TEST, VALID
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
-from recbole_unisid.evaluation.slices import popularity_thresholds
 
 SCALES = (0.8, 0.9, 1.0, 1.1, 1.2)
 
@@ -53,9 +52,7 @@ def scaled(run: Path, phase: int, scales: Sequence[float] = SCALES) -> Scaled:
             moved = scores + (scale - 1) * fitted * terms["popularity"].level
             of_scale.append(ranks_from_scores(moved, targets, seen)["full"])
     ndcg = np.stack([per_user_metric(np.concatenate(of_scale), "ndcg@10") for of_scale in ranks])
-    often, (head, mid) = finished.counts[np.concatenate(asked)], popularity_thresholds(finished.counts)
-    slices = {"head": often >= head, "mid": (often >= mid) & (often < head), "tail": often < mid}
-    return Scaled(finished.key, ndcg, slices)
+    return Scaled(finished.key, ndcg, finished.slices(np.concatenate(asked)))
 
 
 def main(arguments: Sequence[str]) -> None:

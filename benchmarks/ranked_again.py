@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recbole_unisid.evaluation.slices import popularity_thresholds
 from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.finished_run import settings_as_made
@@ -48,6 +49,11 @@ class FinishedRun:
         self.counts: NDArray[np.int64] = np.asarray(
             self.dataset.split.training_counts(self.dataset.sequences)
         )
+
+    def slices(self, targets: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+        """Which of some targets [cases] are of the head, the mid and the tail of the training counts, [cases] each."""
+        often, (head, mid) = self.counts[targets], popularity_thresholds(self.counts)
+        return {"head": often >= head, "mid": (often >= mid) & (often < head), "tail": often < mid}
 
     @torch.no_grad()
     def scored(self, phase: int) -> Iterator[Scored]:

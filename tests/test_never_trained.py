@@ -29,9 +29,8 @@ from recbole_unisid.runs.stored import read_run
 from recbole_unisid.serving.add_items import add_items
 from recbole_unisid.serving.loaded import LoadedRun
 
-LEAVE_ONE_OUT: dict[str, Any] = {"split": "leave_one_out"}
+#: Other splits than leave-one-out.
 SPLITS: dict[str, dict[str, Any]] = {
-    "leave_one_out": LEAVE_ONE_OUT,
     "global_time": {"split": "global_time"},
     "ratio": {"eval_args": {"split": {"RS": [0.6, 0.2, 0.2]}}},
 }

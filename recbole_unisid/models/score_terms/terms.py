@@ -105,9 +105,8 @@ class ScoreTerms(nn.ModuleDict):
             features = self._of_batches(model, batches)
             weights = fitted_weights(features, len(self.features) + 1, self.unused, weights, by)
         assert weights is not None
-        weights = torch.cat(
-            [weights.new_ones(1), weights[1:] / weights[0].clamp(min=0.05)]
-        )  # as they are used
+        used = weights[1:] / weights[0].clamp(min=0.05)  # beside the model's score as it is
+        weights = torch.cat([weights.new_ones(1), used])
         if ranked is not None:
             weights = ranked_weights(self._of_batches(model, ranked), weights, self.unused, by)
         scales = weights.new_tensor([self.scales.get(name, 1.0) for name in self.features])
