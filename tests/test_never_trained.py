@@ -81,6 +81,7 @@ def test_under_other_splits_they_stay_as_they_are(split: str, ml_mini: Path, in_
     settings = settings_of(ml_mini, epochs=1, **SPLITS[split])
     run = recbole_unisid.load(recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)["run_dir"])
     assert run.model.items.untrained is None
+    assert run.model.items.new_items.shift is None
     level, never = run.model.terms["popularity"].level, never_trained(run)
     trained = (~never).nonzero().flatten()[1:]
     torch.testing.assert_close(level[never], level[trained].mean().expand(int(never.sum())))
@@ -90,7 +91,7 @@ def test_they_are_means_of_the_nearest_and_as_popular_as_new_ones(
     ml_mini: Path, in_empty_folder: Path
 ) -> None:
     """By the formula; all other items have their own parts."""
-    settings = settings_of(ml_mini, epochs=1, new_item_popularity=0.8)
+    settings = settings_of(ml_mini, epochs=1, new_item_popularity=0.8, shrinkage=0)
     run = recbole_unisid.load(recbole_unisid.run("UniSID", "ml-mini", settings, verbose=False)["run_dir"])
     items, never = run.model.items.requires_grad_(False), never_trained(run)
     assert torch.equal(items.untrained, never)
@@ -125,6 +126,7 @@ def test_training_knows_nothing_of_it(
     assert results[0]["best_epoch"] == results[1]["best_epoch"]
     learned = [{k: v for k, v in one.items() if not k.startswith("terms.")} for one in weights]
     assert learned[0].pop("items.untrained").any()
+    assert learned[0].pop("items.new_items.shift").any()
     assert learned[0].keys() == learned[1].keys()
     assert all(torch.equal(value, learned[1][name]) for name, value in learned[0].items())
     assert results[0]["test"] != results[1]["test"]
@@ -173,9 +175,10 @@ def test_untrained_items_of_another_size_are_refused(served_runs: Callable[[str]
     stored = read_run(served_runs("UniSID"))
     config = StoredConfig(stored.settings)
     dataset = StoredDataset(config, stored.catalogue, 40, stored.semantics())
-    weights = stored.weights | {"items.untrained": stored.weights["items.untrained"][:-1]}
-    with pytest.raises(UserError, match="not those of this UniSID"):
-        build_stored_model(config, dataset, weights)
+    for name in ("items.untrained", "items.new_items.shift"):
+        for damaged in (stored.weights[name][:-1], stored.weights[name][..., :-1]):
+            with pytest.raises(UserError, match="not those of this UniSID"):
+                build_stored_model(config, dataset, stored.weights | {name: damaged})
 
 
 def test_added_items_come_to_them(served_runs: Callable[[str], Path], tmp_path: Path) -> None:
@@ -234,7 +237,9 @@ def test_a_model_without_the_setting_keeps_their_own_parts(served_runs: Callable
     """So do UniSID's recipes `plain` and `paper`, whose runs have no such setting above 0."""
     for model in ("SemanticID", "ItemID", "DenseText"):
         folder = served_runs(model)
-        assert "items.untrained" not in load_file(folder / "model.safetensors")
+        assert (
+            not {"items.untrained", "items.new_items.shift"} & load_file(folder / "model.safetensors").keys()
+        )
         assert recbole_unisid.load(folder).model.items.untrained is None
 
 

@@ -160,6 +160,25 @@ def test_a_run_older_than_a_setting_is_loaded_with_what_stood_for_it(
         assert (config["backbone"], config["score_terms"]) == (backbone, terms)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"recipe": "plain"}, {"split": "cold_items"}, {"split": "global_time"}, {"new_item_neighbours": 0}],
+)
+def test_a_run_older_than_what_says_nothing_in_it_is_the_same_run(
+    more: dict[str, Any], ml_mini: Path, in_empty_folder: Path
+) -> None:
+    """It loads, and where a setting says nothing old and new have one hash and one row."""
+    config = UniSIDConfig("UniSID", "ml-mini", {"data_path": str(ml_mini), "text_encoder": "lsa"} | more)
+    kept = config.resolved()
+    older = {key: value for key, value in kept.items() if key not in ("shrinkage", "popularity_scale")}
+    assert StoredConfig(older)["shrinkage"] == 0
+    told = [key for key in ("popularity_scale", "shrinkage") if key in config.hashed()]
+    assert told == (
+        ["popularity_scale", "shrinkage"] if not more else [] if "recipe" in more else ["popularity_scale"]
+    )
+    assert differing_settings([older, kept]) == told
+
+
 @pytest.mark.parametrize("recipe", ["paper", "sampled99", "plain"])
 def test_recipes_keep_the_first_backbone_without_score_terms(
     recipe: str, ml_mini: Path, in_empty_folder: Path

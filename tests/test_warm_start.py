@@ -87,6 +87,16 @@ def test_the_run_is_the_start(
     common = [item for item in found.item_ids[1:] if item not in new and trained[old.item_ids.index(item)]]
     was, are = ([one.item_ids.index(item) for item in common] for one in (old, found))
     assert was != are  # the same number would be no test
+    if model == "UniSID":  # other data, other counts: other items move, by other shares
+        counts = np.maximum(found.items.training_counts[are], old.items.training_counts[was])
+        moved = found.model.items.new_items.shift[are].any(1).numpy()
+        assert (moved == (counts < 15)).all()
+        assert moved.any()
+        assert not moved.all()
+        for one in (old, found):
+            assert one.model.items.new_items.shift.any()
+            one.model.items.new_items.shift = None
+            one.model.train().eval()
     assert old.item_vectors is not None
     assert found.item_vectors is not None
     np.testing.assert_allclose(found.item_vectors[are], old.item_vectors[was], atol=1e-6)

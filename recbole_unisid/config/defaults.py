@@ -29,6 +29,7 @@ LATER_SETTINGS = {
     "popularity_scale": 1.0,
     "term_weights": "likelihood",
     "new_item_neighbours": 10,
+    "shrinkage": 0.0,
 }
 #: Such settings of all models but TIGER, which had them from the start; it has a setting ``architecture``.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
@@ -38,6 +39,18 @@ LATER_IN_TIGER = {"attention_dim": None, "layer_norm_eps": 1e-12}
 _MOST_PARTS = 10_000
 
 
+def idle_settings(settings: Mapping[str, Any]) -> set[str]:
+    """The settings of `LATER_SETTINGS` that say nothing in a run, given what else it is set to."""
+    idle, terms = set(), set(settings.get("score_terms") or ())
+    if not settings.get("new_item_neighbours") or settings.get("split") != "leave_one_out":
+        idle |= {"shrinkage"}
+    if not terms:
+        idle |= {"term_weights"}
+    if not terms & {"all", "popularity"}:
+        idle |= {"popularity_scale"}
+    return idle
+
+
 def values_when_absent(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What stood for settings in runs of a model that are older than they, by key; `settings` are those of a run."""
     later = LATER_SETTINGS | (LATER_IN_TIGER if "architecture" in settings else LATER_THAN_TIGER)
@@ -45,9 +58,13 @@ def values_when_absent(settings: Mapping[str, Any]) -> dict[str, Any]:
         later |= {"new_item_neighbours": 0}
     if settings.get("split") == "cold_items":  # new items were of mean popularity
         later |= {"new_item_popularity": None}
-    if not settings.get("score_terms"):  # without terms it says nothing
-        later |= {"term_weights": settings.get("term_weights", "likelihood")}
-    return later
+    return later | {key: settings.get(key, later[key]) for key in idle_settings(settings)}
+
+
+def settings_that_say(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run to compare with those of others, older ones among them: idle ones are alike in all."""
+    idle = {key: LATER_SETTINGS[key] for key in idle_settings(settings)}
+    return {**values_when_absent(settings), **settings, **idle}
 
 
 @cache

@@ -82,10 +82,13 @@ def folded_counts(items: ItemRepresentation) -> dict[str, int]:
 
 
 def _moved(items: ItemRepresentation) -> Tensor | None:
-    """The numbers of untrained items where they are means of trained ones, [n]; else None."""
-    if items.semantic is None or items.untrained is None or not items.new_items.neighbours:
+    """The numbers of items that are, or are led towards, means of others, [n]; None where none can be."""
+    if items.semantic is None or not items.new_items.neighbours:
         return None
-    return items.untrained.nonzero().flatten()
+    shift = items.new_items.shift
+    kinds = [items.untrained, None if shift is None else shift.any(1)]
+    moved = [kind for kind in kinds if kind is not None]
+    return torch.stack(moved).any(0).nonzero().flatten() if moved else None
 
 
 def count_parameters(model: nn.Module, items: ItemRepresentation, network: nn.Module) -> dict[str, int]:
@@ -115,8 +118,8 @@ def fold_items(items: ItemRepresentation) -> FoldedItems:
     """Fold a trained item representation, of any of the models.
 
     A part without codes to share, such as dense text, makes each item its own code, with a table as long as the
-    catalogue; untrained items have a level of their own, which takes their codes' vector to where it is. The result is
-    on the CPU, with the vectors that ``items.all_items()`` gives in evaluation (to rounding).
+    catalogue; items with no training or little have a level of their own, which takes their codes' vector to where it
+    is. The result is on the CPU, with the vectors that ``items.all_items()`` gives in evaluation (to rounding).
     """
     numbers = torch.arange(items.n_items + 1, device=next(items.parameters()).device)
     codes, tables = (numbers[:, None][:, :0], ()) if items.semantic is None else items.semantic.fold(numbers)

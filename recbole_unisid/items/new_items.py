@@ -1,10 +1,9 @@
-"""Items that were never trained on: what stands for their parts."""
+"""Items that were trained on never or little: what stands for their parts."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,8 @@ TEMPERATURE = 0.03
 MOST_COMPARED = 1 << 16
 #: Cosines, and rows of vectors, held at a time.
 _HELD, _ROWS = 1 << 24, 1 << 16
+#: Share of the neighbours below which an item stays where it is, and how many items move at most.
+LEAST_SHARE, MOST_MOVED = 0.05, 100_000
 
 #: Vectors [n, width] of items by part, the semantic one and the ID; None where items have no such part.
 Vectors = Sequence[Tensor | None]
@@ -42,9 +43,8 @@ class _Kept(NamedTuple):
     untrained: Tensor
 
 
-@dataclass
-class NewItems:
-    r"""Puts means over trained items in the place of untrained ones' parts.
+class NewItems(nn.Module):
+    r"""Puts means over trained items in the place of untrained ones' parts, and moves what `shift` says.
 
     .. math:: p_j = \sum_{i \in N(j)} w_i\, p_i, \qquad w_i \propto \exp(\cos(t_i, t_j) / 0.03)
 
@@ -56,19 +56,31 @@ class NewItems:
     the same. Semantic parts are learned: without `like` they are compared at every call.
     """
 
-    neighbours: int = 0
-    like: Callable[[Tensor], Tensor] | None = None
-    _kept: _Kept | None = field(default=None, init=False, repr=False, compare=False)
+    shift: Tensor | None
+
+    def __init__(self, neighbours: int = 0) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        self.like: Callable[[Tensor], Tensor] | None = None
+        #: What is added to all parts of items, [n_items + 1, width of all parts]: :func:`shrink_to_neighbours`.
+        self.register_buffer("shift", None)
+        self._kept: _Kept | None = None
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
         """The setting `new_item_neighbours`, where the model has it."""
         return cls(int(config["new_item_neighbours"] or 0) if "new_item_neighbours" in config else 0)
 
-    def __call__(
-        self, found: Vectors, parts: Sequence[nn.Module | None], items: Tensor, untrained: Tensor
+    def after_training(
+        self, found: Vectors, parts: Sequence[nn.Module | None], items: Tensor, untrained: Tensor | None
     ) -> Vectors:
-        """What was `found` of items [n] by the `parts`, other rows where they are `untrained`, bool [n_items + 1]."""
+        """What was `found` of items [n] by the `parts`, moved, and other rows where `untrained`, bool [n_items + 1]."""
+        if self.shift is not None:
+            widths = [0 if part is None else part.shape[1] for part in found]
+            moves = torch.split(self.shift[items], widths, dim=1)
+            found = [None if part is None else part + move for part, move in zip(found, moves, strict=True)]
+        if untrained is None:
+            return found
         new, (semantic, ids) = untrained[items], parts
         trained = (~untrained).index_fill(0, items.new_zeros(1), False).nonzero().flatten()
         if not new.any() or not len(trained):
@@ -79,6 +91,11 @@ class NewItems:
         new = new.index_put((new,), (self.like or semantic)(items[new]).any(1))
         numbers, weights = self._neighbours_of(items[new], semantic, trained, untrained)
         return _replaced(found, new, _means(parts, numbers, weights))
+
+    def append(self, count: int) -> None:
+        """Take in items that came after training: they are not moved."""
+        if self.shift is not None:
+            self.shift = nn.functional.pad(self.shift, (0, 0, 0, count))
 
     def _neighbours_of(
         self, new: Tensor, semantic: nn.Module, trained: Tensor, untrained: Tensor
@@ -117,6 +134,39 @@ def treat_untrained_as_new(model: Any, trained: NDArray[np.bool_]) -> None:
     LOG.info("%d items were never trained on: they are new from here on", len(never))
 
 
+@torch.no_grad()
+def shrink_to_neighbours(model: Any, counts: NDArray[np.int64], shrinkage: float) -> None:
+    r"""Lead a model's items that were trained on little towards their neighbours once training has ended.
+
+    .. math:: p_j \leftarrow p_j + \exp(-n_j / s) \left(
+              m_j \frac{\sum_i w_i \lVert p_i \rVert}{\lVert m_j \rVert} - p_j\right)
+
+    n_j are the `counts`, [n_items + 1] with padding first, s is the `shrinkage` (0: nothing moves), m_j the mean that
+    :class:`NewItems` makes of the neighbours of j, other than itself: made as long as they are on average, as an item
+    that is shorter than others is recommended less. Items of count 0 stay, and those of shares below `LEAST_SHARE`.
+    """
+    items, new_items = model.items, model.items.new_items
+    if not shrinkage or items.semantic is None or not new_items.neighbours:
+        return
+    shares = np.exp(-counts / shrinkage)
+    shares[(counts == 0) | (shares < LEAST_SHARE)] = 0
+    place, like = next(items.parameters()).device, new_items.like or items.semantic
+    trained, few = (torch.from_numpy(np.flatnonzero(each)).to(place) for each in (counts, shares))
+    trained, few = (each[like(each).any(1)] for each in (trained, few))
+    if len(trained) < 2 or not 0 < len(few) <= MOST_MOVED:
+        if len(few) > MOST_MOVED:
+            LOG.warning("%d items were trained on little: too many to be led to their neighbours", len(few))
+        return
+    parts = (items.semantic, items.ids)
+    near = _nearest(like, few, trained, new_items.neighbours)
+    means = _means(parts, near.numbers, near.weights, keep_length=True)
+    moves = [mean - part(few) for part, mean in zip(parts, means, strict=True) if mean is not None]
+    moved = torch.cat(moves, dim=1) * torch.from_numpy(shares).to(moves[0])[few, None]
+    new_items.shift = moved.new_zeros(items.n_items + 1, moved.shape[1]).index_copy(0, few, moved)
+    model.train().eval()  # it may hold vectors from before
+    LOG.info("%d items were trained on little: they are led towards those of near text", len(few))
+
+
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.device == other.device and torch.equal(one, other)
 
@@ -131,25 +181,35 @@ def _replaced(found: Vectors, rows: Tensor, by: Vectors) -> Vectors:
 
 
 @torch.no_grad()
-def _nearest(like: Callable[[Tensor], Tensor], new: Tensor, trained: Tensor, neighbours: int) -> _Nearest:
-    """The trained items whose cosine with new ones is highest."""
-    trained = trained[:: -(-len(trained) // MOST_COMPARED)]
+def _nearest(like: Callable[[Tensor], Tensor], some: Tensor, trained: Tensor, neighbours: int) -> _Nearest:
+    """The trained items, ascending, whose cosine with some others, or with some of themselves, is highest."""
+    trained = trained[:: -(-len(trained) // MOST_COMPARED)].contiguous()
     known, count = normalize(like(trained)), min(neighbours, len(trained))
     numbers, weights = [], []
-    for some in torch.split(new, max(1, _HELD // len(trained))):
-        cosines, places = (normalize(like(some)) @ known.T).topk(count)
+    for few in torch.split(some, max(1, _HELD // len(trained))):
+        cosines = normalize(like(few)) @ known.T
+        own = torch.searchsorted(trained, few).clamp(max=len(trained) - 1)[:, None]
+        itself = trained[own] == few[:, None]  # is no neighbour of its own
+        cosines.scatter_(1, own, cosines.gather(1, own).masked_fill(itself, -torch.inf))
+        cosines, places = cosines.topk(count)
         numbers.append(trained[places])
         weights.append((cosines / TEMPERATURE).softmax(1))
-    return _Nearest(new, torch.cat(numbers), torch.cat(weights))
+    return _Nearest(some, torch.cat(numbers), torch.cat(weights))
 
 
 @torch.no_grad()
-def _means(parts: Sequence[nn.Module | None], numbers: Tensor, weights: Tensor) -> Vectors:
-    """Weighted means of the parts of items [n, neighbours], [n, width] each."""
+def _means(
+    parts: Sequence[nn.Module | None], numbers: Tensor, weights: Tensor, keep_length: bool = False
+) -> list[Tensor | None]:
+    """Weighted means of the parts of items [n, neighbours], [n, width] each; as long as they are where that is kept."""
     means, held = [list[Tensor]() for _ in parts], max(1, _ROWS // max(1, numbers.shape[1]))
     for some, shares in zip(torch.split(numbers, held), torch.split(weights, held), strict=True):
         for part, rows in zip(parts, means, strict=True):
             if part is not None:
-                vectors = part(some.flatten()).view(*some.shape, -1)
-                rows.append((vectors * shares[:, :, None]).sum(1))
+                vectors, by = part(some.flatten()).view(*some.shape, -1), shares[:, :, None]
+                mean = (vectors * by).sum(1)
+                if keep_length:
+                    length = (vectors.norm(dim=2, keepdim=True) * by).sum(1)
+                    mean *= length / mean.norm(dim=1, keepdim=True).clamp(min=1e-12)
+                rows.append(mean)
     return [torch.cat(rows) if rows else None for rows in means]

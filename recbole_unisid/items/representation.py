@@ -103,9 +103,8 @@ class ItemRepresentation(nn.Module):
     def _join(self, semantic: Tensor | None, ids: Tensor | None) -> Tensor:
         """Join the parts of items, shape [..., width]."""
         parts = [part for part in (semantic, ids) if part is not None]
-        if self.lift is None:
-            return torch.cat(parts, dim=-1)
-        return parts[0] + self.lift(parts[1])  # type: ignore[no-any-return]
+        joined: Tensor = torch.cat(parts, dim=-1) if self.lift is None else parts[0] + self.lift(parts[1])
+        return joined
 
     def of_batch(
         self, inputs: Tensor, targets: Tensor, candidates: Tensor | None, padding: int
@@ -136,11 +135,11 @@ class ItemRepresentation(nn.Module):
         return [part.view(*role.shape, -1) for part, role in zip(found, roles, strict=True)], loss
 
     def parts(self, items: Tensor) -> Vectors:
-        """The semantic part and the ID of items [n]; untrained ones have trained ones' (:class:`NewItems`)."""
+        """The semantic part and the ID of items [n]; once training has ended as :class:`NewItems` has them."""
         found = [None if part is None else part(items) for part in (self.semantic, self.ids)]
-        if self.untrained is None or self.training:
+        if self.training or (self.untrained is None and self.new_items.shift is None):
             return found
-        return self.new_items(found, (self.semantic, self.ids), items, self.untrained)
+        return self.new_items.after_training(found, (self.semantic, self.ids), items, self.untrained)
 
     def append(self, content: Tensor) -> None:
         """Take in items that came after training by their codes or text vectors, all that is known of them."""
@@ -150,6 +149,7 @@ class ItemRepresentation(nn.Module):
         if self.ids is not None:
             weight = nn.functional.pad(self.ids.weight.detach(), (0, 0, 0, new))  # untrained: never read
             self.ids = nn.Embedding(len(weight), weight.shape[1], padding_idx=0, _weight=weight)
+        self.new_items.append(new)
         known = content.new_zeros(self.n_items + 1, dtype=torch.bool) if known is None else known
         self.untrained, self.n_items = torch.cat([known, known.new_ones(new)]), self.n_items + new
 

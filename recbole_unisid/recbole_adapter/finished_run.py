@@ -98,6 +98,10 @@ def build_stored_model(
     items = getattr(model, "items", None)
     if "items.untrained" in weights and isinstance(items, ItemRepresentation) and items.untrained is None:
         items.leave_untrained(torch.arange(1, items.n_items + 1))  # which ones it is follows
+    if "items.new_items.shift" in weights and isinstance(items, ItemRepresentation):
+        parts = items.parts(torch.zeros(1, dtype=torch.int64))
+        width = sum(part.shape[1] for part in parts if part is not None)
+        items.new_items.shift = torch.zeros(items.n_items + 1, width)
     try:
         model.load_state_dict(dict(weights), strict=True)
     except RuntimeError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_unisid.config.defaults import read_yaml, values_when_absent
+from recbole_unisid.config.defaults import read_yaml, settings_that_say
 from recbole_unisid.config.settings import place_keys
 from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.metrics import protocol_metrics
@@ -129,19 +129,19 @@ def _kind(run: Run) -> tuple[str, str | None]:
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the settings whose values are not the same everywhere, places and seeds left out.
 
-    A run that is older than a setting has the value that stood for it.
+    A run that is older than a setting has the value that stood for it, and where a setting says nothing runs are alike.
 
     >>> differing_settings([{"id_dim": 8, "seed": 1}, {"id_dim": 16, "seed": 2}])
     ['id_dim']
     """
     keys = sorted({key for one in settings for key in one} - NO_VARIANT - place_keys())
-    whole = [{**values_when_absent(one), **one} for one in settings]
+    whole = [settings_that_say(one) for one in settings]
     values = {key: {json.dumps(one.get(key), sort_keys=True) for one in whole} for key in keys}
     return [key for key in keys if len(values[key]) > 1]
 
 
 def _variant(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    whole = {**values_when_absent(settings), **settings}
+    whole = settings_that_say(settings)
     told = {key: whole.get(key) for key in keys}
     # What is not set needs no word beside what is: "tokenizer=lsh", not "tokenizer=lsh, tokens_file=null".
     told = {key: value for key, value in told.items() if value is not None} or told

@@ -18,7 +18,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.lists import LENGTH
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
-from recbole_unisid.items.new_items import treat_untrained_as_new
+from recbole_unisid.items.new_items import shrink_to_neighbours, treat_untrained_as_new
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import PART_SETTINGS
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
@@ -128,11 +128,15 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     trainer.restore_best()
     spent = -time.process_time()
     # Not by the calendar: with a quarter of the targets never trained on it loses (results/cold-items.md).
-    if isinstance(model, WholeSequenceRecommender) and dataset.split.name == "leave_one_out":
-        trained = dataset.split.training_counts(dataset.sequences) > 0
-        treat_untrained_as_new(model, trained | warm.trained(names) if warm else trained)
+    whole = isinstance(model, WholeSequenceRecommender) and dataset.split.name == "leave_one_out"
+    counts = dataset.split.training_counts(dataset.sequences) if whole else None
+    if counts is not None:
+        treat_untrained_as_new(model, (counts > 0) | warm.trained(names) if warm else counts > 0)
     if getattr(model, "terms", None) is not None:
         fit_terms(config, dataset, model)
+    if counts is not None and "shrinkage" in config:
+        known = np.maximum(counts, warm.training_counts(names)) if warm else counts
+        shrink_to_neighbours(model, known, config["shrinkage"])
     spent += time.process_time()
     parts = ("cpu_seconds", "valid_cpu_seconds")
     cpu["training"] = spent + sum(epoch.get(part, 0.0) for epoch in trainer.history for part in parts)

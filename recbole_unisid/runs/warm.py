@@ -41,6 +41,7 @@ _FREE = frozenset(
     """
     text_batch_size text_processes hidden_dropout_prob attn_dropout_prob score_terms term_weights popularity_scale loss
     negatives gbce_t lookahead_weight label_smoothing temperature new_item_popularity new_item_neighbours
+    shrinkage
     """.split()  # noqa: SIM905
 )
 
@@ -187,6 +188,12 @@ class WarmStart:
         """Whether the run, or one that it started from, has trained items: [n_items + 1], padding first."""
         rows = np.append(0, _rows(self.stored.catalogue.item_ids, item_ids))
         found: NDArray[np.bool_] = self._trained()[rows]
+        return found
+
+    def training_counts(self, item_ids: list[str]) -> NDArray[np.int64]:
+        """How often the run has trained on items, [n_items + 1], padding first; 0 of those that it has not."""
+        counts = np.append(0, self.stored.catalogue.training_counts[1:])
+        found: NDArray[np.int64] = counts[np.append(0, _rows(self.stored.catalogue.item_ids, item_ids))]
         return found
 
     def _trained(self) -> NDArray[np.bool_]:
