@@ -1,7 +1,7 @@
-"""Items with little training led towards their neighbours: ``python -m benchmarks.shrinkage RUN [RUN ...]``.
+"""Items with little training moved towards their neighbours: ``python -m benchmarks.shrinkage RUN [RUN ...]``.
 
 RUNS are finished runs with the score term text, trained under leave-one-out. A line of CSV a data set, model and form,
-NDCG@10 on validation, means over the runs (seeds): vectors as trained; led towards the ten nearest texts by
+NDCG@10 on validation, means over the runs (seeds): vectors as trained; moved towards the ten nearest texts by
 exp(-n / 5), which is the setting `shrinkage` of UniSID; with popularity times 1.1 and 1.2 besides; and with weights of
 score terms that are fitted anew after it. Weights are those of the run, with its popularity as fitted.
 """

@@ -65,6 +65,19 @@ def test_a_new_items_parts_are_weighted_means_of_the_nearest(
     assert not torch.allclose(semantic[NEW], own[NEW], atol=0.1)
 
 
+def test_trained_items_without_text_are_no_neighbours() -> None:
+    """Nor where most have none, so that a cosine of 0 is among the highest: one alone is the whole mean."""
+    items = items_of(3)
+    given = torch.zeros(11, 7)
+    given[NEW], given[4] = torch.randn(len(NEW), 7), torch.randn(7)
+    given[3] = -given[4]  # even what is as unlike as can be
+    items.new_items.like = lambda numbers: given[numbers]
+    with torch.no_grad():
+        semantic, ids = items.parts(torch.tensor(NEW))
+        torch.testing.assert_close(semantic, items.semantic(torch.tensor([4] * 3)))
+        torch.testing.assert_close(ids, items.ids.weight[[4] * 3])
+
+
 def test_items_are_compared_by_what_is_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors given, in place of semantic parts; where one is zero, nothing is near, and its ID is the mean of all."""
     items = items_of(2)

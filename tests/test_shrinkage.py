@@ -1,4 +1,4 @@
-"""Items with little training: UniSID leads them towards those of near text once training has ended."""
+"""Items with little training: UniSID moves them towards those of near text once training has ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNTS = np.array([0, 1, 3, 0, 9, 2, 40, 1, 12, 5, 30])
 
 
 class Model(nn.Module):
-    """Items, and how often they were put into evaluation."""
+    """Ten items of two levels of tokens and an ID, with texts that they are compared by."""
 
     def __init__(self, neighbours: int = 3, added: bool = True) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def test_items_without_text_or_ids() -> None:
     shrink_to_neighbours(model, COUNTS, 5.0)
     assert torch.equal(model.items.all_items()[5], before[5])
     model = Model()
-    model.texts[5:] = 0  # three have text and training: none is led to those without
+    model.texts[5:] = 0  # three have text and training: none is moved to those without
     wanted = expected(model.parts(), model.texts.numpy()[:5], COUNTS[:5], 5.0)[0][:5]
     shrink_to_neighbours(model, COUNTS, 5.0)
     torch.testing.assert_close(model.items.parts(torch.arange(5))[0], wanted)

@@ -82,7 +82,7 @@ def folded_counts(items: ItemRepresentation) -> dict[str, int]:
 
 
 def _moved(items: ItemRepresentation) -> Tensor | None:
-    """The numbers of items that are, or are led towards, means of others, [n]; None where none can be."""
+    """The numbers of items that are, or are moved towards, means of others, [n]; None where none can be."""
     if items.semantic is None or not items.new_items.neighbours:
         return None
     shift = items.new_items.shift

@@ -136,7 +136,7 @@ def treat_untrained_as_new(model: Any, trained: NDArray[np.bool_]) -> None:
 
 @torch.no_grad()
 def shrink_to_neighbours(model: Any, counts: NDArray[np.int64], shrinkage: float) -> None:
-    r"""Lead a model's items that were trained on little towards their neighbours once training has ended.
+    r"""Move a model's items that were trained on little towards their neighbours once training has ended.
 
     .. math:: p_j \leftarrow p_j + \exp(-n_j / s) \left(
               m_j \frac{\sum_i w_i \lVert p_i \rVert}{\lVert m_j \rVert} - p_j\right)
@@ -155,7 +155,9 @@ def shrink_to_neighbours(model: Any, counts: NDArray[np.int64], shrinkage: float
     trained, few = (each[like(each).any(1)] for each in (trained, few))
     if len(trained) < 2 or not 0 < len(few) <= MOST_MOVED:
         if len(few) > MOST_MOVED:
-            LOG.warning("%d items were trained on little: too many to be led to their neighbours", len(few))
+            LOG.warning(
+                "%d items have little training: too many to be moved towards their nearest texts", len(few)
+            )
         return
     parts = (items.semantic, items.ids)
     near = _nearest(like, few, trained, new_items.neighbours)
@@ -164,7 +166,7 @@ def shrink_to_neighbours(model: Any, counts: NDArray[np.int64], shrinkage: float
     moved = torch.cat(moves, dim=1) * torch.from_numpy(shares).to(moves[0])[few, None]
     new_items.shift = moved.new_zeros(items.n_items + 1, moved.shape[1]).index_copy(0, few, moved)
     model.train().eval()  # it may hold vectors from before
-    LOG.info("%d items were trained on little: they are led towards those of near text", len(few))
+    LOG.info("%d items have little training: they are moved towards their nearest texts", len(few))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -187,7 +189,9 @@ def _nearest(like: Callable[[Tensor], Tensor], some: Tensor, trained: Tensor, ne
     known, count = normalize(like(trained)), min(neighbours, len(trained))
     numbers, weights = [], []
     for few in torch.split(some, max(1, _HELD // len(trained))):
-        cosines = normalize(like(few)) @ known.T
+        cosines = (normalize(like(few)) @ known.T).masked_fill_(
+            ~known.any(1), -2.0
+        )  # what has no text comes last
         own = torch.searchsorted(trained, few).clamp(max=len(trained) - 1)[:, None]
         itself = trained[own] == few[:, None]  # is no neighbour of its own
         cosines.scatter_(1, own, cosines.gather(1, own).masked_fill(itself, -torch.inf))

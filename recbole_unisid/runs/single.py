@@ -128,8 +128,8 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     trainer.restore_best()
     spent = -time.process_time()
     # Not by the calendar: with a quarter of the targets never trained on it loses (results/cold-items.md).
-    whole = isinstance(model, WholeSequenceRecommender) and dataset.split.name == "leave_one_out"
-    counts = dataset.split.training_counts(dataset.sequences) if whole else None
+    counted = isinstance(model, WholeSequenceRecommender) and dataset.split.name == "leave_one_out"
+    counts = dataset.split.training_counts(dataset.sequences) if counted else None
     if counts is not None:
         treat_untrained_as_new(model, (counts > 0) | warm.trained(names) if warm else counts > 0)
     if getattr(model, "terms", None) is not None:
