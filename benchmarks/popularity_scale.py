@@ -42,8 +42,7 @@ def scaled(run: Path, phase: int, scales: Sequence[float] = SCALES) -> Scaled:
     if terms is None or "popularity" not in terms:
         sys.exit(f"{run} has no score term popularity.")
     place = terms.features.index("popularity")
-    fitted = terms.weights[place] / terms.scales.get("popularity", 1.0)
-    terms.weights[place] = fitted
+    fitted = terms.weights[place] = finished.popularity_as_fitted()
     ranks: list[list[NDArray[np.int64]]] = [[] for _ in scales]
     asked = []
     for scores, targets, seen in finished.scored(phase):

@@ -43,12 +43,24 @@ class FinishedRun:
         self.dataset.semantics = item_semantics(self.config, self.dataset)
         make_loaders(self.config, self.dataset)
         self.model: Any = loaded.model.eval()
+        #: Whether what moves of items bring was measured, as it was not at first.
+        self.measured = "moved_items" in loaded.stored.result
         #: Data set and model.
         self.key = str(self.config["dataset"]), str(self.config["model"])
         #: How often each item occurs in training, [n_items + 1].
         self.counts: NDArray[np.int64] = np.asarray(
             self.dataset.split.training_counts(self.dataset.sequences)
         )
+
+    def popularity_as_fitted(self) -> Tensor:
+        """The weight of popularity, [], without the run's `popularity_scale`."""
+        terms, new_items = self.model.terms, self.model.items.new_items
+        weight: Tensor = terms.weights[terms.features.index("popularity")].clone()
+        moves = self.dataset.split.name == "leave_one_out" and new_items.neighbours
+        moves = moves and "shrinkage" in self.config and self.config["shrinkage"]
+        if moves and new_items.shift is None and self.measured:  # nothing was moved, and so nothing scaled
+            return weight
+        return weight / terms.scales.get("popularity", 1.0)
 
     def slices(self, targets: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
         """Which of some targets [cases] are of the head, the mid and the tail of the training counts, [cases] each."""

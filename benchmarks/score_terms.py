@@ -28,7 +28,7 @@ from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.finished_run import settings_as_made
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.semantics import item_semantics
-from recbole_unisid.runs.single import fit_terms
+from recbole_unisid.runs.after_training import fit_terms
 from recbole_unisid.serving.loaded import load
 
 SLICES = ("head", "mid", "tail", "cold1_5")

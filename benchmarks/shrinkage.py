@@ -21,7 +21,7 @@ from recbole_unisid.data.split import VALID
 from recbole_unisid.evaluation.metrics import per_user_metric
 from recbole_unisid.evaluation.ranks import ranks_from_scores
 from recbole_unisid.items.new_items import shrink_to_neighbours
-from recbole_unisid.runs.single import fit_terms
+from recbole_unisid.runs.after_training import fit_terms
 
 NEIGHBOURS, RATE, SCALES = 10, 5.0, (1.1, 1.2)
 
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> None:
         finished, forms = FinishedRun(Path(run)), dict[str, list[float]]()
         model, terms = finished.model, finished.model.terms
         new_items, place = model.items.new_items, terms.features.index("popularity")
-        terms.weights[place] /= terms.scales.get("popularity", 1.0)
-        terms.scales["popularity"], fitted = 1.0, terms.weights[place].clone()
+        fitted = finished.popularity_as_fitted()
+        terms.weights[place], terms.scales = fitted, {}
         new_items.neighbours, new_items.shift = NEIGHBOURS, None
         forms["as trained"] = figures(finished)
         shrink_to_neighbours(model, finished.counts, RATE)

@@ -14,17 +14,19 @@ from recbole_unisid.models.losses import next_item
 from recbole_unisid.models.losses.draw import LARGE_CATALOGUE, distinct_numbers
 from recbole_unisid.recbole_adapter import lazy_table
 from recbole_unisid.recbole_adapter.lazy_table import LazyTable
-from recbole_unisid.recbole_adapter.optimisation import WeightAverage
+from recbole_unisid.recbole_adapter.optimisation import WeightAverage, shrink_table
 from recbole_unisid.recbole_adapter.trainer import RunTrainer
 
 
-def test_a_lazy_table_is_where_a_dense_one_is() -> None:
+@pytest.mark.parametrize("shrink", [0.0, 1.0])
+def test_a_lazy_table_is_where_a_dense_one_is(shrink: float) -> None:
     """Adam and the average, at rates and gradients that change, over gaps of one step and of a thousand."""
     torch.manual_seed(0)
     dense, lazy = (nn.Embedding(50, 3, padding_idx=0).double() for _ in range(2))
     lazy.load_state_dict(dense.state_dict())
     adam = torch.optim.Adam(dense.parameters(), lr=0.01)
-    average, table = WeightAverage(dense, 0.99), LazyTable(lazy, averaged=True)
+    average, table = WeightAverage(dense, 0.99), LazyTable(lazy, averaged=True, shrink=shrink)
+    shrink_table(adam, dense.weight, shrink)
     for step in range(1500):
         adam.param_groups[0]["lr"] = rate = 0.01 / (1 + step / 300)
         seldom = step % 700 == 0

@@ -211,3 +211,13 @@ def test_a_large_catalogue_is_compared_with_some_of_its_trained_items(
     assert new_items._nearest(lambda items: given[items], torch.tensor([11]), known, 1).numbers.tolist() == [
         [2]
     ]
+
+
+def test_new_items_of_which_none_has_text_have_their_own_parts() -> None:
+    """All are then as one without text is: its codes, and the mean ID."""
+    items, texts = items_of(), torch.randn(11, 4)
+    texts[NEW] = 0
+    items.new_items.like = lambda numbers: texts[numbers]
+    semantic, ids = items.parts(torch.arange(11))
+    assert torch.equal(semantic, items.semantic(torch.arange(11)))
+    torch.testing.assert_close(ids[NEW], items.ids.weight[TRAINED].mean(0).expand(3, -1))

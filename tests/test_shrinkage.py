@@ -18,6 +18,7 @@ from recbole_unisid.items import new_items
 from recbole_unisid.items.fold import fold_items, folded_counts
 from recbole_unisid.items.new_items import shrink_to_neighbours
 from recbole_unisid.items.representation import ItemRepresentation, SemanticTokens
+from recbole_unisid.runs import after_training
 from recbole_unisid.serving.loaded import LoadedRun
 
 COUNTS = np.array([0, 1, 3, 0, 9, 2, 40, 1, 12, 5, 30])
@@ -146,16 +147,116 @@ def run_of(ml_mini: Path, **more: Any) -> LoadedRun:
     return run
 
 
-def test_a_run_moves_its_items_and_keeps_its_weights(ml_mini: Path, in_empty_folder: Path) -> None:
+def test_a_run_moves_its_items_and_keeps_its_weights(
+    ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Loaded again they are where the formula has them; weights of score terms are fitted before."""
+    monkeypatch.setattr(after_training, "_mean_and_error", lambda _: (0.0, 0.0))
     moved, still = run_of(ml_mini), run_of(ml_mini, shrinkage=0)
     counts, items = moved.items.training_counts, moved.model.items
     parts = [items.semantic(torch.arange(len(counts))).numpy(), items.ids.weight.numpy()]
-    wanted = torch.cat(expected(parts, moved.model.terms["text"].vectors.numpy(), counts, 5.0), dim=1)
-    few = torch.from_numpy((counts > 0) & (counts < 15))
+    wanted = torch.cat(expected(parts, moved.model.terms["text"].vectors.numpy(), counts, 6.0), dim=1)
+    few = torch.from_numpy((counts > 0) & (counts < 18))
     assert int(few.sum()) > 20
     torch.testing.assert_close(items.all_items()[few], wanted[few], atol=2e-4, rtol=1e-3)
-    often = torch.from_numpy(counts >= 15)
+    often = torch.from_numpy(counts >= 18)
     assert torch.equal(items.all_items()[often], still.model.items.all_items()[often])
     assert moved.model.terms.by_name() == still.model.terms.by_name()
     assert still.model.items.new_items.shift is None
+    assert moved.stored.result["moved_items"] == int(few.sum())
+    assert still.stored.result["moved_items"] == 0
+
+
+def among_themselves(root: Path, told: bool) -> Path:
+    """A data set whose users keep to one of 60 kinds of 15 items; the text says the kind, or is another item's."""
+    rng, lines = np.random.default_rng(1), list[str]()
+    for user in range(600):
+        kind = rng.integers(60)
+        for place, item in enumerate(rng.choice(15, 5 + user % 4, replace=False)):
+            lines.append(f"u{user}\tk{kind}n{item}\t{place}\n")
+    (root / "kinds").mkdir(parents=True)
+    columns = "user_id:token\titem_id:token\ttimestamp:float\n"
+    (root / "kinds" / "kinds.inter").write_text(columns + "".join(lines))
+    words = [f"kind{kind}" for kind in range(60) for _ in range(15)]
+    words = words if told else list(rng.permutation(words))
+    rows = (f"k{k // 15}n{k % 15}\t{word} {'abcdefghijklmno'[k % 15] * 3}\n" for k, word in enumerate(words))
+    (root / "kinds" / "kinds.item").write_text("item_id:token\ttitle:token_seq\n" + "".join(rows))
+    return root
+
+
+def test_items_move_where_their_text_says_with_whom_they_go(in_empty_folder: Path) -> None:
+    """And popularity weighs more then."""
+    root, runs = among_themselves(in_empty_folder / "data", told=True), []
+    for more in ({}, {"shrinkage": 0, "popularity_scale": 1}):
+        settings = settings_of(root, epochs=15, codebook_sizes=[32, 32], **more)
+        result = recbole_unisid.run("UniSID", "kinds", settings, verbose=False)
+        runs.append((result["moved_items"], recbole_unisid.load(result["run_dir"]).model.terms.by_name()))
+    (moved, weights), (none, fitted) = runs
+    assert moved > 500
+    assert none == 0
+    assert weights == pytest.approx(fitted | {"popularity": 1.1 * fitted["popularity"]})
+
+
+def test_items_stay_where_their_texts_are_mixed_up(in_empty_folder: Path) -> None:
+    """The figures are those of a run that moves none."""
+    root = among_themselves(in_empty_folder / "data", told=False)
+    settings = settings_of(root, epochs=30, codebook_sizes=[32, 32], score_terms=[])
+    found = [
+        recbole_unisid.run("UniSID", "kinds", {**settings, **more}, verbose=False)
+        for more in ({}, {"shrinkage": 0})
+    ]
+    assert [result["moved_items"] for result in found] == [0, 0]
+    assert found[0]["test"] == found[1]["test"]
+
+
+LOSS, CHANCE = [-0.3, -0.1, -0.2, -0.2], [-0.3, 0.2, -0.1, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("most", "half", "left"),
+    [
+        ((LOSS, LOSS), (LOSS, LOSS), 0.0),
+        ((CHANCE, CHANCE), None, 6.0),
+        (([0.1], [0.2]), None, 6.0),
+        (([0.0], [0.0]), None, 6.0),
+        (([0.1], LOSS), ([0.1], CHANCE), 3.0),
+        ((LOSS, [0.1]), ([0.0], [0.1]), 3.0),
+        ((LOSS, [0.1]), (LOSS, [0.1]), 0.0),
+    ],
+)
+def test_a_loss_beyond_chance_halves_the_moves_and_then_undoes_them(
+    most: tuple[list[float], list[float]],
+    half: tuple[list[float], list[float]] | None,
+    left: float,
+    ml_mini: Path,
+    in_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Targets of all items, or of those that moved, lose by a `shrinkage` of 6 and of 3, or not."""
+    told = iter([*most, *(half or ())])
+
+    def gains_of(gains: NDArray[np.float64]) -> tuple[float, float]:
+        asked.append(len(gains))
+        few = np.array(next(told))
+        return mean_and_error(few)
+
+    asked, mean_and_error = list[int](), after_training._mean_and_error
+    monkeypatch.setattr(after_training, "_mean_and_error", gains_of)
+    run = run_of(ml_mini, popularity_scale=3)
+    assert next(told, None) is None
+    assert 0 < asked[1] < asked[0]
+    shift = run.model.items.new_items.shift
+    counts = run.items.training_counts
+    farthest = max((count for count in counts if np.exp(-count / left) >= 0.05), default=0) if left else 0
+    moved = np.zeros(len(counts), dtype=bool) if shift is None else shift.any(1).numpy()
+    assert moved.tolist() == [0 < count <= farthest for count in counts]
+    assert run.stored.result["moved_items"] == moved.sum()
+    other = run_of(ml_mini, shrinkage=0, popularity_scale=3 if left else 1)
+    assert run.model.terms.by_name() == pytest.approx(other.model.terms.by_name())
+
+
+def test_what_is_measured_is_what_the_moves_gain() -> None:
+    """The mean of the gains and its standard error."""
+    assert after_training._mean_and_error(np.array([0.1, 0.3])) == pytest.approx((0.2, 0.1))
+    assert after_training._mean_and_error(np.array([-0.1])) == (-0.1, np.inf)
+    assert after_training._mean_and_error(np.array([])) == (0.0, np.inf)

@@ -30,6 +30,8 @@ LATER_SETTINGS = {
     "term_weights": "likelihood",
     "new_item_neighbours": 10,
     "shrinkage": 0.0,
+    "weak_text_id_dim": 0,
+    "id_decay": 0.0,
 }
 #: Such settings of all models but TIGER, which had them from the start; it has a setting ``architecture``.
 LATER_THAN_TIGER = {"label_smoothing": 0.0, "schedule": "constant", "warmup_steps": 0}
@@ -48,6 +50,8 @@ def idle_settings(settings: Mapping[str, Any]) -> set[str]:
         idle |= {"term_weights"}
     if not terms & {"all", "popularity"}:
         idle |= {"popularity_scale"}
+    if not settings.get("id_dim") and not settings.get("weak_text_id_dim"):
+        idle |= {"id_decay"}
     return idle
 
 

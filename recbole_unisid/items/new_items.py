@@ -210,7 +210,8 @@ def _means(
     for some, shares in zip(torch.split(numbers, held), torch.split(weights, held), strict=True):
         for part, rows in zip(parts, means, strict=True):
             if part is not None:
-                vectors, by = part(some.flatten()).view(*some.shape, -1), shares[:, :, None]
+                found, by = part(some.flatten()), shares[:, :, None]
+                vectors = found.view(*some.shape, found.shape[1])  # there may be none of them
                 mean = (vectors * by).sum(1)
                 if keep_length:
                     length = (vectors.norm(dim=2, keepdim=True) * by).sum(1)

@@ -16,6 +16,7 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.items.fold import count_parameters
 from recbole_unisid.items.part import SemanticPart
 from recbole_unisid.items.representation import ItemRepresentation
+from recbole_unisid.items.weak_text import id_width_of
 from recbole_unisid.models.backbones import chosen_backbone
 from recbole_unisid.models.backbones.base import Backbone, initialise
 from recbole_unisid.models.losses import eligible_items, make_loss
@@ -53,8 +54,7 @@ class WholeSequenceRecommender(OwnSequential):
     It is trained at every position. `dataset` has ``semantics`` where the model reads text or tokens.
     """
 
-    #: What reads a history; None is the setting `backbone`.
-    backbone: type[Backbone] | None = None
+    backbone: type[Backbone] | None = None  #: What reads a history; None is the setting `backbone`.
     make_loss: Callable[..., Any] = staticmethod(make_loss)
     divided: Callable[..., Tensor] | None = None  #: Computes a loss in parts (`models/shards.py: divide`).
 
@@ -75,7 +75,7 @@ class WholeSequenceRecommender(OwnSequential):
         self._catalogue: Tensor | None = None
 
     def _item_representation(self, config: Any, dataset: Any) -> ItemRepresentation:
-        kind, id_width = self.semantic_part(config), config["id_dim"] or 0
+        kind, (id_width, self.near_text_share) = self.semantic_part(config), id_width_of(config, dataset)
         if kind is None and not id_width:
             raise UserError(f"id_dim=0 leaves an item of {type(self).__name__} without any part; widen it.")
         part = None if kind is None else kind.from_config(config, dataset.semantics)

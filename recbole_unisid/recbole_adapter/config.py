@@ -116,6 +116,8 @@ class UniSIDConfig(Config):
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
         own |= model_defaults(kin, self._recipe, recipes_of_data(folder))
+        if "weak_text_id_dim" in own and "id_dim" in {*brought, *self.external_config_dict}:
+            own["weak_text_id_dim"] = 0  # a width that is asked for is one for any text
         self.internal_config_dict.update(own | brought)
         if (
             "codebook_sizes" in own

@@ -85,6 +85,8 @@ def build_stored_model(
     if "all" in (config["score_terms"] or ()) and "terms.popularity.level" not in weights:  # an older run
         text = ["text"] if "terms.text.vectors" in weights else []
         config["score_terms"] = ["seen", *text, "transitions", "neighbours"]
+    if "items.ids.weight" in weights and "weak_text_id_dim" in config:  # it was chosen by the data
+        config["id_dim"] = weights["items.ids.weight"].shape[1]
     with torch.random.fork_rng():  # what is drawn here is overwritten: the caller's draws go on unchanged
         try:
             model = config.model_class(config, dataset)

@@ -123,3 +123,16 @@ def follow_schedule(
             group["lr"] = rate_at(int(next(counts, 0)), schedule, highest, int(warmup), total())
 
     optimizer.register_step_pre_hook(set_rate)
+
+
+def shrink_table(optimizer: torch.optim.Optimizer, weight: torch.Tensor, decay: float) -> None:
+    """Shrink a table before each step by its rate times `decay` (AdamW's decoupled form, Loshchilov and Hutter 2019).
+
+    It comes after what sets the rate of the first group, whatever the optimiser is.
+    """
+
+    @torch.no_grad()
+    def shrink(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        weight.mul_(1 - optimizer.param_groups[0]["lr"] * decay)
+
+    optimizer.register_step_pre_hook(shrink)

@@ -38,7 +38,12 @@ from recbole_unisid.recbole_adapter.dropout import chunk_dropout
 from recbole_unisid.recbole_adapter.last_position import keep_last_position
 from recbole_unisid.recbole_adapter.lazy_table import lazy_table
 from recbole_unisid.recbole_adapter.loaders import make_loaders
-from recbole_unisid.recbole_adapter.optimisation import WeightAverage, follow_schedule, relative_groups
+from recbole_unisid.recbole_adapter.optimisation import (
+    WeightAverage,
+    follow_schedule,
+    relative_groups,
+    shrink_table,
+)
 from recbole_unisid.recbole_adapter.progress import Progress
 from recbole_unisid.recbole_adapter.random_state import loader_state
 from recbole_unisid.recbole_adapter.resumable import Place, Resumable
@@ -89,11 +94,17 @@ class RunTrainer(Resumable):
         """RecBole's optimiser; for models written here Adam in one pass over memory instead of ten."""
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         kind = kinds.get(str(self.config["learner"]).lower())
+        rate, decay = self.config["learning_rate"], self.config["weight_decay"]
+        ids: Any = getattr(getattr(self.model, "items", None), "ids", None)
+        id_decay = self.config["id_decay"] if ids is not None and "id_decay" in self.config else 0.0
+        if id_decay * rate > 1:
+            raise UserError(f"id_decay={id_decay:g} times learning_rate={rate:g} is above 1: lower id_decay.")
         if kind is None or not self.config.is_written_here:
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
+            if id_decay:
+                shrink_table(optimizer, ids.weight, id_decay)
             return optimizer
-        rate, decay = self.config["learning_rate"], self.config["weight_decay"]
-        self.table = lazy_table(self.config, self.model)
+        self.table = lazy_table(self.config, self.model, id_decay)
         apart = None if self.table is None else self.table.weight
         parts = [part for part in self.model.parameters() if part is not apart]  # of a rule none
         relative = "relative_rate" in self.config and self.config["relative_rate"]
@@ -102,6 +113,8 @@ class RunTrainer(Resumable):
         if "schedule" in self.config:
             schedule, warmup = str(self.config["schedule"]), self.config["warmup_steps"]
             follow_schedule(fused, schedule, rate, warmup, lambda: self._total_steps)
+        if id_decay and self.table is None:
+            shrink_table(fused, ids.weight, id_decay)
         return fused
 
     def _follow_step(self) -> None:

@@ -81,6 +81,8 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
     return found | {
         "parameters": _parameters(trainer.model),
         "score_terms": None if terms is None else terms.by_name(),
+        "moved_items": _moved_items(trainer.model),
+        "near_text_share": getattr(trainer.model, "near_text_share", None),
         "tokenizer": tokenization.health if tokenization else None,
         "ranker": _ranker(config, trainer.model, measured.dataset),
         "seconds": _seconds(measured),
@@ -188,6 +190,14 @@ def _slices(config: UniSIDConfig, dataset: Any, table: RankTable) -> dict[str, A
     if table.repeated is not None and "full_unfiltered" in table.ranks:
         found["repeat_slices"] = by("full_unfiltered", REPEATS)
     return found
+
+
+def _moved_items(model: Any) -> int | None:
+    """How many items stand elsewhere than where training left them; None of a model without such items."""
+    new_items = getattr(getattr(model, "items", None), "new_items", None)
+    if new_items is None:
+        return None
+    return 0 if new_items.shift is None else int(new_items.shift.any(1).sum())
 
 
 def _parameters(model: Any) -> dict[str, int | None]:

@@ -18,7 +18,6 @@ from recbole_unisid.errors import UserError
 from recbole_unisid.evaluation.lists import LENGTH
 from recbole_unisid.evaluation.metrics import protocol_metrics
 from recbole_unisid.files import remove_left_overs, write_atomically
-from recbole_unisid.items.new_items import shrink_to_neighbours, treat_untrained_as_new
 from recbole_unisid.models.whole_sequence import WholeSequenceRecommender
 from recbole_unisid.plugins.loading import PART_SETTINGS
 from recbole_unisid.plugins.models import check_scores, check_transformer, draws_put_back
@@ -28,12 +27,13 @@ from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.failures import failures_explained
 from recbole_unisid.recbole_adapter.from_recbole import init_seed
 from recbole_unisid.recbole_adapter.item_text import item_names, item_table, shown_items
-from recbole_unisid.recbole_adapter.loaders import HistoryLoader, Loaders, full_loader, make_loaders
+from recbole_unisid.recbole_adapter.loaders import Loaders, full_loader, make_loaders
 from recbole_unisid.recbole_adapter.random_state import repeatable_sums
 from recbole_unisid.recbole_adapter.registry import RULES
 from recbole_unisid.recbole_adapter.semantics import add_learned_tokens, item_semantics
 from recbole_unisid.recbole_adapter.tie_orders import check_tie_orders, measure_tie_orders
 from recbole_unisid.recbole_adapter.trainer import make_trainer, pretrain_if_needed
+from recbole_unisid.runs.after_training import settle
 from recbole_unisid.runs.examples import write_run_examples
 from recbole_unisid.runs.folder import RunFolder
 from recbole_unisid.runs.machine import all_cores, settle_threads
@@ -43,9 +43,6 @@ from recbole_unisid.runs.warm import WarmStart
 from recbole_unisid.tokens.tokens_file import write_tokens_tsv
 
 LOG = logging.getLogger("recbole_unisid")
-#: Validation targets that the weights of score terms are fitted on, by the scores that they take; the fewest first.
-_FEWEST_CASES, _MOST_CASES, _FITTED_SCORES = 512, 4096, 1 << 26
-_RANKED = 4  # times as many are ranked: once each
 
 
 def run_single(config: UniSIDConfig, verbose: bool = True) -> dict[str, Any]:
@@ -127,16 +124,7 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     seconds = time.perf_counter() - started
     trainer.restore_best()
     spent = -time.process_time()
-    # Not by the calendar: with a quarter of the targets never trained on it loses (results/cold-items.md).
-    counted = isinstance(model, WholeSequenceRecommender) and dataset.split.name == "leave_one_out"
-    counts = dataset.split.training_counts(dataset.sequences) if counted else None
-    if counts is not None:
-        treat_untrained_as_new(model, (counts > 0) | warm.trained(names) if warm else counts > 0)
-    if getattr(model, "terms", None) is not None:
-        fit_terms(config, dataset, model)
-    if counts is not None and "shrinkage" in config:
-        known = np.maximum(counts, warm.training_counts(names)) if warm else counts
-        shrink_to_neighbours(model, known, config["shrinkage"])
+    settle(config, dataset, model, names, warm)
     spent += time.process_time()
     parts = ("cpu_seconds", "valid_cpu_seconds")
     cpu["training"] = spent + sum(epoch.get(part, 0.0) for epoch in trainer.history for part in parts)
@@ -160,6 +148,9 @@ def _load_with_semantics(config: UniSIDConfig, warm: WarmStart | None) -> tuple[
 
 def _make_model(config: UniSIDConfig, loaders: Loaders, warm: WarmStart | None, names: list[str]) -> Any:
     """The model at its start, tried before it trains where it is not all ours."""
+    loaders.train.dataset.started_from = warm
+    if warm and warm.id_width:
+        config["id_dim"] = warm.id_width  # it may have been chosen by the data
     model = config.make_model(loaders.train.dataset)
     if warm:
         warm.load_into(model, names)
@@ -176,24 +167,6 @@ def _take_learned_tokens(config: UniSIDConfig, dataset: Any, model: Any) -> None
     learned = None if semantic is None else semantic.learned_tokens()
     if learned is not None:
         add_learned_tokens(dataset.semantics, learned)
-
-
-def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
-    """Fit the weights of a model's score terms on validation targets that are spread evenly."""
-    targets = dataset.split.targets(VALID)
-    if not len(targets):
-        LOG.warning("Nothing is validated on: the score terms have no weights and add nothing.")
-        return
-    most = max(_FEWEST_CASES, min(_MOST_CASES, _FITTED_SCORES // dataset.item_num))
-
-    def spread(cases: int) -> list[Any]:
-        return list(HistoryLoader(config, dataset, targets[:: -(-len(targets) // cases)]))
-
-    fewer = [spread(_FEWEST_CASES)] if min(len(targets), most) > _FEWEST_CASES else []
-    ranked = spread(_RANKED * most) if config["term_weights"] == "ranks" else None
-    model.eval().terms.fit(model, *fewer, spread(most), ranked=ranked)
-    weights = ", ".join(f"{name} {weight:.3g}" for name, weight in model.terms.by_name().items())
-    LOG.info("score terms: %s", weights)
 
 
 def _check_own(config: UniSIDConfig, model: Any, loaders: Loaders) -> None:

@@ -111,6 +111,8 @@ def _score(
     trial = UniSIDConfig(config["model"], config["dataset"], dict(settings) | dict(chosen))
     if trial["score_terms"]:
         trial["score_terms"] = []  # they would be fitted in vain
+    if "shrinkage" in trial:
+        trial["shrinkage"] = 0.0  # and items moved
     trial["output_dir"] = str(folder / "trials")
     run = RunFolder(trial)
     with run.owned(verbose):

@@ -41,7 +41,7 @@ _FREE = frozenset(
     """
     text_batch_size text_processes hidden_dropout_prob attn_dropout_prob score_terms term_weights popularity_scale loss
     negatives gbce_t lookahead_weight label_smoothing temperature new_item_popularity new_item_neighbours
-    shrinkage
+    shrinkage id_decay
     """.split()  # noqa: SIM905
 )
 
@@ -61,6 +61,9 @@ def warm_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     if "model" in given and given["model"] != was["model"]:
         raise UserError(f"{run} is of the model {was['model']}, not {given['model']}: leave --model out.")
     _check_kind(was)
+    ids = stored.weights.get("items.ids.weight")
+    if ids is not None and was.get("weak_text_id_dim"):
+        was["id_dim"] = ids.shape[1]  # chosen by the data
     for key, value in given.items():
         about = settings().get(key)
         fixed = about is not None and about.group in _FIXED_GROUPS and key not in _FREE
@@ -189,6 +192,17 @@ class WarmStart:
         rows = np.append(0, _rows(self.stored.catalogue.item_ids, item_ids))
         found: NDArray[np.bool_] = self._trained()[rows]
         return found
+
+    @property
+    def id_width(self) -> int | None:
+        """How wide the run's IDs are; None where items have none."""
+        ids = self.stored.weights.get("items.ids.weight")
+        return None if ids is None else ids.shape[1]
+
+    @property
+    def near_text_share(self) -> float | None:
+        """By what that was chosen: see :func:`~recbole_unisid.items.weak_text.near_text_share`."""
+        return self.stored.result.get("near_text_share")
 
     def training_counts(self, item_ids: list[str]) -> NDArray[np.int64]:
         """How often the run has trained on items, [n_items + 1], padding first; 0 of those that it has not."""

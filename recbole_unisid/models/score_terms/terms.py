@@ -109,8 +109,7 @@ class ScoreTerms(nn.ModuleDict):
         weights = torch.cat([weights.new_ones(1), used])
         if ranked is not None:
             weights = ranked_weights(self._of_batches(model, ranked), weights, self.unused, by)
-        scales = weights.new_tensor([self.scales.get(name, 1.0) for name in self.features])
-        self.weights.copy_(weights[1:] / weights[0] * scales)
+        self.weights.copy_(weights[1:] / weights[0] * self._scales().to(weights))
 
     def _of_batches(
         self, model: Any, batches: list[Any]
@@ -133,6 +132,14 @@ class ScoreTerms(nn.ModuleDict):
         scores = model.full_sort_predict(interaction)
         for rows, found in self._parts(scores, histories, lengths, 1):
             yield found, targets[rows]
+
+    def leave_scales(self) -> None:
+        """Take the weights as they were fitted, without `scales`."""
+        self.weights /= self._scales()
+        self.scales = {}
+
+    def _scales(self) -> Tensor:
+        return self.weights.new_tensor([self.scales.get(name, 1.0) for name in self.features])
 
     def count_as_new(self, items: Tensor) -> None:
         """Take items [n] for new ones; see :class:`ScoreTerm`."""
