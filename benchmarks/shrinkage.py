@@ -2,7 +2,7 @@
 
 RUNS are finished runs with the score term text, trained under leave-one-out. A line of CSV a data set, model and form,
 NDCG@10 on validation, means over the runs (seeds): vectors as trained; moved towards the ten nearest texts by
-exp(-n / 5), which is the setting `shrinkage` of UniSID; with popularity times 1.1 and 1.2 besides; and with weights of
+exp(-n / 5), as the setting `shrinkage` of UniSID says; with popularity times 1.1 and 1.2 besides; and with weights of
 score terms that are fitted anew after it. Weights are those of the run, with its popularity as fitted.
 """
 

@@ -21,22 +21,17 @@ _CASES, _COMPARED, _ROWS = 4096, 1 << 16, 256
 def id_width_of(config: Any, dataset: Any) -> tuple[int, float | None]:
     """How wide the IDs of a model are, and :func:`near_text_share` where that was asked.
 
-    It is ``id_dim``, or ``weak_text_id_dim`` where that is set and text is weak. `dataset` has ``started_from``, a run
-    with a ``near_text_share``, where a model starts from one: its IDs are as wide as they are.
+    It is ``id_dim``, or ``weak_text_id_dim`` where that is set and text is weak.
     """
     width = config["id_dim"] or 0
     if not width or "weak_text_id_dim" not in config or not config["weak_text_id_dim"]:
         return width, None
-    started = getattr(dataset, "started_from", None)
-    if started is not None:
-        return width, started.near_text_share
     share = near_text_share(dataset)
     if share is None or share >= WEAK:
         return width, share
-    LOG.info(
-        "%.1f %% of the training items are near to the text of the one before: IDs are wide", 100 * share
-    )
-    return config["weak_text_id_dim"], share
+    wide = int(config["weak_text_id_dim"])
+    LOG.info("text says little of what follows (near_text_share %.3f): IDs are %d wide", share, wide)
+    return wide, share
 
 
 def near_text_share(dataset: Any) -> float | None:

@@ -148,9 +148,6 @@ def _load_with_semantics(config: UniSIDConfig, warm: WarmStart | None) -> tuple[
 
 def _make_model(config: UniSIDConfig, loaders: Loaders, warm: WarmStart | None, names: list[str]) -> Any:
     """The model at its start, tried before it trains where it is not all ours."""
-    loaders.train.dataset.started_from = warm
-    if warm and warm.id_width:
-        config["id_dim"] = warm.id_width  # it may have been chosen by the data
     model = config.make_model(loaders.train.dataset)
     if warm:
         warm.load_into(model, names)

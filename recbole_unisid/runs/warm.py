@@ -63,7 +63,10 @@ def warm_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     _check_kind(was)
     ids = stored.weights.get("items.ids.weight")
     if ids is not None and was.get("weak_text_id_dim"):
-        was["id_dim"] = ids.shape[1]  # chosen by the data
+        was |= {
+            "id_dim": ids.shape[1],
+            "weak_text_id_dim": 0,
+        }  # as wide as they are, whatever the new data say
     for key, value in given.items():
         about = settings().get(key)
         fixed = about is not None and about.group in _FIXED_GROUPS and key not in _FREE
@@ -192,17 +195,6 @@ class WarmStart:
         rows = np.append(0, _rows(self.stored.catalogue.item_ids, item_ids))
         found: NDArray[np.bool_] = self._trained()[rows]
         return found
-
-    @property
-    def id_width(self) -> int | None:
-        """How wide the run's IDs are; None where items have none."""
-        ids = self.stored.weights.get("items.ids.weight")
-        return None if ids is None else ids.shape[1]
-
-    @property
-    def near_text_share(self) -> float | None:
-        """By what that was chosen: see :func:`~recbole_unisid.items.weak_text.near_text_share`."""
-        return self.stored.result.get("near_text_share")
 
     def training_counts(self, item_ids: list[str]) -> NDArray[np.int64]:
         """How often the run has trained on items, [n_items + 1], padding first; 0 of those that it has not."""
