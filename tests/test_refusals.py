@@ -173,6 +173,16 @@ def test_what_opq_cannot_cut(sizes: list[int], width: int, words: str) -> None:
         build_tokenizer("opq", sizes).fit(vectors, show_progress=False)
 
 
+@pytest.mark.parametrize(("sizes", "advice"), [([8] * 5, [8] * 4), ([64] * 3, [32] * 3)])
+def test_what_opq_advises_can_be_cut(sizes: list[int], advice: list[int]) -> None:
+    """The refusal names sizes that fit the text's width, 12, and the 40 items."""
+    vectors = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    with pytest.raises(UserError) as refused:
+        build_tokenizer("opq", sizes).fit(vectors, show_progress=False)
+    assert str(refused.value).endswith(f"--codebook_sizes={advice}.".replace(" ", ""))
+    assert len(build_tokenizer("opq", advice).fit(vectors, show_progress=False).codebooks) == len(advice)
+
+
 def test_opq_of_fewer_items_than_the_width() -> None:
     """faiss's rotation is trained on each vector twice; on each once it would end the process."""
     vectors = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)

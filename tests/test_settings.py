@@ -320,11 +320,11 @@ def test_numbers_of_numpy_are_numbers() -> None:
     [
         ("UniSID", 300, [16] * 3),
         ("UniSID", 40, [4] * 3),
-        ("SemanticID", 300, [64] * 8),
+        ("SemanticID", 300, [64] * 5),
         ("TIGER", 999, [128] * 5),
         ("RPG", 300, [64] * 16),
-        ("UniSID", 1000, [256] * 5),
-        ("SemanticID", 1682, [256] * 8),
+        ("UniSID", 1000, [512] * 3),
+        ("SemanticID", 1682, [512] * 5),
     ],
 )
 def test_default_codebooks_fit_a_small_catalogue(
@@ -341,6 +341,9 @@ def test_default_codebooks_fit_a_small_catalogue(
     assert UniSIDConfig(model, "small", {"data_path": str(tmp_path)})["codebook_sizes"] == sizes
     given = {"data_path": str(tmp_path), "codebook_sizes": [256] * 5}
     assert UniSIDConfig(model, "small", given)["codebook_sizes"] == [256] * 5
+    if model == "UniSID" and items >= 1000:  # dense data keep the codes that were tuned there
+        dense = {"data_path": str(tmp_path), "recipe": "dense"}
+        assert UniSIDConfig(model, "small", dense)["codebook_sizes"] == [256] * 5
     if model != "RPG":
         paper = {"data_path": str(tmp_path), "recipe": "paper"}
         assert UniSIDConfig(model, "small", paper)["codebook_sizes"] == [256] * 3

@@ -35,9 +35,13 @@ class OptimisedProductQuantiser(Tokenizer):
                 f"codebook_sizes={list(self.codebook_sizes)}: opq needs one power of two for all."
             )
         if width % levels or len(latents) < size:
+            fitting = max(part for part in range(1, levels + 1) if width % part == 0)
+            fewer = min(size, 1 << (len(latents).bit_length() - 1))
+            sizes = ",".join([str(fewer)] * fitting)
             raise UserError(
                 f"opq cannot cut {len(latents)} vectors, {width} wide, into {levels} parts of {size} codes; "
-                "the width must be a multiple of the levels, the items at least as many as the codes."
+                "the width must be a multiple of the levels, the items at least as many as the codes: "
+                f"--codebook_sizes=[{sizes}]."
             )
         rotation = faiss.OPQMatrix(width, levels)
         rotation.pq = quantiser = faiss.ProductQuantizer(width, levels, size.bit_length() - 1)
