@@ -100,10 +100,10 @@ def test_ids_are_wide_where_text_says_little(
     run = run_of(ml_mini)
     share = run.stored.result["near_text_share"]
     assert 0 < share < weak_text.WEAK
-    assert run.model.items.ids.weight.shape[1] == 32
+    assert run.model.items.ids.weight.shape[1] == run.stored.result["id_dim"] == 32
     assert run.stored.result["parameters"]["tokens"] == 16 * 64 + 32 * run.n_items
     narrow = run_of(ml_mini, id_dim=7)
-    assert narrow.model.items.ids.weight.shape[1] == 7
+    assert narrow.model.items.ids.weight.shape[1] == narrow.stored.result["id_dim"] == 7
     assert narrow.stored.result["near_text_share"] is None
     asked = run_of(ml_mini, id_dim=7, weak_text_id_dim=9)
     assert asked.model.items.ids.weight.shape[1] == 9

@@ -83,6 +83,7 @@ def build_result(config: UniSIDConfig, measured: Measured) -> dict[str, Any]:
         "score_terms": None if terms is None else terms.by_name(),
         "moved_items": _moved_items(trainer.model),
         "near_text_share": getattr(trainer.model, "near_text_share", None),
+        "id_dim": _id_dim(trainer.model),
         "tokenizer": tokenization.health if tokenization else None,
         "ranker": _ranker(config, trainer.model, measured.dataset),
         "seconds": _seconds(measured),
@@ -198,6 +199,12 @@ def _moved_items(model: Any) -> int | None:
     if new_items is None:
         return None
     return 0 if new_items.shift is None else int(new_items.shift.any(1).sum())
+
+
+def _id_dim(model: Any) -> int | None:
+    """How wide a model's IDs are, which the data may choose (``weak_text_id_dim``); None of a model without them."""
+    ids = getattr(getattr(model, "items", None), "ids", None)
+    return None if ids is None else int(ids.embedding_dim)
 
 
 def _parameters(model: Any) -> dict[str, int | None]:
