@@ -103,7 +103,7 @@ def test_a_site_of_a_site_is_the_same(site: Path, tmp_path: Path) -> None:
 
 
 def test_words_say_what_the_intervals_say(tmp_path: Path) -> None:
-    """A clear winner, one that is level and cheaper, and a model of whose cost nothing is known."""
+    """A clear winner, one that is level and cheaper, a rule, and a model of whose cost nothing is known."""
     material = Material(tmp_path, examples=False, slice_samples=5)
     for seed in (1, 2, 3):
         material.write_run("UniSID", seed, 0.4, False)
@@ -118,6 +118,10 @@ def test_words_say_what_the_intervals_say(tmp_path: Path) -> None:
     assert "The data cannot tell apart from it" in page
     assert "All others are significantly below." in page
     assert "<strong>Use BSARec</strong>" in page
+    assert "Of fewer than 3 seeds: BSARec." in page
+    rule = material.write_run("TransitionText", 1, 0.01, False)
+    write_json(rule / "result.json", json.loads((rule / "result.json").read_text()) | {"epochs": 0})
+    page = write_board([tmp_path / "runs"], tmp_path / "site").read_text()
     assert "Of fewer than 3 seeds: BSARec." in page
     result = json.loads((same / "result.json").read_text())
     result["seconds"]["training"] = None

@@ -31,7 +31,8 @@ def advice(report: Report) -> Markup:
     ]
     parts = [tag("p", *leads, _told_apart(found, level))]
     parts.append(tag("p", *_cheapest(report, [best, *(one.model for one in level)])))
-    few = [row.model for row in rows if len(row.seeds) < _FEWEST_SEEDS]
+    trained = [row for row in rows if report.mean(row.model, "epochs") != 0]  # a rule's seeds are alike
+    few = [row.model for row in trained if len(row.seeds) < _FEWEST_SEEDS]
     if few:
         parts.append(
             tag(
