@@ -78,7 +78,7 @@ def test_stopped_within_an_epoch(
 def test_stopped_after_training(
     ml_mini: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What evaluation needs of training (popularity, say) is there when training itself is not repeated."""
+    """What evaluation needs of training (popularity, say) is there when that is not repeated, and so is its time."""
     more = {"metrics": ["NDCG", "AveragePopularity"]}
     whole = run("ItemID", ml_mini, "whole", **more)
     restore = RunTrainer.restore_best
@@ -91,7 +91,9 @@ def test_stopped_after_training(
         run("ItemID", ml_mini, "parts", **more)
     monkeypatch.setattr(RunTrainer, "restore_best", restore)
     monkeypatch.setattr(RunTrainer, "_train_epoch", lambda *_, **__: pytest.fail("trained again"))
-    assert run("ItemID", ml_mini, "parts", **more)["test"] == whole["test"]
+    parts = run("ItemID", ml_mini, "parts", **more)
+    assert parts["test"] == whole["test"]
+    assert parts["seconds"]["training"] >= sum(epoch["seconds"] for epoch in parts["history"])
 
 
 def test_epochs_without_validation_are_kept(ml_mini: Path, in_empty_folder: Path) -> None:

@@ -39,6 +39,6 @@ def _row(run: Run) -> Iterator[tuple[str, Any]]:
     yield from (run.find("test", "lists") or {}).items()
     yield "parameters", run.find("parameters", "training")
     yield "token_parameters", run.find("parameters", "tokens")
-    yield "training_seconds", run.find("seconds", "training")
+    yield "training_seconds", run.training_seconds
     yield "training_cpu_minutes", run.cpu_minutes
     yield "epochs", run.find("epochs")

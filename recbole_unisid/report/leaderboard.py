@@ -350,7 +350,7 @@ def _reads_content(run: Run) -> bool:
 
 def _row(model: str, runs: list[Run], across_orders: bool) -> Row:
     """A model's figures over its seeds, compared with nothing yet."""
-    seconds = [seconds for run in runs if (seconds := run.find("seconds", "training")) is not None]
+    seconds = [seconds for run in runs if (seconds := run.training_seconds) is not None]
     tables = [run.ranks for run in runs]
     slices = {
         kind: mean_slices([run.find("test", kind) or {} for run in runs], [metric for _, metric in columns])

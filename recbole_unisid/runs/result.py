@@ -223,7 +223,7 @@ def _seconds(measured: Measured) -> dict[str, float | None]:
     return {
         "text_encoding": texts.get("text_encoding"),
         "tokenizer": texts.get("tokenizer"),
-        "training": measured.seconds["training"],
+        "training": max(measured.seconds["training"], sum(epochs)),  # earlier processes' epochs, too
         "per_epoch": sum(epochs) / len(epochs) if epochs else None,
         "evaluation": measured.seconds["evaluation"],
     }
