@@ -279,3 +279,50 @@ def test_command_line_settings_are_not_code(in_empty_folder: Path, ml_mini: Path
     config = UniSIDConfig("ItemID", "ml-mini", settings={"data_path": str(ml_mini), "wandb_project": value})
     assert config["wandb_project"] == value
     assert not Path("made").exists()
+
+
+def test_the_text_that_was_named_is_read(data: Path, tmp_path: Path) -> None:
+    """Not a title beside it; the run says what it reads, and what it does not."""
+    people = [f"u{user}" for user in range(20)]
+    rows = [f"{user},i{(at * 3 + number) % 12},{at}" for number, user in enumerate(people) for at in range(5)]
+    Path("bought.csv").write_text("\n".join(["user,item,time", *rows]))
+    items = [f"i{number},name {number},colour {number % 3},note {number}" for number in range(12)]
+    Path("items.csv").write_text("\n".join(["item,name,colour,notes", *items]))
+    plain = ["--text_encoder=lsa", "--show_progress=false"]
+    for name, columns in (("asked", ["--columns=text=notes+name"]), ("usual", [])):
+        given = ["--from-csv=bought.csv", "--items=items.csv", "--data_path=dataset"]
+        assert main(["prepare", name, *given, *columns]) == 0
+        assert main(["run", "--model=NearestText", f"--dataset={name}", "--data_path=dataset", *plain]) == 0
+    texts, logs = (
+        {path.parts[1]: path.read_text() for path in Path("runs").rglob(of)}
+        for of in ("items.tsv", "log.txt")
+    )
+    assert "note 1; name 1" in texts["asked"]
+    assert "note" not in texts["usual"]
+    assert "text of items: notes; name\n" in logs["asked"]
+    assert "text of items: name (not read: colour, notes)" in logs["usual"]
+
+
+def test_where_nothing_validates_nobody_says_so(
+    in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Users of three interactions: the last epoch is kept, screen and log say why, and --tune has nothing to go by."""
+    rows = [f"u{user}\ti{(user + at * at) % 9}\t{at}" for user in range(30) for at in range(3)]
+    Path("dataset/short").mkdir(parents=True)
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    Path("dataset/short/short.inter").write_text("\n".join([header, *rows]) + "\n")
+    given = [
+        "--model=ItemID",
+        "--dataset=short",
+        "--data_path=dataset",
+        "--epochs=2",
+        "--show_progress=false",
+    ]
+    assert main(["run", *given]) == 0
+    said, (log,) = capsys.readouterr().out, Path("runs").rglob("log.txt")
+    assert "nothing was validated: the last epoch is kept" in said
+    assert "best epoch by validation" not in said
+    assert "nothing was validated: the last epoch of 2 is kept" in log.read_text()
+    assert "users of four interactions or more" in log.read_text()
+    assert "nothing to validate on" in fails(capsys, *given, "--tune=2")
+    assert not list(Path("runs").rglob("best.yaml"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recbole_unisid.errors import UserError
-from recbole_unisid.text import default_fields, item_categories, item_texts, read_item_file
+from recbole_unisid.text import default_fields, item_categories, item_texts, item_titles, read_item_file
 
 HEADER = "item_id:token\ttitle:token_seq\tbrand:token\tcategories:token_seq\tprice:float"
 
@@ -112,6 +112,33 @@ def test_description_only_without_a_title(tmp_path):
     ]
     with pytest.raises(UserError, match="no text column"):
         default_fields(table(tmp_path, "1\t2", header="item_id:token\tn:float"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "read", "title"),
+    [
+        ("product notes brand price:float", "product notes price brand", "product"),
+        ("Title Category price:float", "Title price Category", "Title"),
+        ("product_title description brand", "product_title description brand", "product_title"),
+        ("name colour", "name", "name"),
+        ("price:float brand", "price brand", "brand"),
+        ("price:float", "price", ""),
+    ],
+)
+def test_a_price_or_a_brand_never_shuts_out_the_text(columns, read, title, tmp_path):
+    """Without a title all text is read; names are the same in capitals; nothing is shown as its price."""
+    parts = [part if ":" in part else f"{part}:token_seq" for part in columns.split()]
+    names = [part.split(":")[0] for part in parts]
+    items = table(tmp_path, "\t".join(["1", *names]), header="\t".join(["item_id:token", *parts]))
+    assert default_fields(items) == read.split()
+    assert item_titles(items, ["1"]) == [title]
+
+
+def test_categories_in_capitals_lose_their_root(tmp_path):
+    header = "item_id:token\tTitle:token_seq\tCategory:token_seq"
+    items = table(tmp_path, "a\tOil\tBeauty, Nails", "b\tSoap\tBeauty, Bath", header=header)
+    assert item_texts(items, ["a"]) == ["Oil; Nails"]
+    assert item_categories(items, ["b"]) == ["Bath"]
 
 
 def test_fields_and_template(tmp_path):

@@ -26,6 +26,8 @@ from recbole_unisid.files import sha256_of, write_atomically, write_json
 
 #: The note beside the atomic files: sizes, checksums, counts and origins.
 NOTE = "prepared.json"
+#: In the note, where whoever prepared the data named them: the columns of the ``.item`` file that are an item's text.
+TEXT_FIELDS = "text_fields"
 
 _ROWS_AT_ONCE = 65_536
 
@@ -140,6 +142,14 @@ def is_prepared(folder: Path) -> bool:
             "to use it as it is."
         )
     return True
+
+
+def noted_text_fields(folder: Path) -> list[str] | None:
+    """The text columns that were named when a data set was prepared; None where none were, or nothing is noted."""
+    if not is_prepared(folder) or not (folder / NOTE).exists():
+        return None
+    fields = json.loads((folder / NOTE).read_text(encoding="utf-8")).get(TEXT_FIELDS)
+    return fields if isinstance(fields, list) and all(isinstance(name, str) for name in fields) else None
 
 
 def _size(path: Path) -> int | None:

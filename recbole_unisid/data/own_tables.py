@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recbole_unisid.allocator import many_short_lived_rows
-from recbole_unisid.data.atomic_files import ItemTexts, measure_coverage, write_dataset
+from recbole_unisid.data.atomic_files import TEXT_FIELDS, ItemTexts, measure_coverage, write_dataset
 from recbole_unisid.data.atomic_text import ItemRows, form_of
 from recbole_unisid.data.columns import (
     FIELDS,
@@ -95,6 +95,8 @@ def prepare_from_tables(
         coverage = {} if texts is None else measure_coverage(log, texts, of_items)
     else:
         note = {"policy": {"core": core, "duplicates": duplicates}, "counts": log.counts}
+        if text_columns is not None and "text" in columns:
+            note[TEXT_FIELDS] = text_columns.names()
         coverage = write_dataset(folder, log, texts, of_items, note)
     if text_columns is not None:
         notes += text_columns.notes_on(log.items_met, of_items)
@@ -207,6 +209,11 @@ class _TextColumns:
             raise UserError(f"Text columns of {table.path} have names that differ in punctuation alone.")
         fields = {name: existing_column(table, column) for name, column in pairs}
         return cls(table, key, fields, items is None)
+
+    def names(self) -> list[str]:
+        """The columns of the ``.item`` file, the title first."""
+        names = [name.partition(":")[0] for name in self.fields]
+        return sorted(names, key=lambda name: name != "title")
 
     def texts_of(self, wanted: Container[str], counts: Counter[str], progress: bool) -> ItemTexts:
         rows = self._rows(wanted, counts, progress)

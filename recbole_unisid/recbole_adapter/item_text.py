@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_unisid.config.settings import as_list
+from recbole_unisid.data.atomic_files import noted_text_fields
 from recbole_unisid.data.atomic_text import alike
 from recbole_unisid.embeddings.encode import encode_with, open_encoder
 from recbole_unisid.embeddings.text_recipe import TextRecipe
@@ -101,7 +102,12 @@ def _texts(
             "title:token_seq, ...), or give vectors with --text_encoder=FILE.npy."
         )
     fields, template = as_list(config["text_fields"]), config["text_template"]
+    if fields is None and template is None:
+        fields = noted_text_fields(Path(config["data_path"]))
     columns = text_columns(table, fields, template)
+    left = [name for name, kind in table.types.items() if kind == "token_seq" and name not in columns]
+    not_read = f" (not read: {', '.join(left)})" if left else ""
+    LOG.info("text of items: %s%s", "; ".join(columns), not_read)
     roots = category_roots(table, [name for name in columns if name in table.columns])
     texts = [one_line(text) for text in item_texts(table, item_ids, fields, template, roots)]
     empty = sum(not text.strip() for text in texts)

@@ -18,6 +18,8 @@ DEFAULT_FIELDS: tuple[tuple[str, ...], ...] = (
     ("release_year", "year"),
 )
 CATEGORY_FIELDS = DEFAULT_FIELDS[3]
+#: What no item is shown as: price and year.
+_NUMBERS = (*DEFAULT_FIELDS[1], *DEFAULT_FIELDS[4])
 
 #: A first category that this share of the categorised items has in common tells nothing: the root.
 ROOT_SHARE = 0.9
@@ -26,9 +28,10 @@ ROOT_SHARE = 0.9
 def default_fields(table: ItemTable) -> list[str]:
     """The columns that make an item's text when none are named.
 
-    Title, price, brand, categories, release year, whichever of them the table has. A description joins only where there
-    is no title, since it is long and the encoders read a few hundred tokens. A table with none of the common names
-    gives all its text columns (``token_seq``), failing these its tokens, failing these a ``UserError``.
+    Title, price, brand, categories, release year, whichever of them the table has, in capitals or not. Where it has no
+    title all its other text columns (``token_seq``) come first, a description among them; beside a title they stay out,
+    since they are long and the encoders read a few hundred tokens. A table with none of all these gives its tokens,
+    failing these a ``UserError``.
     """
     fields = _fields_found(table)
     if not fields:
@@ -37,13 +40,17 @@ def default_fields(table: ItemTable) -> list[str]:
 
 
 def _fields_found(table: ItemTable) -> list[str]:
-    present = [[name for name in names if name in table.columns][:1] for names in DEFAULT_FIELDS]
+    by_fold = {name.casefold(): name for name in reversed(table.columns)}
+    present = [[by_fold[name] for name in names if name in by_fold][:1] for names in DEFAULT_FIELDS]
     fields = [name for group in present for name in group]
-    if not present[0] and "description" in table.columns:
-        fields.append("description")
-    for kind in ("token_seq", "token"):
-        fields = fields or [name for name in table.columns if table.types[name] == kind]
-    return fields
+    if not present[0]:
+        texts = [name for name in table.columns if table.types[name] == "token_seq"]
+        fields = [name for name in texts if name not in fields] + fields
+    return fields or [name for name in table.columns if table.types[name] == "token"]
+
+
+def _is_category(name: str) -> bool:
+    return name.casefold() in CATEGORY_FIELDS
 
 
 def item_texts(
@@ -74,7 +81,7 @@ def item_texts(
         extra = sorted(set(names) - set(fields))[0]
         raise UserError(f"The text template names {extra!r}, which text_fields leaves out; add it there.")
     columns = {name: [cell.strip() for cell in table.columns[name]] for name in names}
-    for name in set(names) & set(CATEGORY_FIELDS):
+    for name in filter(_is_category, names):
         columns[name] = ["; ".join(path) for path in _paths(columns[name], (roots or {}).get(name))]
     texts = {}
     for row, item in enumerate(table.ids):
@@ -99,19 +106,20 @@ def category_roots(table: ItemTable, names: Sequence[str]) -> dict[str, str]:
     return {
         name: _shared_root([_split(cell) for cell in table.columns[name]])
         for name in names
-        if name in CATEGORY_FIELDS
+        if _is_category(name)
     }
 
 
 def item_titles(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
-    """A line to show for each item, from the first of :func:`default_fields`; '' where it has none."""
-    fields = _fields_found(table)
-    return item_texts(table, item_ids, fields[:1]) if fields else [""] * len(item_ids)
+    """A line to show for each item, from the first of :func:`default_fields` but numbers; '' where it has none."""
+    shown = next((name for name in _fields_found(table) if name.casefold() not in _NUMBERS), None)
+    return [""] * len(item_ids) if shown is None else item_texts(table, item_ids, [shown])
 
 
 def item_categories(table: ItemTable, item_ids: Sequence[str]) -> list[str]:
     """The broadest category below the root of each item, '' where it has none; for judging tokens."""
-    field = next((name for name in CATEGORY_FIELDS if name in table.columns), None)
+    by_fold = {name.casefold(): name for name in reversed(table.columns)}
+    field = next((by_fold[name] for name in CATEGORY_FIELDS if name in by_fold), None)
     if field is None:
         return [""] * len(item_ids)
     first = {
