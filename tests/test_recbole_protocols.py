@@ -275,6 +275,32 @@ def test_a_doubled_row_is_dropped_and_ties_stay(model: str, tmp_path: Path, in_e
     assert len(items(rm_dup_inter="last")) == len(set(rows) | {"u0\ti0\t5"}) - (rows[0:40].count("u0\ti0\t0"))
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"split": "global_time"},
+        *({"eval_args": PROTOCOLS[name]} for name in ("other shares", "ratio in time")),
+    ],
+)
+def test_a_general_model_leaves_out_what_stood_before_its_target(
+    more: dict[str, Any], tmp_path: Path, in_empty_folder: Path
+) -> None:
+    """Not what its user had by the end of training: several targets a user, repeats among them."""
+    generator = np.random.default_rng(5)
+    items = generator.zipf(1.3, (40, 12)) % 40  # many of a user's items come again
+    rows = [
+        f"u{user}\ti{item}\t{at * 50 + user}" for user, own in enumerate(items) for at, item in enumerate(own)
+    ]
+    (tmp_path / "again").mkdir()
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    (tmp_path / "again" / "again.inter").write_text("\n".join([header, *rows]) + "\n")
+    given = QUICK | {"data_path": str(tmp_path)} | more
+    result = recbole_unisid.run("Pop", "again", given, verbose=False)
+    assert result["data"]["test_cases"] > result["data"]["test_users"]
+    for metric, value in result["controls"]["popularity"]["full"].items():
+        assert result["test"]["full"][metric] == pytest.approx(value, abs=1e-12), metric
+
+
 def test_pop_is_popularity(in_empty_folder: Path) -> None:
     """ml-100k's figures whatever the batch, and the control's; RecBole's own figure follows its batches."""
     own = set()

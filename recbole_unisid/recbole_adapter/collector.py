@@ -35,15 +35,16 @@ class RankRecorder:
     """Ranks of every target of one phase, under all candidate sets, from one pass of scores.
 
     `targets` are flat positions [cases], ascending; `negatives` the sampled candidates of each user [users, count]
-    (0: none); `user_field` is a batch's column of user numbers (from 1); `masked` whether the scores come with seen
-    items at minus infinity (RecBole's general models); `best` how many of the first items are kept of every case.
+    (0: none); `user_field` is a batch's column of user numbers (from 1); `general` whether scores are a row a user, of
+    RecBole's general models, which have ranks without seen items alone; `best` how many of the first items are kept of
+    every case.
     """
 
     sequences: UserSequences
     targets: NDArray[np.int64]
     negatives: NDArray[np.int64]
     user_field: str
-    masked: bool = False
+    general: bool = False
     best: int = 0
     _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list, init=False)
 
@@ -55,7 +56,7 @@ class RankRecorder:
         if not len(rows):
             return {}
         device = scores.device
-        if self.masked:
+        if self.general:
             scores = scores[torch.from_numpy(rows).to(device)]
         seen = [torch.from_numpy(pairs).to(device) for pairs in seen_pairs(self.sequences, position)]
         negatives = torch.from_numpy(self.negatives[self.sequences.owners(position)]).to(device)
@@ -63,19 +64,19 @@ class RankRecorder:
         ranks = ranks_from_scores(
             scores,
             targets,
-            seen=None if self.masked else (seen[0], seen[1]),
-            negatives=None if self.masked or lister is not None else negatives,
+            seen=(seen[0], seen[1]),
+            negatives=None if self.general or lister is not None else negatives,
             listed=None if lister is None else lister.listed,
         )
         if lister is not None:
             asked = torch.cat([targets[:, None], negatives], dim=1)
             found = lister.score_candidates(interaction.to(device), asked)  # [batch, 1 + count]
             ranks |= ranks_among_sampled(found[:, 0], found[:, 1:], targets, negatives)
-        if self.masked:  # every rank among masked scores is a filtered one, and there is no other
-            ranks["full"] = ranks.pop("full_unfiltered")
+        if self.general:
+            ranks = {"full": ranks["full"]}
         part = ranks | {"position": position}
         if self.best:
-            part["best"] = best_items(scores, None if self.masked else (seen[0], seen[1]), self.best)
+            part["best"] = best_items(scores, (seen[0], seen[1]), self.best)
         self._parts.append(part)
         return ranks
 
@@ -116,8 +117,8 @@ class RankRecorder:
 def phase_recorder(config: Any, dataset: Any, phase: int, best: int = 0) -> RankRecorder:
     """What takes the ranks of one phase's targets, and the best items of each where asked."""
     negatives = sampled_for(config, dataset.sequences)
-    targets, masked = dataset.split.targets(phase), not config.is_sequential
-    return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, masked, best)
+    targets, general = dataset.split.targets(phase), not config.is_sequential
+    return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, general, best)
 
 
 class RankCollector(Collector):
@@ -131,11 +132,13 @@ class RankCollector(Collector):
         super().__init__(config)
         self.own_model: bool = config.is_own_model
         # Of one evaluation: what takes our ranks from the same scores, whether this process has a share of the users
-        # only, the model where it lists its best items only, and counts [n_items + 1] that are to be the scores.
+        # only, the model where it lists its best items only, counts [n_items + 1] that are to be the scores, and scores
+        # before RecBole masked what the batch's users had by the end of training, whatever the target.
         self.recorder: RankRecorder | None = None
         self.gather = False
         self.lister: Lister | None = None
         self.popularity: torch.Tensor | None = None
+        self.unmasked: torch.Tensor | None = None
 
     def eval_batch_collect(
         self,
@@ -147,8 +150,8 @@ class RankCollector(Collector):
         """Collect RecBole's resources from one batch of scores, and our ranks when asked for."""
         found: dict[str, NDArray[np.int64]] = {}
         if self.recorder is not None:
-            scores = scores_tensor
-            if self.popularity is not None:  # what is masked stays so
+            scores = scores_tensor if self.unmasked is None else self.unmasked
+            if self.popularity is not None:  # padding stays masked
                 scores = torch.where(torch.isinf(scores), scores, self.popularity.to(scores))
             found = self.recorder.record(scores, interaction, self.lister)
         one_each = torch.equal(positive_u, torch.arange(len(scores_tensor)))

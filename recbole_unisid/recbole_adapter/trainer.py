@@ -256,7 +256,7 @@ class RunTrainer(Resumable):
         collector = self.eval_collector
         collector.recorder, collector.gather = recorder, getattr(eval_data, "is_share", False)
         collector.lister = self.model if getattr(self.model, "listed", None) else None
-        collector.popularity = None
+        collector.popularity = collector.unmasked = None
         if recorder is not None and self.config["model"] == "Pop":
             # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
             dataset = eval_data._dataset
@@ -268,6 +268,19 @@ class RunTrainer(Resumable):
         self.wandblogger.log_eval_metrics(result, head="eval")
         release_freed_memory()
         return {key: float(value) for key, value in result.items()}
+
+    def _full_sort_batch_eval(
+        self, batched_data: Any
+    ) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """RecBole's, which masks what a general model's users had; our ranks mask what each had before its target."""
+        interaction, had, rows, items = batched_data
+        found = super()._full_sort_batch_eval((interaction, None, rows, items))
+        if had is None:
+            return found  # type: ignore[no-any-return]
+        scores = self.eval_collector.unmasked = found[1]
+        scores = scores.clone()
+        scores[had] = -torch.inf
+        return interaction, scores, rows, items
 
 
 def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:
