@@ -283,6 +283,8 @@ def summary_table(result: Mapping[str, Any]) -> str:
     elif result["epochs"]:
         trained = f"{counted(result['epochs'], 'epoch')} in {result['seconds']['training']:.0f} s{size}"
         best = f"best epoch by validation {protocol['valid_metric']}"
+        if result.get("valid") is None:
+            best = "nothing was validated: the last epoch is kept"
     return "\n".join(
         [
             "",

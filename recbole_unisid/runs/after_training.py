@@ -44,7 +44,10 @@ def fit_terms(config: UniSIDConfig, dataset: Any, model: Any) -> None:
     """Fit the weights of a model's score terms on validation targets that are spread evenly."""
     targets = dataset.split.targets(VALID)
     if not len(targets):
-        LOG.warning("Nothing is validated on: the score terms have no weights and add nothing.")
+        LOG.warning(
+            "Nothing is validated on: the score terms have no weights and add nothing. Leave-one-out validates on "
+            "users of four interactions or more; --split=global_time on any."
+        )
         return
     most = _most_cases(dataset)
 

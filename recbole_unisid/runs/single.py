@@ -129,8 +129,11 @@ def _train(config: UniSIDConfig, folder: RunFolder) -> Trained:
     parts = ("cpu_seconds", "valid_cpu_seconds")
     cpu["training"] = spent + sum(epoch.get(part, 0.0) for epoch in trainer.history for part in parts)
     _take_learned_tokens(config, dataset, model)
-    # RecBole counts epochs from 0, people from 1.
-    LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
+    if any(epoch.get("valid") is not None for epoch in trainer.history):
+        # RecBole counts epochs from 0, people from 1.
+        LOG.info("the best is epoch %d of %d", trainer.best_epoch + 1, len(trainer.history))
+    else:
+        LOG.info("nothing was validated: the last epoch of %d is kept", len(trainer.history))
     return Trained(dataset, loaders, trainer, titles, seconds, cpu, told)
 
 

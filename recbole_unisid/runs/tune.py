@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ def tune(
             draw = f"{config['seed']} {done}"
             chosen = {key: _suggest(optuna, trial, key, range_, draw) for key, range_ in space.items()}
             score = _score(config, settings, chosen, folder, verbose)
+            if score == -math.inf:
+                raise UserError(
+                    f"{config['dataset']} has nothing to validate on, by which --tune chooses: leave-one-out takes "
+                    "users of four interactions or more, --split=global_time any; eval_step=0 validates never."
+                )
             study.tell(trial, score)
             done_ones = [t for t in study.trials if t.value is not None]
             rows = [{"trial": t.number, "score": t.value, **t.params} for t in done_ones]
