@@ -64,7 +64,7 @@ class Material:
         rng = np.random.default_rng([seed, len(model), len(str(settings))])
         full = np.where(rng.random(self.users) < 0.5, rng.geometric(quality, self.users), self.items // 2)
         ranks = {"full": full.astype(np.int64), "sampled99": np.minimum(full, 100).astype(np.int64)}
-        zeros = np.zeros(self.users, dtype=np.int64)  # what a general model cannot have
+        zeros = np.zeros(self.users, dtype=np.int64)  # what lists without seen items cannot have
         ranks["full_unfiltered"] = zeros if model == "Pop" else ranks["full"] + 1
         users = np.array([f"u{user}" for user in range(self.users)])
         targets = np.array(self.names)[self.targets - 1]

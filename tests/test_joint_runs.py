@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import read_by
 
 import recbole_unisid
 from recbole_unisid.errors import UserError
@@ -86,21 +87,15 @@ def test_bad_settings(given: dict[str, Any], words: str, ml_mini: Path, in_empty
         run("UniSID", ml_mini, **{"semantics": "joint"} | given)
 
 
-def test_masked_models_cannot_validate_on_sampled_candidates(ml_mini: Path, in_empty_folder: Path) -> None:
-    """RecBole masks their seen items: there are no ranks among 99 others."""
-    given = {"valid_candidates": "sampled99", "valid_metric": "mrr", "data_path": str(ml_mini)}
-    with pytest.raises(UserError, match="sequential models"):
-        recbole_unisid.run("Pop", "ml-mini", given, verbose=False)
-
-
+@pytest.mark.parametrize("model", ["SASRec", "BPR"])
 @pytest.mark.parametrize("candidates", ["full", "sampled99"])
 def test_recboles_models_validate_by_any_candidates(
-    candidates: str, ml_mini: Path, in_empty_folder: Path
+    candidates: str, model: str, ml_mini: Path, in_empty_folder: Path
 ) -> None:
     """The best epoch's score is the result's."""
     given = {"epochs": 1, "data_path": str(ml_mini), "show_progress": False, "use_gpu": False, "n_layers": 1}
     given |= {"valid_candidates": candidates, "valid_metric": "Hit@10"}
-    result = recbole_unisid.run("SASRec", "ml-mini", given, verbose=False)
+    result = recbole_unisid.run(model, "ml-mini", read_by(model, given), verbose=False)
     name = {"full": "recall@10", "sampled99": "hit@10"}[candidates]
     best = max(entry["valid"] for entry in result["history"])
     assert best == pytest.approx(result["valid"][candidates][name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,29 @@ def test_repeated_targets_are_counted_and_noted(in_empty_folder: Path) -> None:
     page = draw_page(gather_report([result["run_dir"]]))
     assert few.replace("99", "100") in page
     assert "100 uniform negatives outside the user" in page
+
+
+def test_the_note_on_repeats_names_no_candidates_that_a_run_lacks() -> None:
+    """Lists from elsewhere without what users had have neither all items nor sampled ones."""
+    figures, test = {"ndcg@10": 0.1}, dict.fromkeys(("full", "full_unfiltered", "sampled99"))
+    result = {"model": "Other", "repeated_targets": 0.3, "test": test | {"full": figures}}
+    (note,) = notes_on(result)
+    assert "In full their rivals" in note
+    assert "full_unfiltered" not in note
+    assert "sampled99" not in note
+    (note,) = notes_on(result | {"test": dict.fromkeys(test, figures)})
+    assert "In full and sampled99 their rivals" in note
+    assert note.endswith("read full_unfiltered.")
+
+
+def test_a_general_model_ranked_by_an_older_version_says_so() -> None:
+    """Only where users have several targets was its `full` another set of candidates."""
+    test: dict[str, Any] = {"full": {"ndcg@10": 0.1}, "full_unfiltered": None, "recbole": {"ndcg@10": 0.1}}
+    result = {"model": "BPR", "test": test, "protocol": {"split": "global_time"}}
+    (note,) = notes_on(result)
+    assert "run of BPR was ranked by an older version" in note
+    assert not [*notes_on(result | {"protocol": {"split": "leave_one_out"}})]
+    assert not [*notes_on(result | {"test": test | {"full_unfiltered": test["full"]}})]
 
 
 def test_a_catalogue_of_many_items_has_no_note_on_negatives() -> None:

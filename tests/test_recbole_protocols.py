@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from tiny_items import with_items
 
 import recbole_unisid
@@ -17,6 +18,7 @@ from recbole_unisid.recbole_adapter.config import UniSIDConfig
 from recbole_unisid.recbole_adapter.dataset import load_dataset
 from recbole_unisid.recbole_adapter.loaders import make_loaders
 from recbole_unisid.recbole_adapter.registry import recbole_folder
+from recbole_unisid.runs.split_files import load_split
 
 Row = tuple[str, str, float]
 QUICK: dict[str, Any] = {"epochs": 1, "show_progress": False, "use_gpu": False, "eval_batch_size": 64}
@@ -275,32 +277,6 @@ def test_a_doubled_row_is_dropped_and_ties_stay(model: str, tmp_path: Path, in_e
     assert len(items(rm_dup_inter="last")) == len(set(rows) | {"u0\ti0\t5"}) - (rows[0:40].count("u0\ti0\t0"))
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"split": "global_time"},
-        *({"eval_args": PROTOCOLS[name]} for name in ("other shares", "ratio in time")),
-    ],
-)
-def test_a_general_model_leaves_out_what_stood_before_its_target(
-    more: dict[str, Any], tmp_path: Path, in_empty_folder: Path
-) -> None:
-    """Not what its user had by the end of training: several targets a user, repeats among them."""
-    generator = np.random.default_rng(5)
-    items = generator.zipf(1.3, (40, 12)) % 40  # many of a user's items come again
-    rows = [
-        f"u{user}\ti{item}\t{at * 50 + user}" for user, own in enumerate(items) for at, item in enumerate(own)
-    ]
-    (tmp_path / "again").mkdir()
-    header = "user_id:token\titem_id:token\ttimestamp:float"
-    (tmp_path / "again" / "again.inter").write_text("\n".join([header, *rows]) + "\n")
-    given = QUICK | {"data_path": str(tmp_path)} | more
-    result = recbole_unisid.run("Pop", "again", given, verbose=False)
-    assert result["data"]["test_cases"] > result["data"]["test_users"]
-    for metric, value in result["controls"]["popularity"]["full"].items():
-        assert result["test"]["full"][metric] == pytest.approx(value, abs=1e-12), metric
-
-
 def test_pop_is_popularity(in_empty_folder: Path) -> None:
     """ml-100k's figures whatever the batch, and the control's; RecBole's own figure follows its batches."""
     own = set()
@@ -311,6 +287,86 @@ def test_pop_is_popularity(in_empty_folder: Path) -> None:
         assert result["test"]["full"]["recall@10"] == pytest.approx(79 / 943)  # .0838
         own.add(result["test"]["recbole"]["recall@10"])
     assert len(own) == 2
+
+
+def write_repeats(root: Path) -> dict[str, Any]:
+    """Write `again`, 40 users who have two in five items anew; the settings of a run on it."""
+    draw = np.random.default_rng(11)
+    rows = []
+    for user in range(40):
+        history: list[int] = []
+        for time in np.sort(draw.uniform(0, 1000, draw.integers(8, 25))):
+            again = history and draw.random() < 0.4
+            history.append(int(draw.choice(history) if again else draw.zipf(1.5) % 60))
+            rows.append(f"u{user}\ti{history[-1]}\t{time:.3f}")
+    (root / "again").mkdir(parents=True)
+    head = "user_id:token\titem_id:token\ttimestamp:float"
+    (root / "again" / "again.inter").write_text("\n".join([head, *rows]) + "\n")
+    return QUICK | {"data_path": str(root)}
+
+
+def ranked(scores: np.ndarray, loaded: Any) -> dict[str, list[int]]:
+    """Ranks of every test target by the scores [users, n_items + 1], in plain loops: `full` and `full_unfiltered`."""
+    sequences, found = loaded.sequences, {"full": [], "full_unfiltered": []}
+    for target in loaded.split.targets(TEST):
+        user = int(np.searchsorted(sequences.offsets, target, side="right")) - 1
+        item, own = int(sequences.items[target]), scores[user]
+        had = set(sequences.items[sequences.offsets[user] : target].tolist())
+        rivals = [other for other in range(1, sequences.n_items + 1) if other != item]
+        for name, left_out in (("full", had), ("full_unfiltered", set())):
+            found[name].append(1 + sum(own[other] >= own[item] for other in rivals if other not in left_out))
+    return found
+
+
+@pytest.mark.parametrize("model", ["Pop", "BPR"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"split": "global_time"},
+        {"split": "global_time", "eval_batch_size": 10**6},
+        {"eval_args": RATIO},
+        {"eval_args": RATIO | {"group_by": "none"}},
+        {"eval_args": RATIO | {"order": "RO"}},
+        {},
+    ],
+)
+def test_general_models_leave_out_what_was_had_before_each_target(
+    change: dict[str, Any], model: str, in_empty_folder: Path
+) -> None:
+    """Every candidate set, also where users have several targets and repeat; popularity is its control."""
+    given = write_repeats(Path("data")) | change
+    result = recbole_unisid.run(model, "again", given, verbose=False)
+    assert result["repeated_targets"] > 0.2
+    loaded = load_split(
+        "again", {"data_path": "data"} | {k: v for k, v in change.items() if "batch" not in k}
+    )
+    sequences, folder = loaded.sequences, Path(result["run_dir"])
+    if model == "Pop":
+        counts = loaded.split.training_counts(sequences)
+        scores = np.broadcast_to(counts, (sequences.n_users, len(counts)))
+        for name, figures in result["controls"]["popularity"].items():
+            assert result["test"][name] == figures
+    else:
+        weights = load_file(folder / "model.safetensors")
+        scores = weights["user_embedding.weight"][1:] @ weights["item_embedding.weight"].T
+    expected_ranks = ranked(scores, loaded)
+    with np.load(folder / "ranks.npz") as ranks:
+        for name, its in expected_ranks.items():
+            assert ranks[f"rank_{name}"].tolist() == its
+        assert "rank_sampled99" in ranks
+    assert result["test"]["full_unfiltered"]["ndcg@10"] != result["test"]["full"]["ndcg@10"]
+
+
+@pytest.mark.parametrize("model", ["ItemKNN", "BPR"])
+def test_general_models_among_sampled_candidates(model: str, in_empty_folder: Path) -> None:
+    """Of a catalogue in which all the others are drawn: the ranks among what the user never has."""
+    given = write_repeats(Path("data")) | {"split": "global_time", "valid_candidates": "sampled99"}
+    result = recbole_unisid.run(model, "again", given, verbose=False)
+    with np.load(Path(result["run_dir"]) / "ranks.npz") as ranks:
+        assert (ranks["rank_sampled99"] <= ranks["rank_full"]).all()
+        assert (ranks["rank_full"] <= ranks["rank_full_unfiltered"]).all()
+        assert (ranks["rank_sampled99"] < ranks["rank_full"]).any()
+    assert result["history"][-1]["valid"] == pytest.approx(result["valid"]["sampled99"]["ndcg@10"])
 
 
 @pytest.mark.parametrize("model", ["ItemID", "TIGER", "SASRec", "Pop"])

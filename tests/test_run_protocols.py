@@ -175,7 +175,7 @@ def test_split_and_order_are_the_same_for_every_kind_of_model(model: str, settin
         ("ItemID", {"ties": "shuffled"}, "shuffled:7"),
         ("ItemID", {"tail_below": 4}, "candidates=sampled100"),
         ("ItemID", {"valid_candidates": "sampled99", "candidates": "sampled100"}, "two protocols"),
-        ("Pop", {"valid_candidates": "sampled100", "candidates": "sampled100"}, "sequential models"),
+        ("Pop", {"valid_candidates": "sampled99", "candidates": "sampled100"}, "two protocols"),
     ],
 )
 def test_protocols_that_cannot_be(
@@ -184,6 +184,14 @@ def test_protocols_that_cannot_be(
     """One line, before anything is trained."""
     with pytest.raises(UserError, match=words):
         recbole_unisid.run(model, "ml-mini", read_by(model, settings | change), verbose=False)
+
+
+def test_a_model_without_cold_items_is_refused_before_the_others_train(settings: dict[str, Any]) -> None:
+    """The whole command, not its last run."""
+    given = read_by("ItemID,Pop", settings | {"split": "cold_items"})
+    with pytest.raises(UserError, match=r"cold_items.*Pop knows items by number"):
+        recbole_unisid.run("ItemID,Pop", "ml-mini", given, verbose=False)
+    assert not list(Path().rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "softmax", "bce"])

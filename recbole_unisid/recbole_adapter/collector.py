@@ -35,28 +35,26 @@ class RankRecorder:
     """Ranks of every target of one phase, under all candidate sets, from one pass of scores.
 
     `targets` are flat positions [cases], ascending; `negatives` the sampled candidates of each user [users, count]
-    (0: none); `user_field` is a batch's column of user numbers (from 1); `general` whether scores are a row a user, of
-    RecBole's general models, which have ranks without seen items alone; `best` how many of the first items are kept of
-    every case.
+    (0: none); `user_field` is a batch's column of user numbers (from 1); `best` how many of the first items are kept of
+    every case. Scores are those of all items: what a user had before a target is left out here, case by case.
     """
 
     sequences: UserSequences
     targets: NDArray[np.int64]
     negatives: NDArray[np.int64]
     user_field: str
-    general: bool = False
     best: int = 0
     _parts: list[dict[str, NDArray[np.int64]]] = field(default_factory=list, init=False)
 
     def record(
         self, scores: torch.Tensor, interaction: Any, lister: Lister | None = None
     ) -> dict[str, NDArray[np.int64]]:
-        """Take one batch of scores, shape [batch, n_items + 1]."""
+        """Take one batch of scores of all items, shape [batch, n_items + 1]."""
         position, rows = self._positions(interaction)
-        if not len(rows):
+        if not len(position):
             return {}
         device = scores.device
-        if self.general:
+        if rows is not None:
             scores = scores[torch.from_numpy(rows).to(device)]
         seen = [torch.from_numpy(pairs).to(device) for pairs in seen_pairs(self.sequences, position)]
         negatives = torch.from_numpy(self.negatives[self.sequences.owners(position)]).to(device)
@@ -65,26 +63,23 @@ class RankRecorder:
             scores,
             targets,
             seen=(seen[0], seen[1]),
-            negatives=None if self.general or lister is not None else negatives,
+            negatives=None if lister is not None else negatives,
             listed=None if lister is None else lister.listed,
         )
         if lister is not None:
             asked = torch.cat([targets[:, None], negatives], dim=1)
             found = lister.score_candidates(interaction.to(device), asked)  # [batch, 1 + count]
             ranks |= ranks_among_sampled(found[:, 0], found[:, 1:], targets, negatives)
-        if self.general:
-            ranks = {"full": ranks["full"]}
         part = ranks | {"position": position}
         if self.best:
             part["best"] = best_items(scores, (seen[0], seen[1]), self.best)
         self._parts.append(part)
         return ranks
 
-    def _positions(self, interaction: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Flat positions of the batch's targets and the rows of the batch that they belong to."""
+    def _positions(self, interaction: Any) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Flat positions of the batch's targets and the rows of the batch that they belong to; None: one each."""
         if TARGET_POSITION in interaction:
-            position = interaction[TARGET_POSITION].cpu().numpy()
-            return position, np.arange(len(position))
+            return interaction[TARGET_POSITION].cpu().numpy(), None
         # One row a user: none, one or several of its interactions are targets of the protocol.
         row_of = np.full(self.sequences.n_users, -1)
         users = interaction[self.user_field].cpu().numpy() - 1
@@ -117,8 +112,7 @@ class RankRecorder:
 def phase_recorder(config: Any, dataset: Any, phase: int, best: int = 0) -> RankRecorder:
     """What takes the ranks of one phase's targets, and the best items of each where asked."""
     negatives = sampled_for(config, dataset.sequences)
-    targets, general = dataset.split.targets(phase), not config.is_sequential
-    return RankRecorder(dataset.sequences, targets, negatives, dataset.uid_field, general, best)
+    return RankRecorder(dataset.sequences, dataset.split.targets(phase), negatives, dataset.uid_field, best)
 
 
 class RankCollector(Collector):
@@ -132,13 +126,11 @@ class RankCollector(Collector):
         super().__init__(config)
         self.own_model: bool = config.is_own_model
         # Of one evaluation: what takes our ranks from the same scores, whether this process has a share of the users
-        # only, the model where it lists its best items only, counts [n_items + 1] that are to be the scores, and scores
-        # before RecBole masked what the batch's users had by the end of training, whatever the target.
+        # only, the model where it lists its best items only, and counts [n_items + 1] that are to be the scores.
         self.recorder: RankRecorder | None = None
         self.gather = False
         self.lister: Lister | None = None
         self.popularity: torch.Tensor | None = None
-        self.unmasked: torch.Tensor | None = None
 
     def eval_batch_collect(
         self,
@@ -146,14 +138,21 @@ class RankCollector(Collector):
         interaction: Any,
         positive_u: torch.Tensor,
         positive_i: torch.Tensor,
+        left_out: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
-        """Collect RecBole's resources from one batch of scores, and our ranks when asked for."""
+        """Collect our ranks from one batch of scores of all items when asked for, and RecBole's resources.
+
+        For these `left_out`, rows and items of what RecBole's general models never list, are put to minus infinity,
+        one set a user; our ranks have been taken before, with a set of each target's own.
+        """
         found: dict[str, NDArray[np.int64]] = {}
         if self.recorder is not None:
-            scores = scores_tensor if self.unmasked is None else self.unmasked
-            if self.popularity is not None:  # padding stays masked
-                scores = torch.where(torch.isinf(scores), scores, self.popularity.to(scores))
+            scores = scores_tensor
+            if self.popularity is not None:
+                scores = self.popularity.to(scores).expand_as(scores)
             found = self.recorder.record(scores, interaction, self.lister)
+        if left_out is not None:
+            scores_tensor[left_out] = -torch.inf
         one_each = torch.equal(positive_u, torch.arange(len(scores_tensor)))
         others = ("rec.meanrank", "rec.score", "data.label")
         if not one_each or any(map(self.register.need, others)):

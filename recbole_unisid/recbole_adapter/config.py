@@ -249,7 +249,7 @@ class UniSIDConfig(Config):
         super()._set_default_parameters()
         settings, usual = self.final_config_dict, overall_defaults()["eval_args"]
         check_protocol(settings, usual, self.chosen)
-        check_valid_metric(settings, self.is_sequential)
+        check_valid_metric(settings)
         if settings["log_wandb"] and importlib.util.find_spec("wandb") is None:
             raise UserError("log_wandb=True needs the package wandb: pip install wandb.")
         self.final_config_dict["data_path"] = str(folder_to_read(self.dataset, data_path))

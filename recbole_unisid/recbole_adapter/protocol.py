@@ -37,6 +37,11 @@ def check_protocol(settings: Mapping[str, Any], defaults: Mapping[str, Any], mod
     _check_modes(settings, model)
     changed = [key for key in ("split", "order", "group_by") if args[key] != defaults[key]]
     _check_combined(settings, changed)
+    if settings["split"] == "cold_items" and not model.ours:
+        raise UserError(
+            f"split=cold_items ranks items by their text; {model.name} knows items by number only (use "
+            "UniSID, SemanticID or DenseText)."
+        )
     if settings.get("benchmark_filename"):
         _check_parts(settings, changed)
         if not model.sequential:
@@ -145,7 +150,7 @@ def check_metrics(metrics: Sequence[str]) -> None:
             )
 
 
-def check_valid_metric(settings: Mapping[str, Any], sequential: bool) -> None:
+def check_valid_metric(settings: Mapping[str, Any]) -> None:
     """Refuse a metric to stop by that is not computed; RecBole finds out after the first epoch."""
     candidates, named = settings["valid_candidates"], str(settings["valid_metric"])
     if candidates == "full_unfiltered":
@@ -159,10 +164,6 @@ def check_valid_metric(settings: Mapping[str, Any], sequential: bool) -> None:
                 "there or choose another."
             )
         return
-    if candidates.startswith("sampled") and not sequential:
-        raise UserError(
-            f"valid_candidates={candidates} is for sequential models; use full or full_unfiltered."
-        )
     if candidates.startswith("sampled") and candidates != settings["candidates"]:
         raise UserError(
             f"valid_candidates={candidates} and candidates={settings['candidates']} are two protocols: "
@@ -213,12 +214,7 @@ def split_of(config: Any, sequences: UserSequences) -> Split:
         return leave_one_out(sequences, validate=value == "valid_and_test")
     if name == "global_time":
         return global_time(sequences, config["valid_share"], config["test_share"])
-    if config.is_own_model:
-        return cold_items(sequences, config["cold_share"], config["protocol_seed"])
-    raise UserError(
-        f"split=cold_items ranks items by their text; {config['model']} knows items by number only (use "
-        "UniSID, SemanticID or DenseText)."
-    )
+    return cold_items(sequences, config["cold_share"], config["protocol_seed"])
 
 
 def tie_seed(ties: Any) -> int | None:

@@ -209,6 +209,11 @@ class RunTrainer(Resumable):
 
     # --- evaluation -------------------------------------------------------------------------------
 
+    def _score_all(self, batch: Any) -> tuple[Any, ...]:
+        """What RecBole makes of a full-ranking batch, and last what it would leave out of the scores: they have all."""
+        interaction, left_out, rows, items = batch
+        return *self._full_sort_batch_eval((interaction, None, rows, items)), left_out
+
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         """The score that picks the best epoch, and what RecBole shows; its time on the CPU goes to the history."""
         started = time.process_time()
@@ -249,38 +254,25 @@ class RunTrainer(Resumable):
         self.model.eval()
         score_batch = self._neg_sample_batch_eval
         if isinstance(eval_data, FullSortEvalDataLoader):
-            score_batch = self._full_sort_batch_eval
+            score_batch = self._score_all
             if self.item_tensor is None:
                 self.item_tensor = eval_data._dataset.get_item_feature().to(self.device)
         self.tot_item_num = eval_data._dataset.item_num
         collector = self.eval_collector
         collector.recorder, collector.gather = recorder, getattr(eval_data, "is_share", False)
         collector.lister = self.model if getattr(self.model, "listed", None) else None
-        collector.popularity = collector.unmasked = None
+        collector.popularity = None
         if recorder is not None and self.config["model"] == "Pop":
             # RecBole's counts an item once a batch, however often it stands there: its figures follow the batch size.
             dataset = eval_data._dataset
             collector.popularity = torch.from_numpy(dataset.split.training_counts(dataset.sequences))
         several = isinstance(self.model, WholeSequenceRecommender) and safe_in_threads(self.model)
-        for interaction, scores, rows, items in (ahead if several else map)(score_batch, eval_data):
-            collector.eval_batch_collect(scores, interaction, rows, items)
+        for interaction, scores, *others in (ahead if several else map)(score_batch, eval_data):
+            collector.eval_batch_collect(scores, interaction, *others)
         result = self.evaluator.evaluate(collector.get_data_struct())
         self.wandblogger.log_eval_metrics(result, head="eval")
         release_freed_memory()
         return {key: float(value) for key, value in result.items()}
-
-    def _full_sort_batch_eval(
-        self, batched_data: Any
-    ) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """RecBole's, which masks what a general model's users had; our ranks mask what each had before its target."""
-        interaction, had, rows, items = batched_data
-        found = super()._full_sort_batch_eval((interaction, None, rows, items))
-        if had is None:
-            return found  # type: ignore[no-any-return]
-        scores = self.eval_collector.unmasked = found[1]
-        scores = scores.clone()
-        scores[had] = -torch.inf
-        return interaction, scores, rows, items
 
 
 def make_trainer(config: UniSIDConfig, model: torch.nn.Module, run_folder: Path) -> Any:
