@@ -73,6 +73,7 @@ def test_counts_ties_repeats_and_controls(tmp_path: Path) -> None:
     shown = facts.as_table()
     assert "1 users have fewer than 3 interactions" in shown
     assert "swallows lines" in shown
+    assert "1 items of the .item file are in no interaction" in shown
     assert json.loads(json.dumps(facts.as_json(), allow_nan=False))["controls"]["cases"] == 2
 
 

@@ -259,7 +259,19 @@ def test_dense_data_have_a_recipe_of_their_own(
     assert config("TIGER")["window_stride"] is None
     for text in ("", "item_id:token"):
         (folder / "shop.item").write_text(text)
-        assert not recipes_of_data(folder)
+        assert not recipes_of_data(config("ItemID").final_config_dict, folder)
+
+
+def test_defaults_follow_the_items_that_somebody_has(tmp_path: Path) -> None:
+    """Not the rows of the item file: 30 interactions for each of 10 items are dense, and call for few codes."""
+    (tmp_path / "shop").mkdir()
+    rows = [f"{row}\t{row % 10}\t{row}" for row in range(300)]
+    head = "user_id:token\titem_id:token\ttimestamp:float"
+    (tmp_path / "shop" / "shop.inter").write_text("\n".join([head, *rows]))
+    listed = ["item_id:token\ttitle:token_seq", *map(str, range(3000))]
+    (tmp_path / "shop" / "shop.item").write_text("\n".join(listed))
+    chosen = UniSIDConfig("UniSID", "shop", {"data_path": str(tmp_path)})
+    assert (chosen["id_dim"], chosen["codebook_sizes"]) == (16, [4] * 3)
 
 
 @pytest.mark.parametrize("items", [10, 100, None])
@@ -269,7 +281,7 @@ def test_large_data_have_larger_batches(
     """Beside what dense data have, without an item file, too; for our models, in the default recipe alone."""
     folder = tmp_path / "shop"
     folder.mkdir()
-    rows = [f"{row}\t{row % 10}\t{row}" for row in range(301)]
+    rows = [f"{row}\t{row % (items or 10)}\t{row}" for row in range(301)]
     (folder / "shop.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]))
     if items is not None:
         (folder / "shop.item").write_text("\n".join(["item_id:token", *map(str, range(items))]))

@@ -323,21 +323,21 @@ def test_numbers_of_numpy_are_numbers() -> None:
         ("SemanticID", 300, [64] * 5),
         ("TIGER", 999, [128] * 5),
         ("RPG", 300, [64] * 16),
+        ("UniSID", 675, [32] * 3),
         ("UniSID", 1000, [512] * 3),
         ("SemanticID", 1682, [512] * 5),
     ],
 )
+@pytest.mark.parametrize("listed", [40, 3675])
 def test_default_codebooks_fit_a_small_catalogue(
-    model: str, items: int, sizes: list[int], ml_mini: Path, tmp_path: Path
+    model: str, items: int, sizes: list[int], listed: int, tmp_path: Path
 ) -> None:
-    """A thousand items and more keep the defaults; what is given stays; a recipe is as published."""
+    """A thousand items and more keep the defaults, whatever the item file lists; a recipe is as published."""
     (tmp_path / "small").mkdir()
-    inter = (ml_mini / "ml-mini" / "ml-mini.inter").read_text(encoding="utf-8")
-    (tmp_path / "small" / "small.inter").write_text(inter, encoding="utf-8")
-    rows = "".join(f"{item}\tword {item}\n" for item in range(items))
-    (tmp_path / "small" / "small.item").write_text(
-        f"item_id:token\ttitle:token_seq\n{rows}", encoding="utf-8"
-    )
+    rows = "".join(f"{user}\t{item}\t{user}\n" for user in (1, 2) for item in range(items))
+    (tmp_path / "small" / "small.inter").write_text(f"user_id:token\titem_id:token\ttimestamp:float\n{rows}")
+    rows = "".join(f"{item}\tword {item}\n" for item in range(items, items + listed))
+    (tmp_path / "small" / "small.item").write_text(f"item_id:token\ttitle:token_seq\n{rows}")
     assert UniSIDConfig(model, "small", {"data_path": str(tmp_path)})["codebook_sizes"] == sizes
     given = {"data_path": str(tmp_path), "codebook_sizes": [256] * 5}
     assert UniSIDConfig(model, "small", given)["codebook_sizes"] == [256] * 5
@@ -347,6 +347,18 @@ def test_default_codebooks_fit_a_small_catalogue(
     if model != "RPG":
         paper = {"data_path": str(tmp_path), "recipe": "paper"}
         assert UniSIDConfig(model, "small", paper)["codebook_sizes"] == [256] * 3
+
+
+def test_codebooks_of_data_that_is_split_already(tmp_path: Path) -> None:
+    """The items of all parts count, those of histories too, and a separator of the user's own is one."""
+    (tmp_path / "parts").mkdir()
+    head = "user_id:token,item_id_list:token_seq,item_id:token\n"
+    for part, first in (("train", 0), ("test", 40)):
+        rows = "".join(f"{item},{item + 80} {item + 100},{item}\n" for item in range(first, first + 40))
+        (tmp_path / "parts" / f"parts.{part}.inter").write_text(head + rows)
+    given = {"data_path": str(tmp_path), "benchmark_filename": ["train", "test"], "field_separator": ","}
+    given |= {"alias_of_item_id": ["item_id_list"]}
+    assert UniSIDConfig("UniSID", "parts", given)["codebook_sizes"] == [8] * 3  # 180 items, 11 for a code
 
 
 def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are(ml_mini: Path) -> None:

@@ -205,6 +205,8 @@ def _warnings(
         return
     if text.missing:
         yield f"{text.missing:,} items are not in the .item file: they have no text"
+    if text.surplus:
+        yield f"{text.surplus:,} items of the .item file are in no interaction: no run reads them"
     if text.without_text > text.missing:
         yield f"{text.without_text - text.missing:,} items of the .item file have no text at all"
     for trouble, number in text.troubles.items():

@@ -33,10 +33,12 @@ from recbole_unisid.files import fingerprint, sha256_of  # noqa: E402
 from recbole_unisid.plugins.loading import CLASS_SETTINGS, check_class_defaults, class_defaults, code_of  # noqa: E402
 from recbole_unisid.recbole_adapter.features import (  # noqa: E402
     DENSE,
+    SMALL,
     feature_settings,
     fitting_sizes,
     header,
     inter_columns,
+    items_in_use,
     recipes_of_data,
 )
 from recbole_unisid.recbole_adapter.keys import check_known, documented_keys, recbole_code_keys  # noqa: E402
@@ -115,7 +117,7 @@ class UniSIDConfig(Config):
         check_metrics(as_list(merged["metrics"]) or [])
         folder = folder_to_read(dataset, str(merged["data_path"]))
         self._make_ready(folder, merged)
-        own |= model_defaults(kin, self._recipe, recipes_of_data(folder))
+        own |= model_defaults(kin, self._recipe, recipes_of_data(merged, folder))
         if "weak_text_id_dim" in own and "id_dim" in {*brought, *self.external_config_dict}:
             own["weak_text_id_dim"] = 0  # a width that is asked for is one for any text
         self.internal_config_dict.update(own | brought)
@@ -124,7 +126,7 @@ class UniSIDConfig(Config):
             and self._recipe in ("default", "plain", *DENSE, "large")
             and "codebook_sizes" not in brought
         ):
-            items = folder / f"{folder.name}.item"
+            items = items_in_use(merged, folder, SMALL)
             sizes = fitting_sizes(own["codebook_sizes"], bool(merged.get("id_dim")), items)
             self.internal_config_dict["codebook_sizes"] = sizes
         # General models mask what a user had; sequential ones may recommend it again (RecBole's rule).

@@ -8,6 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pyarrow import compute as pc
+
+from recbole_unisid.data.atomic_files import read_atomic
 from recbole_unisid.data.atomic_text import parse_header
 from recbole_unisid.errors import UserError, shown
 
@@ -92,33 +95,57 @@ def feature_settings(model: str, settings: Mapping[str, Any], folder: Path) -> d
     return {key: chosen if isinstance(settings[key], list) else chosen[0]}
 
 
-def recipes_of_data(folder: Path) -> list[str]:
+def recipes_of_data(settings: Mapping[str, Any], folder: Path) -> list[str]:
     """The recipes that are for the files of a data set, those of :data:`DENSE` and ``large``."""
     items, interactions = (folder / f"{folder.name}.{suffix}" for suffix in ("item", "inter"))
     if not interactions.is_file():
         return []
-    limits = {}
-    if items.is_file():
-        with items.open("rb") as rows:
-            count = max(0, sum(1 for _ in rows) - 1)
-        limits = {name: max(each * count, in_all) for name, (each, in_all) in DENSE.items() if count}
-    limits["large"] = LARGE
     with interactions.open("rb") as lines:
-        found = sum(1 for _ in islice(lines, max(limits.values()) + 2)) - 1
+        found = sum(1 for _ in lines) - 1
+    limits = {}
+    if _has_rows(items):
+        least = min(each for each, _ in DENSE.values())
+        count = items_in_use(settings, folder, found // least + 1)
+        limits = {name: max(each * count, in_all) for name, (each, in_all) in DENSE.items()}
+    limits["large"] = LARGE
     return [name for name, limit in limits.items() if found > limit]
 
 
-def fitting_sizes(sizes: list[int], with_id: bool, items: Path) -> list[int]:
-    """Default codebook sizes for a small catalogue, in powers of two.
+def _has_rows(items: Path) -> bool:
+    """Whether a file is there with a row below its header."""
+    if not items.is_file():
+        return False
+    with items.open("rb") as lines:
+        return sum(1 for _ in islice(lines, 2)) == 2
+
+
+def items_in_use(settings: Mapping[str, Any], folder: Path, most: int) -> int:
+    """How many items the interactions of a data set have, before filters; `most` where they have more."""
+    item, parts = settings["ITEM_ID_FIELD"], settings.get("benchmark_filename")
+    names = [f"{part}.inter" for part in parts] if parts else ["inter"]
+    separator, found = settings["field_separator"], set[str]()
+    for file in (folder / f"{folder.name}.{name}" for name in names):
+        if item not in header(file, separator):
+            continue
+        _, read = read_atomic(file, [item], separator)
+        for rows in read:
+            found.update(pc.unique(rows.cells[item]).to_pylist())
+            if parts and (histories := item + settings["LIST_SUFFIX"]) in rows.cells.column_names:
+                lists = pc.split_pattern(pc.unique(rows.cells[histories]), settings["seq_separator"])
+                found.update(pc.unique(pc.list_flatten(lists)).to_pylist())
+            if len(found) > most:
+                return most
+    return len(found - {""})
+
+
+def fitting_sizes(sizes: list[int], with_id: bool, items: int) -> list[int]:
+    """Default codebook sizes for a small catalogue of so many `items`, in powers of two.
 
     With 256 codes a level, 300 items hardly share any. Where an ID tells items apart, three levels of one code for
     sixteen items do; tokens alone need all levels, of one code for four (validation on 300 items of ml-100k, three
-    seeds). Catalogues of `SMALL` items or more, by the rows of the file `items`, keep the defaults.
+    seeds). Catalogues of `SMALL` items or more keep the defaults, and so do those that nothing is known of (0).
     """
-    if not items.is_file():
+    if not items or items >= SMALL:
         return sizes
-    with items.open("rb") as lines:
-        count = sum(1 for _ in islice(lines, SMALL + 1)) - 1
-    largest = max(4, 2 ** int(math.log2(max(1, count / (16 if with_id else 4)))))
-    levels = sizes[:3] if with_id else sizes
-    return sizes if count >= SMALL else [min(size, largest) for size in levels]
+    largest = max(4, 2 ** int(math.log2(max(1, items / (16 if with_id else 4)))))
+    return [min(size, largest) for size in (sizes[:3] if with_id else sizes)]
